@@ -1,0 +1,198 @@
+"""The benchmarks: guest speed against QEMU on the same ELF files, cost of SBI calls, cost of counting,
+start-up.
+
+`make bench`, or `python bench/run.py` after `python bench/build.py`. Times are the least of several rounds;
+every figure that is compared with another one comes from the same run, taken in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+import build
+import costs
+import speed
+from measure import BenchError, Runner, runners
+from toolchain import BuildError
+from vpmu.kvm.profiles import DEFAULT_PROFILE
+from vpmu.payloads import path as payload
+
+BARS = {"speed": 1.0, "calls": 30.0, "counting": 1.20, "cold": 5.0, "warm": 0.3}
+"""What is promised: ratio against QEMU -icount on `mixed`, microseconds, ratio, seconds, seconds."""
+
+
+def main() -> int:
+    """Measure and print; 0, or 2 where something could not be measured."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="rounds of each measurement (default %(default)s)"
+    )
+    parser.add_argument("--guest", action="append", help="this guest only; may be repeated")
+    parser.add_argument("--no-qemu", action="store_true", help="measure vpmu alone")
+    parser.add_argument("--speed-only", action="store_true", help="guest speed and nothing else")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    args = parser.parse_args()
+    try:
+        result = measure_all(args)
+    except (BenchError, BuildError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    print(json.dumps(result, indent=2) if args.json else text(result))
+    return 0
+
+
+def say(what: str) -> None:
+    """Progress, for a person who waits."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
+
+
+def measure_all(args: argparse.Namespace) -> dict[str, Any]:
+    """All measurements as one JSON object."""
+    images = {image.stem: image for image in build.build()}
+    ways: list[Runner] = runners()[:1] if args.no_qemu else runners()
+    empty = payload("hello")
+    chosen = [images[name] for name in args.guest or speed.SPEED_GUESTS if name in images]
+    if not chosen:
+        raise BenchError(f"no such guest; known: {', '.join(sorted(images))}")
+    result: dict[str, Any] = {"host": host()}
+    speeds = speed.guest_speed(chosen, empty, ways, args.rounds, say)
+    result["speed"] = [
+        {
+            "guest": one.guest,
+            "runner": one.runner,
+            "instructions": one.instructions,
+            "cpu_seconds": one.cost.cpu,
+            "wall_seconds": one.cost.wall,
+            "net_cpu_seconds": one.net.cpu,
+            "net_wall_seconds": one.net.wall,
+            "mips": one.mips,
+        }
+        for one in speeds
+    ]
+    result["ratios"] = speed.ratios(speeds)
+    if not args.speed_only:
+        say("SBI calls")
+        result["calls_us"] = {
+            "scripted": costs.scripted_calls(DEFAULT_PROFILE),
+            "scripted, spec-3.0": costs.scripted_calls("spec-3.0"),
+            **{
+                f"machine code, {name}": cost
+                for name, cost in costs.machine_code_calls(
+                    images["pmucalls"], empty, ways, args.rounds
+                ).items()
+            },
+        }
+        say("counting")
+        result["counting_seconds"] = costs.counting(images["mixed"], args.rounds)
+        result["start_seconds"] = costs.start_up(args.rounds, say)
+    say("")
+    result["bars"] = bars(result)
+    return result
+
+
+def bars(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What is promised beside what came: name -> value, bar, met."""
+    found: dict[str, tuple[float, float, bool]] = {}
+    mixed = result["ratios"].get("mixed", {}).get("qemu -icount")
+    if mixed is not None:
+        found["mixed against qemu -icount shift=0 (CPU time), at least"] = (
+            mixed["cpu"],
+            BARS["speed"],
+            mixed["cpu"] >= BARS["speed"],
+        )
+    if "calls_us" in result:
+        ours = max(result["calls_us"]["scripted"], result["calls_us"]["machine code, vpmu"])
+        found["config_matching + start + stop, us, at most"] = (ours, BARS["calls"], ours <= BARS["calls"])
+        counting, start = result["counting_seconds"], result["start_seconds"]
+        ratio = counting["classes"] / counting["nothing"]
+        found["counting all classes, times, at most"] = (ratio, BARS["counting"], ratio <= BARS["counting"])
+        for name, words in (("cold", "first start (engine build)"), ("warm", "warm start")):
+            found[f"{words}, s of CPU time, at most"] = (start[name], BARS[name], start[name] <= BARS[name])
+    return {name: {"value": value, "bar": bar, "met": met} for name, (value, bar, met) in found.items()}
+
+
+def host() -> dict[str, str]:
+    """What was measured on."""
+    qemu = shutil.which("qemu-system-riscv64")
+    version = "not installed"
+    if qemu is not None:
+        done = subprocess.run([qemu, "--version"], stdout=subprocess.PIPE, text=True, check=False)
+        version = done.stdout.splitlines()[0]
+    cpu = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [
+            line.partition(":")[2].strip()
+            for line in cpuinfo.read_text().splitlines()
+            if "model name" in line
+        ]
+        cpu = names[0] if names else cpu
+    return {"cpu": cpu, "cpus": str(os.cpu_count()), "python": platform.python_version(), "qemu": version}
+
+
+def text(result: Mapping[str, Any]) -> str:
+    """The tables for a person."""
+    out = [", ".join(f"{key} {value}" for key, value in result["host"].items()), ""]
+    rows = []
+    for one in result["speed"]:
+        ratio = result["ratios"].get(one["guest"], {}).get(one["runner"])
+        rows.append(
+            (
+                one["guest"],
+                one["runner"],
+                f"{one['instructions'] / 1e6:,.0f} M",
+                f"{one['cpu_seconds']:.2f}",
+                f"{one['wall_seconds']:.2f}",
+                f"{one['mips']:,.0f}",
+                "" if ratio is None else f"{ratio['cpu']:.2f}x",
+                "" if ratio is None else f"{ratio['wall']:.2f}x",
+            )
+        )
+    heads = ("guest", "runner", "instructions", "CPU s", "wall s", "MIPS", "vpmu is, CPU", "wall")
+    out += [table(heads, rows), ""]
+    if "calls_us" in result:
+        calls = result["calls_us"].items()
+        out += [table(("config_matching + start + stop", "us"), [(k, f"{v:.1f}") for k, v in calls]), ""]
+        base = result["counting_seconds"]["nothing"]
+        counted = [(k, f"{v:.2f}", f"{v / base:.2f}x") for k, v in result["counting_seconds"].items()]
+        out += [table(("mixed, counting", "CPU s", "times"), counted), ""]
+        start = result["start_seconds"].items()
+        out += [table(("vpmu run hello", "s"), [(k.replace("_", ", "), f"{v:.2f}") for k, v in start]), ""]
+    verdicts = [
+        (name, f"{bar['value']:.2f}", f"{bar['bar']:.2f}", "met" if bar["met"] else "MISSED")
+        for name, bar in result["bars"].items()
+    ]
+    if verdicts:
+        out.append(table(("bar", "measured", "bar", ""), verdicts))
+    return "\n".join(out).rstrip()
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns: text to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
+    lines = [heads, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 or heads[i] == "runner" else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""vpmu: RISC-V guests on a hypervisor whose virtual performance-monitoring unit is the product.
+
+The public names are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import VpmuError as VpmuError
+    from .kvm.exits import KvmRunError as KvmRunError
+    from .trace.recorder import Record as Record
+    from .trace.recorder import Recorder as Recorder
+    from .vmm.machine import Machine as Machine
+    from .vmm.machine import RunResult as RunResult
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "KvmRunError": "kvm.exits",
+    "Machine": "vmm.machine",
+    "Record": "trace.recorder",
+    "Recorder": "trace.recorder",
+    "RunResult": "vmm.machine",
+    "VpmuError": "errors",
+}
+
+__all__ = ["KvmRunError", "Machine", "Record", "Recorder", "RunResult", "VpmuError", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,216 @@
+"""The catalogue: eighty failure scenarios (F1 to F80) as data, each with its plan, its guest, and what the
+specification and every profile must answer.
+
+The data lie in `faults/catalogue/*.toml`; this module runs them and gives verdicts.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+
+from ..errors import UnknownNameError
+from ..faults.plan import FaultPlan, Rule
+from ..perf.description import HostPmuDescription, load_host_pmu
+from .oracle import Oracle
+from .script import Answered, Script, Step, parse_script
+from .verdict import Verdict
+
+SPEC = "spec-3.0"
+PROFILES = (SPEC, "kvm-6.9", "kvm-6.10", "kvm-6.12", "kvm-7.2")
+"""What every scenario runs under unless it says otherwise: the specification first, it is what others are
+held
+against.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One entry. `absent`: why it cannot exist here; then it has no guest."""
+
+    id: str
+    layer: str
+    title: str
+    note: str
+    plan: FaultPlan
+    steps: tuple[Step, ...]
+    host_pmu: str
+    options: Mapping[str, object] = field(hash=False)
+    profiles: tuple[str, ...] = PROFILES
+    absent: str = ""
+
+    @property
+    def number(self) -> int:
+        """10 for F10."""
+        return int(self.id[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a scenario did under one profile."""
+
+    id: str
+    layer: str
+    title: str
+    profile: str
+    verdict: Verdict
+    answers: tuple[Answered, ...]
+    findings: tuple[str, ...]
+    injected: int
+
+    @property
+    def held(self) -> bool:
+        """Everything was as this profile's entry says."""
+        return self.verdict is not Verdict.UNEXPECTED
+
+    @property
+    def expected(self) -> str:
+        """The checked answers, as the entry has them."""
+        return "; ".join(f"{answer.step} → {answer.expected}" for answer in self.answers if answer.expected)
+
+    @property
+    def observed(self) -> str:
+        """The checked answers, as they came."""
+        return "; ".join(f"{answer.step} → {answer.observed}" for answer in self.answers if answer.expected)
+
+    def as_object(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "id": self.id, "layer": self.layer, "title": self.title, "profile": self.profile,
+            "expected": self.expected, "observed": self.observed, "verdict": str(self.verdict),
+            "findings": list(self.findings), "injected": self.injected,
+        }  # fmt: skip
+
+
+@cache
+def load_catalogue() -> dict[str, Scenario]:
+    """All scenarios by id, in the order of their numbers."""
+    found: dict[str, Scenario] = {}
+    for file in resources.files("vpmu.faults").joinpath("catalogue").iterdir():
+        if file.name.endswith(".toml"):
+            for name, entry in tomllib.loads(file.read_text("utf-8")).items():
+                found[name] = _scenario(name, entry)
+    return {
+        scenario.id: scenario for scenario in sorted(found.values(), key=lambda scenario: scenario.number)
+    }
+
+
+def _scenario(name: str, entry: Mapping[str, object]) -> Scenario:
+    rules = entry.get("rules", [])
+    assert isinstance(rules, list)
+    plan = FaultPlan(tuple(Rule.build(rule) for rule in rules), name, str(entry["title"]))
+    options = entry.get("machine", {})
+    assert isinstance(options, dict)
+    profiles = entry.get("profiles", PROFILES)
+    assert isinstance(profiles, list | tuple)
+    return Scenario(
+        name, str(entry["layer"]), str(entry["title"]), str(entry.get("note", "")), plan,
+        parse_script(str(entry.get("guest", ""))), str(options.get("host_pmu", "full")),
+        {key: value for key, value in options.items() if key != "host_pmu"},
+        tuple(map(str, profiles)), str(entry.get("absent", "")),
+    )  # fmt: skip
+
+
+def find_scenarios(names: Iterable[str]) -> list[Scenario]:
+    """Scenarios by id. UnknownNameError."""
+    catalogue = load_catalogue()
+    found = []
+    for name in names:
+        if name.upper() not in catalogue:
+            raise UnknownNameError("scenario", name, catalogue, layer="faults")
+        found.append(catalogue[name.upper()])
+    return found
+
+
+def run_scenario(scenario: Scenario, profiles: Iterable[str] | None = None) -> list[Row]:
+    """Run an entry under its profiles, or under those of `profiles` that it has."""
+    if scenario.absent:
+        return []
+    wanted = scenario.profiles if profiles is None else [p for p in scenario.profiles if p in set(profiles)]
+    reference = _run(scenario, SPEC) if SPEC in scenario.profiles else None
+    rows = []
+    for profile in wanted:
+        run = reference if profile == SPEC and reference is not None else _run(scenario, profile)
+        rows.append(_row(scenario, profile, run, reference))
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    answers: tuple[Answered, ...]
+    findings: tuple[str, ...]
+    lost: bool
+    hung: bool
+    injected: int
+
+
+def _run(scenario: Scenario, profile: str) -> _Run:
+    from ..vmm.machine import Machine
+
+    options = {
+        "memory": 1 << 20,
+        "host_pmu": _host_pmu(scenario.host_pmu),
+        "faults": scenario.plan,
+        **scenario.options,
+    }
+    machine = Machine(profile, **options)  # type: ignore[arg-type]
+    oracle = Oracle(machine)
+    oracle.attach()
+    script = Script(machine)
+    answers = script.run(scenario.steps)
+    injected = machine.injection.injector.fired if machine.injection is not None else 0
+    return _Run(
+        tuple(answers), tuple(map(str, oracle.findings)), script.lost is not None,
+        any(answer.observed in ("hung", "idle", "budget") for answer in answers), injected,
+    )  # fmt: skip
+
+
+@cache
+def _host_pmu(name: str) -> HostPmuDescription:
+    """One of the hosts that come with vpmu, or of those that only the catalogue needs."""
+    own = resources.files("vpmu.faults").joinpath("host_pmus", f"{name}.toml")
+    with resources.as_file(own) as path:
+        return load_host_pmu(path if path.is_file() else name)
+
+
+def _row(scenario: Scenario, profile: str, run: _Run, reference: _Run | None) -> Row:
+    unexpected = not all(answer.held for answer in run.answers)
+    if scenario.plan and not run.injected and not run.lost:
+        unexpected = True  # a fault that did not happen proves nothing
+    if unexpected:
+        verdict = Verdict.UNEXPECTED
+    elif run.lost:
+        verdict = Verdict.GUEST_LOST
+    elif run.hung:
+        verdict = Verdict.GUEST_HUNG
+    elif run.findings:
+        verdict = Verdict.SILENTLY_WRONG
+    elif reference is None or _checked(run) == _checked(reference):
+        verdict = Verdict.AS_SPECIFIED
+    elif _refused(run) > _refused(reference):
+        verdict = Verdict.DEGRADED
+    else:
+        verdict = Verdict.DEVIATES
+    return Row(
+        scenario.id, scenario.layer, scenario.title, profile, verdict, run.answers, run.findings, run.injected
+    )
+
+
+def _checked(run: _Run) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for answer in run.answers:
+        if answer.expected:
+            found.setdefault(answer.step, []).append(answer.observed)
+    return found
+
+
+def _refused(run: _Run) -> int:
+    """Answers that tell the guest that something cannot be done."""
+    return sum(
+        (answer.observed.isupper() and not answer.observed.startswith("SUCCESS"))
+        or answer.observed == "illegal"
+        for answer in run.answers
+    )

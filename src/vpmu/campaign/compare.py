@@ -1,0 +1,163 @@
+"""One guest under two profiles: what changed, from which call on, and which behaviours (with commits)
+explain it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..faults.plan import FaultPlan
+from ..kvm.behaviours import Behaviour
+from ..kvm.profiles import Profile, get_profile
+from ..trace.recorder import Record, Recorder
+from ..vmm.machine import Machine, RunResult
+from .oracle import Oracle
+
+MAX_RECORDS = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one of the two did."""
+
+    profile: Profile
+    result: RunResult
+    calls: tuple[Record, ...]
+    findings: tuple[str, ...]
+
+    @property
+    def end(self) -> str:
+        """How the run ended, in a few words."""
+        result = self.result
+        if result.kvm_run_errno is not None:
+            from ..perf.event import errno_name
+
+            return f"KVM_RUN failed with {errno_name(result.kvm_run_errno)}"
+        return result.stop if result.reset_reason is None else f"{result.stop}, reason {result.reset_reason}"
+
+    @property
+    def answers(self) -> dict[str, int]:
+        """SBI calls by function and answer."""
+        from ..spec.sbi import error_name, function
+
+        found: Counter[str] = Counter()
+        for (eid, fid, error), times in self.result.sbi_calls.items():
+            found[f"{function(eid, fid).name} → {error_name(error)}"] += times
+        return dict(sorted(found.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A behaviour that makes a difference here: exchanged alone, the run is another one."""
+
+    behaviour: Behaviour
+    in_first: bool
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Both runs and what tells them apart."""
+
+    guest: str
+    faults: FaultPlan
+    first: Side
+    second: Side
+    differs_at: int | None
+    """Index of the first SBI call with another answer or other arguments; None: all are the same."""
+    explained: tuple[Explained, ...] = field(default=())
+
+    @property
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(what, first, second) of everything that can be put side by side."""
+        one, two = self.first, self.second
+        rows = [
+            ("end", one.end, two.end),
+            ("instructions", f"{one.result.instructions:,}", f"{two.result.instructions:,}"),
+            ("virtual time", f"{one.result.virtual_ns:,} ns", f"{two.result.virtual_ns:,} ns"),
+            ("exits to user space", str(one.result.exits), str(two.result.exits)),
+            ("wrong counts", str(len(one.findings)), str(len(two.findings))),
+        ]
+        kinds = sorted({*one.result.exit_counts, *two.result.exit_counts})
+        rows += [
+            (
+                f"exits: {kind}",
+                str(one.result.exit_counts.get(kind, 0)),
+                str(two.result.exit_counts.get(kind, 0)),
+            )
+            for kind in kinds
+        ]
+        names = sorted({*one.answers, *two.answers})
+        rows += [(name, str(one.answers.get(name, 0)), str(two.answers.get(name, 0))) for name in names]
+        return rows
+
+    @property
+    def changed(self) -> bool:
+        """False: nobody could tell the two apart."""
+        return self.differs_at is not None or any(one != two for _, one, two in self.rows)
+
+
+def compare(
+    first: str, second: str, image: str | bytes, faults: FaultPlan, *, name: str = "guest",
+    host_pmu: str = "full", max_instructions: int = 50_000_000, memory: int = 16 << 20,
+) -> Comparison:  # fmt: skip
+    """Run the guest under both. Raises VpmuError for a profile or an image that is none."""
+
+    def run(profile: Profile) -> Side:
+        recorder = Recorder()
+        machine = Machine(profile, host_pmu=host_pmu, memory=memory, recorder=recorder)
+        machine.load(image)
+        machine.inject(faults or None)
+        oracle = Oracle(machine)
+        oracle.attach()
+        result = machine.run(max_instructions=max_instructions)
+        calls = tuple(
+            record for record in recorder.records[:MAX_RECORDS]
+            if (record.layer == "sbi" and record.actor != "fault") or record.actor == "KVM_RUN"
+        )  # fmt: skip
+        return Side(profile, result, calls, tuple(map(str, oracle.findings)))
+
+    one, two = run(get_profile(first)), run(get_profile(second))
+    at = _first_difference(one.calls, two.calls)
+    found = Comparison(name, faults, one, two, at)
+    return (
+        found if not found.changed else Comparison(name, faults, one, two, at, tuple(_explain(one, two, run)))
+    )
+
+
+def _first_difference(one: Sequence[Record], two: Sequence[Record]) -> int | None:
+    for index, (left, right) in enumerate(zip(one, two, strict=False)):
+        if (left.actor, left.args, left.result) != (right.actor, right.args, right.result):
+            return index
+    return min(len(one), len(two)) if len(one) != len(two) else None
+
+
+def _explain(one: Side, two: Side, run: object) -> list[Explained]:
+    """Exchange one behaviour at a time in the first profile, and see whether the run becomes another one."""
+    assert callable(run)
+    base = one.profile
+    differing = sorted(base.behaviours ^ two.profile.behaviours, key=lambda behaviour: behaviour.name)
+    found = []
+    for behaviour in differing:
+        if behaviour.project != "Linux":
+            continue
+        has = behaviour in base.behaviours
+        with_, without = ((), (behaviour.name,)) if has else ((behaviour.name,), ())
+        other = run(get_profile(base.name, with_, without))
+        at = _first_difference(one.calls, other.calls)
+        change = ""
+        if other.end != one.end:
+            change = f"the run ends with {other.end}"
+        elif at is not None and at < len(other.calls):
+            change = f"call {at + 1} ({other.calls[at].actor}) is another one"
+        elif len(other.findings) != len(one.findings):
+            change = f"{len(other.findings)} wrong counts instead of {len(one.findings)}"
+        elif (
+            other.result.instructions != one.result.instructions or other.result.console != one.result.console
+        ):
+            change = "the guest sees other values"
+        if change:
+            found.append(Explained(behaviour, has, change))
+    return found

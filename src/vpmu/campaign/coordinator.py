@@ -1,0 +1,200 @@
+"""Runs a campaign in processes of this machine: gives out runs, takes results, and outlives its workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .plan import CampaignPlan
+from .run import Result, died
+from .store import Store
+from .verdict import Verdict
+
+BATCH = 16
+"""Runs that a worker gets at once."""
+ATTEMPTS = 2
+"""Workers that a run may take with it before that is its result."""
+Progress = Callable[[int, int], None]
+"""Told of (runs that are done, runs of all)."""
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    runs: deque[int] = field(default_factory=deque)
+    """Given out and not answered, in order."""
+    begun: int | None = None
+    since: float = 0.0
+    held: bytes = b""
+
+
+class Coordinator:
+    """One campaign on this machine. `run` may be stopped at any time; another one goes on where it
+    stopped.
+    """
+
+    def __init__(
+        self, plan: CampaignPlan, store: Store, workers: int, progress: Progress | None = None
+    ) -> None:
+        self.plan, self.store = plan, store
+        self._wanted = max(1, workers)
+        self._progress = progress
+        self._queue: deque[int] = deque(n for n in range(len(plan)) if n not in store.done)
+        self._deaths: dict[int, int] = {}
+        self._workers: dict[int, _Worker] = {}
+        self._selector = selectors.DefaultSelector()
+        self.restarted = 0
+
+    def run(self) -> None:
+        """Do every run that has no result yet."""
+        try:
+            while self._queue or any(worker.runs for worker in self._workers.values()):
+                while self._queue and len(self._workers) < self._wanted:
+                    self._start()
+                for key, _ in self._selector.select(timeout=0.5):
+                    self._read(self._workers[key.fd])
+                self._find_hung()
+        finally:
+            self._stop()
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [worker.process.pid for worker in self._workers.values()]
+
+    def _start(self) -> None:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vpmu.campaign.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env=environment,
+        )  # fmt: skip
+        assert process.stdout is not None
+        worker = _Worker(process, since=time.monotonic())
+        self._workers[process.stdout.fileno()] = worker
+        self._selector.register(process.stdout, selectors.EVENT_READ)
+        self._say(worker, {"plan": self.plan.as_object(), "folder": str(self.store.folder)})
+        self._give(worker)
+
+    def _give(self, worker: _Worker) -> None:
+        """The next runs of the queue. Small batches at the end, so that nobody waits for one worker."""
+        size = max(1, min(BATCH, len(self._queue) // (2 * self._wanted)))
+        batch = [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
+        if batch:
+            worker.runs.extend(batch)
+            self._say(worker, batch)
+
+    def _say(self, worker: _Worker, message: object) -> None:
+        assert worker.process.stdin is not None
+        try:
+            worker.process.stdin.write(json.dumps(message).encode() + b"\n")
+            worker.process.stdin.flush()
+        except BrokenPipeError:
+            return  # it has died: its end of the other pipe says so, too
+
+    def _read(self, worker: _Worker) -> None:
+        assert worker.process.stdout is not None
+        data = os.read(worker.process.stdout.fileno(), 1 << 16)
+        if not data:
+            self._buried(worker, Verdict.GUEST_LOST, "the run took its worker with it")
+            return
+        *lines, worker.held = (worker.held + data).split(b"\n")
+        for line in lines:
+            self._answer(worker, json.loads(line))
+
+    def _answer(self, worker: _Worker, message: Result) -> None:
+        worker.since = time.monotonic()
+        if "begins" in message:
+            number = message["begins"]
+            assert isinstance(number, int)
+            worker.begun = number
+        elif "wants" in message:
+            self._give(worker)
+        else:
+            worker.runs.popleft()
+            worker.begun = None
+            self._take(message)
+
+    def _take(self, result: Result) -> None:
+        if self.store.add(result) and self._progress is not None:
+            self._progress(len(self.store.done), len(self.plan))
+
+    def _buried(self, worker: _Worker, verdict: Verdict, reason: str) -> None:
+        """A worker is gone: what it had is done again; a run that ends workers every time has that as its
+        result.
+        """
+        assert worker.process.stdout is not None
+        self._selector.unregister(worker.process.stdout)
+        del self._workers[worker.process.stdout.fileno()]
+        worker.process.kill()
+        _close(worker.process)
+        self.restarted += 1
+        if worker.begun is not None:
+            self._deaths[worker.begun] = self._deaths.get(worker.begun, 0) + 1
+            if self._deaths[worker.begun] >= ATTEMPTS:
+                worker.runs.remove(worker.begun)
+                self._take(died(self.plan, worker.begun, verdict, reason))
+        elif worker.runs:  # it died before it began anything
+            first = worker.runs[0]
+            self._deaths[first] = self._deaths.get(first, 0) + 1
+            if self._deaths[first] > 4 * ATTEMPTS:
+                raise RuntimeError("workers do not start")
+        self._queue.extendleft(reversed(worker.runs))
+
+    def _find_hung(self) -> None:
+        now = time.monotonic()
+        for worker in list(self._workers.values()):
+            if worker.begun is not None and now - worker.since > self.plan.seconds:
+                reason = f"no end within {self.plan.seconds:g} s of host time"
+                self._buried(worker, Verdict.GUEST_HUNG, reason)
+
+    def _stop(self) -> None:
+        for worker in self._workers.values():
+            worker.process.kill()
+            _close(worker.process)
+        self._workers.clear()
+        self._selector.close()
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                continue  # what was still to be written has no reader any more
+    process.wait()
+
+
+def campaign(
+    plan: CampaignPlan, folder: str | Path, *, workers: int = 1, progress: Progress | None = None,
+    scheduler: str | None = None,
+) -> tuple[str, list[Result]]:  # fmt: skip
+    """Run a campaign, or the rest of it, into `folder`; the hash of its results, and they themselves.
+
+    `scheduler`: address of a Dask scheduler instead of processes of this machine. FileError, UsageError.
+    """
+    store = Store(folder, plan)
+    try:
+        if scheduler is not None:
+            from .dask import run_on_dask
+
+            run_on_dask(plan, store, scheduler, progress)
+        else:
+            Coordinator(plan, store, workers, progress).run()
+        digest = store.finish()
+        return digest, list(_sorted(store))
+    finally:
+        store.close()
+
+
+def _sorted(store: Store) -> Iterator[Result]:
+    for number in sorted(store.done):
+        yield store.done[number]

@@ -1,0 +1,252 @@
+"""Guests of a campaign, each on a machine that is built once and brought back for every run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import VpmuError
+from ..faults.plan import FaultPlan
+from ..trace.recorder import Recorder
+from .oracle import Finding, Oracle
+from .plan import Guest
+from .script import SIZE, Script, parse_script
+
+if TYPE_CHECKING:
+    from ..vmm.linux.session import LinuxSession
+    from ..vmm.machine import Machine, RunResult
+
+PAYLOAD_MEMORY = 16 << 20
+LINUX_MEMORY = 384 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did: how it ended, what the guest was told, and what of it was wrong."""
+
+    stop: str
+    reason: str
+    instructions: int
+    virtual_ns: int
+    output: bytes
+    calls: dict[str, int]
+    findings: tuple[Finding, ...]
+    values: int
+    injected: int
+    status: int | None = None
+    lost: bool = False
+    hung: bool = False
+    answers: tuple[str, ...] = field(default=())
+
+
+class Station(Protocol):
+    """A guest that is ready to run again and again from the same state."""
+
+    def run(self, faults: FaultPlan, seed: int, max_instructions: int) -> Outcome: ...
+
+
+def prepare(guest: Guest, profile: str, host_pmu: str, folder: Path | None) -> Station:
+    """The station of a guest; `folder` keeps snapshots of booted Linux. Raises VpmuError."""
+    kinds: dict[str, Callable[[Guest, str, str, Path | None], Station]] = {
+        "payload": PayloadStation, "linux": LinuxStation, "script": ScriptStation, "random": ScriptStation
+    }  # fmt: skip
+    return kinds[guest.kind](guest, profile, host_pmu, folder)
+
+
+def _named(result: RunResult) -> dict[str, int]:
+    from ..spec.sbi import error_name, function
+
+    named: dict[str, int] = {}
+    for (eid, fid, error), times in result.sbi_calls.items():
+        key = f"{function(eid, fid).name} {error_name(error)}"
+        named[key] = named.get(key, 0) + times
+    return dict(sorted(named.items()))
+
+
+def _watched(machine: Machine, faults: FaultPlan) -> Oracle:
+    machine.inject(faults or None)
+    oracle = Oracle(machine)
+    oracle.attach()
+    return oracle
+
+
+class PayloadStation:
+    """A payload, or any image: from its entry to its end. `without`: behaviours that the profile shall not
+    have.
+    """
+
+    def __init__(
+        self, guest: Guest, profile: str, host_pmu: str, folder: Path | None, without: Sequence[str] = (),
+        recorder: Recorder | None = None,
+    ) -> None:  # fmt: skip
+        from ..payloads import path
+        from ..vmm.machine import Machine
+
+        self.machine = Machine(
+            profile, without=without, host_pmu=host_pmu, memory=PAYLOAD_MEMORY, recorder=recorder
+        )
+        self.machine.load(guest.what if "/" in guest.what else str(path(guest.what)))
+        self.snapshot = self.machine.snapshot()
+
+    def run(self, faults: FaultPlan, seed: int, max_instructions: int) -> Outcome:
+        """One run. The seed is the fault plan's."""
+        machine = self.machine
+        machine.inject(None)
+        machine.restore(self.snapshot)
+        oracle = _watched(machine, faults)
+        result = machine.run(max_instructions=max_instructions)
+        oracle.detach()
+        return Outcome(
+            result.stop, result.reason, result.instructions, result.virtual_ns, result.console,
+            _named(result), tuple(oracle.findings), oracle.values, _injected(machine), result.reset_reason,
+            lost=result.kvm_run_errno is not None, hung=result.stop in ("hung", "idle", "budget"),
+        )  # fmt: skip
+
+
+class LinuxStation:
+    """Debian at its prompt, and one command."""
+
+    def __init__(self, guest: Guest, profile: str, host_pmu: str, folder: Path | None) -> None:
+        from ..vmm.linux.session import LinuxSession
+        from ..vmm.snapshot import Snapshot
+
+        self.command = guest.what
+        kept = None if folder is None else folder / f"linux-{profile}-{Path(host_pmu).stem}.snapshot"
+        session: LinuxSession | None = None
+        if kept is not None and kept.exists():
+            try:
+                session = LinuxSession.from_snapshot(Snapshot.load(kept))
+            except VpmuError:
+                kept.unlink(missing_ok=True)  # of another version, or damaged: made anew below
+        self.session = _booted(profile, host_pmu) if session is None else session
+        if session is None and kept is not None:
+            self.session.snapshot.save(kept)
+
+    def run(self, faults: FaultPlan, seed: int, max_instructions: int) -> Outcome:
+        """One run of the command from the prompt."""
+        session = self.session
+        machine = session.machine
+        machine.inject(None)
+        session.restore()
+        before = machine.instructions
+        oracle = _watched(machine, faults)
+        answer = session.run(self.command, max_instructions=max_instructions, restore=False)
+        oracle.detach()
+        result = answer.result
+        return Outcome(
+            result.stop, answer.failure or result.reason, result.instructions - before, result.virtual_ns,
+            answer.output, _named(result), tuple(oracle.findings), oracle.values, _injected(machine),
+            answer.status,
+            lost=result.kvm_run_errno is not None or answer.panic is not None,
+            hung=answer.status is None and result.stop in ("hung", "idle", "budget"),
+        )  # fmt: skip
+
+
+def _booted(profile: str, host_pmu: str) -> LinuxSession:
+    from ..vmm.linux.fetch import debian_guest
+    from ..vmm.linux.session import LinuxSession
+    from ..vmm.machine import Machine
+
+    debian = debian_guest()
+
+    def build(sink: Callable[[bytes], None], bootargs: str) -> Machine:
+        return Machine(
+            profile, host_pmu=host_pmu, memory=LINUX_MEMORY, console_out=sink, bootargs=bootargs, plic=True
+        )
+
+    return LinuxSession.boot(build, debian.kernel.read_bytes(), debian.initrd.read_bytes())
+
+
+class ScriptStation:
+    """A scripted guest: its steps, or as many steps as are wanted, drawn with the run's seed. `without`:
+    behaviours that the profile shall not have.
+    """
+
+    def __init__(
+        self, guest: Guest, profile: str, host_pmu: str, folder: Path | None, without: Sequence[str] = (),
+        recorder: Recorder | None = None,
+    ) -> None:  # fmt: skip
+        from ..vmm.machine import Machine
+
+        self.guest = guest
+        self.machine = Machine(profile, without=without, host_pmu=host_pmu, memory=SIZE, recorder=recorder)
+        self.script = Script(self.machine)
+        self.snapshot = self.machine.snapshot()
+
+    def run(self, faults: FaultPlan, seed: int, max_instructions: int) -> Outcome:
+        """One run of the steps."""
+        if self.guest.kind == "random":
+            return self.run_steps(random_steps(int(self.guest.what), seed), faults)
+        return self.run_steps(self.guest.what.replace("; ", "\n").splitlines(), faults)
+
+    def run_steps(self, steps: list[str], faults: FaultPlan) -> Outcome:
+        """One run of any steps."""
+        machine = self.machine
+        machine.inject(None)
+        machine.restore(self.snapshot)
+        oracle = _watched(machine, faults)
+        self.script.begin()
+        try:
+            answers = self.script.run(parse_script("\n".join(steps)))
+        finally:
+            oracle.detach()
+        calls: dict[str, int] = {}
+        for answer in answers:
+            key = f"{answer.step.partition(' ')[0]} {answer.observed.partition(' ')[0]}"
+            calls[key] = calls.get(key, 0) + 1
+        lost: str | None = self.script.lost
+        stop = "script" if lost is None else "kvm_run_failed"
+        lines = tuple(f"{answer.step} → {answer.observed}" for answer in answers)
+        return Outcome(
+            stop, lost or "all steps are done", machine.instructions, machine.time,
+            "\n".join(lines).encode(), dict(sorted(calls.items())), tuple(oracle.findings), oracle.values,
+            _injected(machine), 0 if lost is None else None, lost=lost is not None, answers=lines,
+        )  # fmt: skip
+
+
+def _injected(machine: Machine) -> int:
+    return 0 if machine.injection is None else machine.injection.injector.fired
+
+
+_EVENTS = (
+    "cycles",
+    "instructions",
+    "ref-cycles",
+    "bus-cycles",
+    "iTLB-loads",
+    "fw:set_timer",
+    "branch-misses",
+)
+_FLAGS = ("clear", "clear+auto", "clear+skip", "auto", "clear+uinh")
+_VALUES = ("0", "1000", "-1", "-100", "0x7fffffffffffffff", "2^63")
+
+
+def random_steps(number: int, seed: int) -> list[str]:
+    """Steps that a guest's driver could take, drawn with a seed: configure, start, work, read, stop, in
+    any order.
+    """
+    rng = random.Random(seed)
+    steps = []
+    for _ in range(number):
+        counter = rng.choice(("0", "2", "3", "4", "3-4", "0,3", "19"))
+        draw = rng.random()
+        if draw < 0.25:
+            where = rng.choice(("", f" counters={counter}"))
+            flags = rng.choice(_FLAGS)
+            if "skip" in flags:
+                where = f" counters={counter}"
+            steps.append(f"config {rng.choice(_EVENTS)}{where} flags={flags}")
+        elif draw < 0.42:
+            steps.append(f"start {counter} {rng.choice(('keep', 'value=' + rng.choice(_VALUES), 'value=0'))}")
+        elif draw < 0.65:
+            steps.append(f"work {rng.choice((1, 50, 100, 1000))}")
+        elif draw < 0.85:
+            steps.append(f"read {rng.choice('0234')}")
+        elif draw < 0.95:
+            steps.append(f"stop {counter}{rng.choice(('', '', ' reset', ' snapshot'))}")
+        else:
+            steps.append(rng.choice(("shmem page", "reset", "clear", "shmem none")))
+    return steps

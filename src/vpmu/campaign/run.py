@@ -1,0 +1,105 @@
+"""One run of a campaign and its verdict. A result is a function of the plan and the run's number alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import asdict
+from pathlib import Path
+
+from ..errors import VpmuError
+from ..faults.plan import FaultPlan
+from .guests import Outcome, Station, prepare
+from .plan import CampaignPlan, Guest, Run
+from .verdict import Verdict
+
+MAX_STATIONS = 4
+Result = dict[str, object]
+
+
+class Runner:
+    """Runs of one plan, in one process; keeps the machines of the last few guests."""
+
+    def __init__(self, plan: CampaignPlan, folder: Path | None = None) -> None:
+        self.plan, self.folder = plan, folder
+        self._stations: OrderedDict[tuple[Guest, str, str], Station] = OrderedDict()
+        self._references: dict[tuple[Guest, str, str, int], Outcome] = {}
+
+    def run(self, number: int) -> Result:
+        """The result of one run; never raises for what a guest or a fault does."""
+        run = self.plan.run(number)
+        try:
+            station = self.station(run)
+            faults = self.plan.fault_plan(run.fault, run.seed)
+            outcome = station.run(faults, run.seed, self.plan.max_instructions)
+            verdict, reason = self.judge(run, faults, outcome)
+        except VpmuError as error:
+            return {**described(run), "verdict": str(Verdict.UNEXPECTED), "reason": str(error)}
+        return {**described(run), **as_object(outcome), "verdict": str(verdict), "reason": reason}
+
+    def station(self, run: Run) -> Station:
+        """The machine for a run, made if it is not there."""
+        key = (run.guest, run.profile, run.host_pmu)
+        station = self._stations.get(key)
+        if station is None:
+            station = self._stations[key] = prepare(*key, self.folder)
+            while len(self._stations) > MAX_STATIONS:
+                self._stations.popitem(last=False)
+        return station
+
+    def judge(self, run: Run, faults: FaultPlan, outcome: Outcome) -> tuple[Verdict, str]:
+        """Verdict and reason: against the hart's own counts, and against the same run without faults."""
+        if outcome.lost:
+            return Verdict.GUEST_LOST, outcome.reason
+        if outcome.hung:
+            return Verdict.GUEST_HUNG, outcome.reason
+        if outcome.findings:
+            return Verdict.SILENTLY_WRONG, str(outcome.findings[0])
+        if not faults or not outcome.injected:
+            return Verdict.AS_SPECIFIED, "no fault happened" if faults else ""
+        reference = self._reference(run)
+        news = {
+            call: times - reference.calls.get(call, 0)
+            for call, times in outcome.calls.items()
+            if not call.endswith(" SUCCESS") and times > reference.calls.get(call, 0)
+        }
+        if news:
+            return Verdict.DEGRADED, "the guest was told: " + ", ".join(news)
+        if outcome.status != reference.status:
+            return (
+                Verdict.DEGRADED,
+                f"the guest ended with status {outcome.status}, without faults {reference.status}",
+            )
+        if outcome.calls != reference.calls:
+            return Verdict.DEGRADED, "the guest went another way"
+        return Verdict.AS_SPECIFIED, "the fault made no difference to the guest"
+
+    def _reference(self, run: Run) -> Outcome:
+        key = (run.guest, run.profile, run.host_pmu, run.seed if run.guest.kind == "random" else 0)
+        if key not in self._references:
+            self._references[key] = self.station(run).run(FaultPlan(), run.seed, self.plan.max_instructions)
+        return self._references[key]
+
+
+def described(run: Run) -> Result:
+    """What names a run."""
+    return {
+        "run": run.number, "guest": run.guest.name, "host_pmu": run.host_pmu, "profile": run.profile,
+        "fault": run.fault, "seed": run.seed,
+    }  # fmt: skip
+
+
+def as_object(outcome: Outcome) -> Result:
+    """What a run did, without anything that another machine or another day would change."""
+    return {
+        "stop": outcome.stop, "status": outcome.status, "instructions": outcome.instructions,
+        "virtual_ns": outcome.virtual_ns, "injected": outcome.injected, "values": outcome.values,
+        "output": hashlib.sha256(outcome.output).hexdigest()[:16],
+        "calls": outcome.calls,
+        "findings": [{**asdict(finding), "text": str(finding)} for finding in outcome.findings[:8]],
+    }  # fmt: skip
+
+
+def died(plan: CampaignPlan, number: int, verdict: Verdict, reason: str) -> Result:
+    """The result of a run that took its worker with it, or never came back."""
+    return {**described(plan.run(number)), "verdict": str(verdict), "reason": reason}

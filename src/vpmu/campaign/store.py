@@ -1,0 +1,155 @@
+"""Results of a campaign on disk.
+
+journal.jsonl    every result as it came; what a stopped campaign goes on from
+results.jsonl    all results, in the order of the runs: the same bytes however the campaign was run
+results.sqlite   the same, for queries
+plan.json        what was run
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO
+
+from ..errors import FileError
+from .plan import CampaignPlan
+
+Result = dict[str, object]
+_COLUMNS = (
+    ("run", "INTEGER PRIMARY KEY"), ("guest", "TEXT"), ("host_pmu", "TEXT"), ("profile", "TEXT"),
+    ("fault", "TEXT"), ("seed", "INTEGER"), ("verdict", "TEXT"), ("reason", "TEXT"), ("stop", "TEXT"),
+    ("status", "INTEGER"), ("instructions", "INTEGER"), ("virtual_ns", "INTEGER"), ("injected", "INTEGER"),
+    ("compared", "INTEGER"), ("output", "TEXT"), ("calls", "TEXT"), ("findings", "TEXT"),
+)  # fmt: skip
+
+
+class Store:
+    """The folder of a campaign. FileError where it belongs to another plan, or another campaign works in
+    it.
+    """
+
+    def __init__(self, folder: str | Path, plan: CampaignPlan) -> None:
+        self.folder, self.plan = Path(folder), plan
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.folder / ".lock").open("w")
+        except OSError as error:
+            raise FileError.from_os_error(folder, error) from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._check_plan()
+            self.done = self._read_journal()
+            self._journal: IO[bytes] = (self.folder / "journal.jsonl").open("ab")
+        except BlockingIOError:
+            self._lock.close()
+            raise FileError(folder, "another campaign works in this folder", layer="campaign") from None
+        except OSError as error:
+            self._lock.close()
+            raise FileError.from_os_error(folder, error) from None
+        except FileError:
+            self._lock.close()
+            raise
+
+    def _check_plan(self) -> None:
+        path = self.folder / "plan.json"
+        if path.exists():
+            try:
+                known = json.loads(path.read_text("utf-8"))["digest"]
+            except (ValueError, KeyError, TypeError):
+                known = "damaged"
+            if known != self.plan.digest:
+                raise FileError(path, "results of another plan", expected=self.plan.digest[:12],
+                                got=str(known)[:12], layer="campaign")  # fmt: skip
+            return
+        content = {"digest": self.plan.digest, "runs": len(self.plan), "plan": self.plan.as_object()}
+        path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+    def _read_journal(self) -> dict[int, Result]:
+        """Results that are there; what a killed process left half written is cut off, and done again."""
+        path = self.folder / "journal.jsonl"
+        done: dict[int, Result] = {}
+        if not path.exists():
+            return done
+        data = path.read_bytes()
+        good = 0
+        for line in data.splitlines(keepends=True):
+            try:
+                result = json.loads(line)
+                number = result["run"]
+            except (ValueError, KeyError, TypeError):
+                break
+            if not line.endswith(b"\n") or not isinstance(number, int) or not 0 <= number < len(self.plan):
+                break
+            done.setdefault(number, result)
+            good += len(line)
+        if good != len(data):
+            with path.open("r+b") as stream:
+                stream.truncate(good)
+        return done
+
+    def add(self, result: Result) -> bool:
+        """Note a result; False for a run that has one already."""
+        number = result["run"]
+        assert isinstance(number, int)
+        if number in self.done:
+            return False
+        self.done[number] = result
+        self._journal.write(line(result))
+        self._journal.flush()
+        return True
+
+    def finish(self) -> str:
+        """Write the sorted files; the hash of results.jsonl."""
+        data = b"".join(line(self.done[number]) for number in sorted(self.done))
+        (self.folder / "results.jsonl").write_bytes(data)
+        write_sqlite(self.folder / "results.sqlite", (self.done[number] for number in sorted(self.done)))
+        return hashlib.sha256(data).hexdigest()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._journal.close()
+        self._lock.close()
+
+
+def line(result: Mapping[str, object]) -> bytes:
+    """A result as a line: the same result gives the same bytes."""
+    return json.dumps(result, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def write_sqlite(path: Path, results: Iterable[Result]) -> None:
+    """A database with the table `runs`, anew."""
+    path.unlink(missing_ok=True)
+    with sqlite3.connect(path) as database:
+        database.execute(f"CREATE TABLE runs ({', '.join(f'{name} {kind}' for name, kind in _COLUMNS)})")
+        marks = ", ".join("?" * len(_COLUMNS))
+        database.executemany(
+            f"INSERT INTO runs VALUES ({marks})",
+            (
+                [_cell(result.get("values" if name == "compared" else name)) for name, _ in _COLUMNS]
+                for result in results
+            ),
+        )
+        database.execute("CREATE INDEX by_verdict ON runs (verdict, profile, fault)")
+    database.close()
+
+
+def _cell(value: object) -> object:
+    return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
+
+
+def load_results(folder: str | Path) -> list[Result]:
+    """The results of a finished campaign. FileError."""
+    path = Path(folder)
+    if path.is_dir():
+        path = path / "results.jsonl"
+    try:
+        return [json.loads(text) for text in path.read_bytes().splitlines()]
+    except OSError as error:
+        raise FileError.from_os_error(path, error) from None
+    except ValueError as error:
+        raise FileError(path, f"not the results of a campaign: {error}", layer="campaign") from None

@@ -1,0 +1,37 @@
+"""A worker of a campaign: takes numbers of runs on standard input, gives results on standard output, as
+JSON lines.
+
+The first line is the plan and the folder for snapshots; every further one is a list of numbers. Before
+each run it
+says which one it begins, so that the coordinator knows which run a dying worker took with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from .plan import CampaignPlan
+from .run import Runner
+
+
+def main() -> None:
+    """Work until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # nothing else may write where the answers go
+    first = json.loads(sys.stdin.readline())
+    folder = None if first["folder"] is None else Path(first["folder"])
+    runner = Runner(CampaignPlan.from_object(first["plan"]), folder)
+    for line in sys.stdin:
+        for number in json.loads(line):
+            print(json.dumps({"begins": number}), file=answers, flush=True)
+            print(json.dumps(runner.run(number), sort_keys=True), file=answers, flush=True)
+        print(json.dumps({"wants": True}), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

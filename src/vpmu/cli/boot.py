@@ -1,0 +1,183 @@
+"""Boot Linux: by default the Debian guest that `vpmu fetch debian` brings (fetched now if it is not there).
+
+On a terminal it is a terminal: keys go to the guest, Ctrl-A X leaves. --exec runs one command in the guest,
+prints exactly what it prints and ends with its exit status. --input FILE is typed into the guest's shell,
+and then `exit`; without a terminal only that. Exit status: the command's; 0 when the guest powered off, 1
+when it was lost (panic, KVM_RUN failed, hang, time over), 2 for what cannot be booted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .options import Subparsers, add_json, add_machine_options, build_machine, recording
+from .output import as_object, print_json
+
+if TYPE_CHECKING:
+    from ..vmm.linux.boot import LinuxBoot, Outcome
+    from ..vmm.machine import Machine
+
+_TIMES = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def seconds(text: str) -> float:
+    """Seconds from `30`, `30s`, `500ms`, `2m`."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)", text.strip())
+    if match is None or match[2] not in _TIMES or not float(match[1]):
+        raise argparse.ArgumentTypeError(f"expected a time such as 30s or 500ms, got {text!r}")
+    return float(match[1]) * _TIMES[match[2]]
+
+
+def add_guest_options(parser: argparse.ArgumentParser) -> None:
+    """What boots, for how long."""
+    parser.add_argument(
+        "--kernel", metavar="FILE", help="a RISC-V kernel Image (default: the fetched Debian's)"
+    )
+    parser.add_argument("--initrd", metavar="FILE", help="an initramfs (default: the fetched Debian's)")
+    add_machine_options(parser)
+    from ..vmm.linux.boot import DEFAULT_MEMORY
+
+    parser.set_defaults(memory=DEFAULT_MEMORY)
+    for action in parser._actions:
+        if action.dest == "memory":
+            action.help = f"guest memory (default {DEFAULT_MEMORY >> 20}M)"
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="TIME", help="give up after this much virtual time (30s, 500ms)"
+    )
+    parser.add_argument(
+        "--host-timeout", type=seconds, metavar="TIME", help="give up after this much real time"
+    )
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """The options of `vpmu boot`."""
+    parser = subparsers.add_parser("boot", description=__doc__)
+    add_guest_options(parser)
+    parser.add_argument(
+        "--exec", dest="command", metavar="COMMAND", help="run a shell command in the guest, then stop"
+    )
+    add_json(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Boot; the exit status."""
+    interactive = args.command is None and not args.json and args.input is None and sys.stdin.isatty()
+    boot = prepare(args, args.command, None if args.json else write_out)
+    with booting(args, boot) as machine:
+        machine.serial.hold()
+        if not interactive and args.command is None and args.initrd is None:
+            machine.console_input(
+                b"exit\n"
+            )  # not Ctrl-D: a terminal forgets one that comes while a command runs
+        outcome = boot_terminal(machine, boot, args) if interactive else run_alone(machine, boot, args)
+    if args.json:
+        print_json(summary(outcome))
+    return finish(outcome, quiet=args.json)
+
+
+def prepare(
+    args: argparse.Namespace, command: str | None, output: Callable[[bytes], None] | None
+) -> LinuxBoot:
+    """The guest that the options name; Debian is fetched if it is needed and not there."""
+    from ..vmm.linux.boot import LinuxBoot, read_initrd, read_kernel
+
+    kernel_path, initrd_path = args.kernel, args.initrd
+    kernel = None if kernel_path is None else read_kernel(kernel_path)
+    initrd = None if initrd_path is None else read_initrd(initrd_path)
+    if kernel is None or initrd is None:
+        from ..vmm.linux.fetch import debian_guest
+
+        guest = debian_guest()
+        if kernel is None:
+            kernel_path, kernel = guest.kernel, guest.kernel.read_bytes()
+        if initrd is None:
+            initrd = guest.initrd.read_bytes()
+    return LinuxBoot(
+        kernel,
+        initrd,
+        command=command,
+        own_init=initrd_path is not None,
+        output=output,
+        kernel_name=str(kernel_path),
+    )
+
+
+@contextmanager
+def booting(args: argparse.Namespace, boot: LinuxBoot) -> Iterator[Machine]:
+    """The machine with the guest loaded; its trace is written until the end."""
+    with recording(args.trace) as recorder:
+        machine = build_machine(
+            args, recorder=recorder, console_out=boot.sink, bootargs=boot.arguments(args.append), plic=True
+        )
+        boot.load(machine)
+        yield machine
+
+
+def run_alone(machine: Machine, boot: LinuxBoot, args: argparse.Namespace) -> Outcome:
+    """Run without anybody at the keyboard: a function of the options alone, but for --host-timeout."""
+    from ..vmm.linux.boot_terminal import HostTimeout
+
+    host = None if args.host_timeout is None else HostTimeout(machine, args.host_timeout)
+    return boot.run(max_instructions=args.max_instructions, timeout_ns=_timeout_ns(args), host=host)
+
+
+def boot_terminal(machine: Machine, boot: LinuxBoot, args: argparse.Namespace) -> Outcome:
+    """Run with the user's terminal as the guest's."""
+    from ..vmm.linux.boot_terminal import Terminal, raw
+
+    host = Terminal(machine, sys.stdin.fileno(), seconds=args.host_timeout)
+    with raw(sys.stdin.fileno()):
+        outcome = boot.run(max_instructions=args.max_instructions, timeout_ns=_timeout_ns(args), host=host)
+    print(file=sys.stderr)
+    return outcome
+
+
+def _timeout_ns(args: argparse.Namespace) -> int | None:
+    return None if args.timeout is None else max(round(args.timeout * 1e9), 1)
+
+
+def write_out(data: bytes) -> None:
+    """Guest output to standard output, at once."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def finish(outcome: Outcome, *, quiet: bool = False) -> int:
+    """Say what went wrong, with the console that nobody has seen yet; the exit status."""
+    if outcome.failure is not None:
+        if outcome.status is None and not quiet and not outcome.started:
+            tail = last_lines(outcome.console)
+            if tail:
+                print(tail, file=sys.stderr)
+        print(f"vpmu: {outcome.failure}", file=sys.stderr)
+    return outcome.exit_status
+
+
+def last_lines(console: bytes, lines: int = 12) -> str:
+    """The end of a console."""
+    return "\n".join(console.decode("utf-8", "replace").replace("\r", "").rstrip("\n").split("\n")[-lines:])
+
+
+def summary(outcome: Outcome) -> dict[str, object]:
+    """What `--json` prints: that of `vpmu run`, and what is Linux's."""
+    from ..spec.sbi import error_name, function
+
+    calls: dict[str, dict[str, int]] = {}
+    for (eid, fid, error), times in outcome.result.sbi_calls.items():
+        calls.setdefault(function(eid, fid).name, {})[error_name(error)] = times
+    result = outcome.result
+    return {
+        **as_object(result, outcome.console.decode("utf-8", "replace")),
+        "status": outcome.status,
+        "panic": outcome.panic,
+        "failure": outcome.failure,
+        "virtual_seconds": result.virtual_ns / 1e9,
+        "seconds": round(result.seconds, 3),
+        "sbi_calls": calls,
+    }

@@ -1,0 +1,146 @@
+"""Run a campaign: the product of faults, profiles, host PMUs, guests and seeds, and what became of every run.
+
+PLAN is a TOML file (see `docs/faults.md`); the results go to a folder as JSON lines and as an SQLite file,
+with a
+report in HTML. A campaign that was stopped goes on where it was: run it again with the same folder.
+Verdicts: as
+specified, degraded gracefully, silently wrong (a count is not what the hart did), guest hung, guest lost.
+Exit status 0 when all runs have results, 1 when a run could not be made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .options import Subparsers, add_json, count
+from .output import print_json, table
+
+if TYPE_CHECKING:
+    from ..campaign.plan import CampaignPlan
+    from ..campaign.run import Result
+    from ..campaign.shrink import Case
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """The options of `vpmu campaign`."""
+    parser = subparsers.add_parser("campaign", description=__doc__)
+    parser.add_argument("plan", metavar="PLAN", help="the campaign's TOML file")
+    parser.add_argument(
+        "-o", "--output", metavar="FOLDER", help="where results go (default: PLAN without .toml)"
+    )
+    parser.add_argument("-j", "--workers", type=count, default=1, metavar="N", help="processes (default 1)")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler instead of processes here")
+    parser.add_argument("--check", action="store_true", help="check the plan and say how many runs it has")
+    parser.add_argument("--no-cases", action="store_true", help="do not look for the shortest plans")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    add_json(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the campaign; the exit status."""
+    from ..campaign.coordinator import campaign
+    from ..campaign.plan import load_campaign
+    from ..campaign.run import Runner
+    from ..campaign.shrink import find_cases
+    from ..campaign.verdict import Verdict
+    from ..report.campaign import page
+
+    plan = load_campaign(args.plan)
+    if args.check:
+        if args.json:
+            print_json({"runs": len(plan), "digest": plan.digest, "plan": plan.as_object()})
+        else:
+            print(f"{args.plan}: {len(plan)} runs")
+        return 0
+    folder = Path(args.output) if args.output else Path(args.plan).with_suffix("")
+    started = time.perf_counter()
+    shown = Progress(len(plan), quiet=args.quiet or args.json)
+    digest, results = campaign(plan, folder, workers=args.workers, progress=shown, scheduler=args.scheduler)
+    shown.close()
+    seconds = time.perf_counter() - started
+    cases = [] if args.no_cases else find_cases(plan, results, Runner(plan, folder))
+    (folder / "report.html").write_text(page(plan, results, cases), encoding="utf-8")
+    if args.json:
+        print_json(
+            {
+                "runs": len(results), "hash": digest, "folder": str(folder), "seconds": round(seconds, 3),
+                "verdicts": dict(Counter(str(result["verdict"]) for result in results)),
+                "matrix": matrix(results), "cases": [case.as_object() for case in cases],
+            }
+        )  # fmt: skip
+    else:
+        print_results(plan, results, cases)
+        rate = f", {shown.new / seconds:.0f} runs/s" if shown.new else ", nothing was left to do"
+        print(f"{len(results)} runs{rate}; results {digest[:16]} in {folder}")
+    return 1 if any(result["verdict"] == Verdict.UNEXPECTED for result in results) else 0
+
+
+class Progress:
+    """One line on stderr, at most ten times a second: how many runs, how fast, how long yet."""
+
+    def __init__(self, total: int, *, quiet: bool) -> None:
+        self.new = 0
+        self._total, self._quiet = total, quiet or not sys.stderr.isatty()
+        self._started = time.perf_counter()
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Told of every result."""
+        self.new += 1
+        now = time.perf_counter()
+        if self._quiet or (now - self._last < 0.1 and done != total):
+            return
+        self._last = now
+        rate = self.new / max(now - self._started, 1e-9)
+        left = (total - done) / rate
+        print(
+            f"\r{done}/{total} runs, {rate:.0f}/s, {left:.0f} s left   ", end="", file=sys.stderr, flush=True
+        )
+
+    def close(self) -> None:
+        """End the line."""
+        if not self._quiet and self.new:
+            print(file=sys.stderr)
+
+
+def matrix(results: list[Result]) -> list[dict[str, object]]:
+    """Runs by guest, host PMU, profile and fault, with their verdicts."""
+    cells: dict[tuple[str, str, str, str], Counter[str]] = {}
+    for result in results:
+        key = tuple(str(result[name]) for name in ("guest", "host_pmu", "profile", "fault"))
+        cells.setdefault(key, Counter())[str(result["verdict"])] += 1  # type: ignore[arg-type]
+    return [
+        {"guest": guest, "host_pmu": host, "profile": profile, "fault": fault, "verdicts": dict(counts)}
+        for (guest, host, profile, fault), counts in cells.items()
+    ]
+
+
+def print_results(plan: CampaignPlan, results: list[Result], cases: list[Case]) -> None:
+    """Faults by profiles, and the shortest plans of what is silently wrong."""
+    rows = []
+    for guest in plan.guests:
+        for fault, _ in plan.faults:
+            row = [guest.name, fault]
+            for profile in plan.profiles:
+                counts = Counter(
+                    str(result["verdict"])
+                    for result in results
+                    if (result["guest"], result["fault"], result["profile"]) == (guest.name, fault, profile)
+                )
+                row.append(", ".join(f"{number} {verdict}" for verdict, number in counts.most_common()))
+            rows.append(row)
+    print(table(["guest", "fault", *plan.profiles], rows))
+    for case in cases:
+        print(f"\nsilently wrong in {case.profile} ({case.runs} runs): {case.finding}")
+        print(f"    guest {case.guest}" if not case.steps else f"    steps {'; '.join(case.steps)}")
+        print(f"    plan  {' '.join(case.rules) or 'none: no fault is needed'}")
+        if case.behaviours:
+            print(f"    right without {', '.join(case.behaviours)}")
+    if cases:
+        print()

@@ -1,0 +1,73 @@
+"""Run one guest under two profiles and say what changed: the end, the answers of the SBI, exits,
+instructions, the
+first call that differs, and the behaviours, with their commits, that explain it. Prints Markdown.
+
+Exit status 0 when nothing differs, 1 when something does, 2 for what cannot be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import FileError
+from .options import DEFAULT_HOST_PMU, Subparsers, add_inject_option, add_json, count, fault_plan, natural
+from .output import print_json
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """The options of `vpmu compare`."""
+    parser = subparsers.add_parser("compare", description=__doc__)
+    parser.add_argument("first", metavar="PROFILE", help="what it is held against")
+    parser.add_argument("second", metavar="PROFILE", help="what is new")
+    parser.add_argument("image", metavar="GUEST", help="ELF or flat image, or the name of a bundled payload")
+    parser.add_argument(
+        "--host-pmu", default=DEFAULT_HOST_PMU, metavar="NAME", help="host PMU (default %(default)s)"
+    )
+    add_inject_option(parser)
+    parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of the faults (default 0)")
+    parser.add_argument(
+        "--max-instructions", type=count, default=50_000_000, metavar="N", help="of each run (default 50M)"
+    )
+    parser.add_argument("--markdown", metavar="FILE", help="write the Markdown to a file as well")
+    parser.add_argument("--html", metavar="FILE", help="write a page")
+    add_json(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare; the exit status."""
+    from ..campaign.compare import compare
+    from ..faults import FaultPlan
+    from ..report.compare import markdown, page
+    from .images import find_image
+
+    image = find_image(args.image)
+    found = compare(
+        args.first, args.second, str(image), fault_plan(args) or FaultPlan(), name=args.image,
+        host_pmu=args.host_pmu, max_instructions=args.max_instructions,
+    )  # fmt: skip
+    text = markdown(found)
+    for path, content in ((args.markdown, text), (args.html, page(found) if args.html else "")):
+        if path is not None:
+            try:
+                Path(path).write_text(content, encoding="utf-8")
+            except OSError as error:
+                raise FileError.from_os_error(path, error) from None
+    if args.json:
+        print_json(
+            {
+                "changed": found.changed,
+                "rows": [{"what": what, "first": one, "second": two} for what, one, two in found.rows],
+                "differs_at": found.differs_at,
+                "findings": [list(found.first.findings), list(found.second.findings)],
+                "behaviours": [
+                    {"name": one.behaviour.name, "commit": one.behaviour.commit, "in_first": one.in_first,
+                     "change": one.change}
+                    for one in found.explained
+                ],
+            }
+        )  # fmt: skip
+    else:
+        print(text, end="")
+    return 1 if found.changed else 0

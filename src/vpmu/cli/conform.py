@@ -1,0 +1,163 @@
+"""Run the conformance suite for SBI PMU implementations, and say of every disagreement with the specification
+whether it is known.
+
+Targets: `in-process` (a scripted guest under --profile; `all`: under every profile), `agent` (the same
+machine running the agent in machine code), `qemu` (OpenSBI on QEMU running the agent), `serial:DEVICE` (a
+board that runs the agent). Prints KTAP. Exit status 0 without unexpected results, 1 otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import FileError, UsageError
+from .options import Subparsers, add_inject_option, add_json, fault_plan, natural
+from .output import print_json
+
+if TYPE_CHECKING:
+    from ..conform.suite import Test
+    from ..conform.target import Target
+    from ..conform.verdict import Outcome
+    from ..faults import FaultPlan
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """The options of `vpmu conform`."""
+    parser = subparsers.add_parser("conform", description=__doc__)
+    parser.add_argument(
+        "--target", default="in-process", metavar="TARGET", help="what to test (default %(default)s)"
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="profile of the target: for in-process and agent what runs, else what is expected; `all`: every "
+        "one (in-process: the default)",
+    )
+    parser.add_argument(
+        "--host-pmu",
+        default="qemu-virt",
+        metavar="NAME",
+        help="host PMU of our own machines (default %(default)s)",
+    )
+    parser.add_argument("--only", default="", metavar="TEXT", help="tests whose identifier contains TEXT")
+    parser.add_argument("--list", action="store_true", help="list the tests and stop")
+    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML")
+    parser.add_argument("--html", metavar="FILE", help="write the matrix page")
+    parser.add_argument("--random", type=natural, metavar="N", help="N random sequences instead of the suite")
+    parser.add_argument(
+        "--seed", type=natural, default=0, metavar="S", help="seed of the random sequences (default 0)"
+    )
+    parser.add_argument(
+        "--against",
+        metavar="TARGET",
+        help="with --random: the target whose answers are compared with the model's",
+    )
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="print only what is unexpected, and the sum"
+    )
+    add_inject_option(parser)
+    add_json(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what was asked for; the exit status."""
+    from ..conform.report import as_object, in_words, junit, ktap, passed
+    from ..conform.suite import load_suite
+    from ..conform.verdict import run_suite
+
+    if args.random is not None:
+        return run_random(args)
+    if args.against is not None:
+        raise UsageError("--against", expected="--random N beside it", got="no --random")
+    tests = [test for test in load_suite() if args.only in test.id]
+    if not tests:
+        raise UsageError("--only", expected="a part of a test's identifier (see --list)", got=args.only)
+    if args.list:
+        return print_list(tests, as_json=args.json)
+    columns: list[tuple[Target, list[Outcome]]] = []
+    for profile in profiles(args):
+        target = open_target(args.target, profile, args.host_pmu, fault_plan(args))
+        try:
+            outcomes = run_suite(target, tests)
+        finally:
+            target.close()
+        columns.append((target, outcomes))
+        if not args.json:
+            print("\n".join(shown(list(ktap(target, outcomes)), quiet=args.quiet)), flush=True)
+    if args.json:
+        objects = [as_object(target, outcomes) for target, outcomes in columns]
+        print_json(objects[0] if len(objects) == 1 else {"runs": objects, "results": objects[0]["results"]})
+    elif len(columns) > 1 and not args.quiet:
+        for target, outcomes in columns:
+            print(f"# {target.profile.name}: {in_words(outcomes)}")
+    if args.junit:
+        save(args.junit, junit(columns))
+    if args.html:
+        from ..conform.page import matrix
+
+        save(args.html, matrix(columns))
+    return 0 if all(passed(outcomes) for _, outcomes in columns) else 1
+
+
+def shown(lines: list[str], *, quiet: bool) -> list[str]:
+    """The report, or with `--quiet` its failures with their calls and the sum."""
+    if not quiet:
+        return lines
+    kept, failing = [], False
+    for line in lines:
+        failing = line.startswith("not ok") or (failing and line.startswith("#"))
+        if failing:
+            kept.append(line)
+    return kept if lines[-1] in kept else [*kept, f"{lines[1]}: {lines[-1][2:]}"]
+
+
+def profiles(args: argparse.Namespace) -> list[str | None]:
+    """The profiles to run under, one after the other; None leaves it to the target."""
+    from ..kvm.profiles import PROFILES
+
+    if args.profile == "all" or (args.profile is None and args.target == "in-process"):
+        return list(PROFILES)
+    return [args.profile]
+
+
+def open_target(name: str, profile: str | None, host_pmu: str, faults: FaultPlan | None = None) -> Target:
+    """The target of that name. Raises UsageError for one that does not exist, TargetError where it cannot be
+    had.
+    """
+    from ..conform.targets import open_target as open_
+
+    return open_(name, profile, host_pmu, faults)
+
+
+def run_random(args: argparse.Namespace) -> int:
+    """`--random`: sequences against the properties, or against a real target."""
+    from ..conform.explore import explore
+
+    report = explore(args.random, args.seed, args.against, args.profile, args.host_pmu)
+    if args.json:
+        print_json(report.as_object())
+    else:
+        lines = report.lines()
+        print(lines[-1] if args.quiet and report.passed else "\n".join(lines))
+    return 0 if report.passed else 1
+
+
+def print_list(tests: list[Test], *, as_json: bool) -> int:
+    """`--list`."""
+    if as_json:
+        print_json({"tests": [{"id": test.id, "title": test.title, "spec": test.spec} for test in tests]})
+    else:
+        for test in tests:
+            print(f"{test.id:28} {test.title} [{test.spec}]")
+    return 0
+
+
+def save(path: str, text: str) -> None:
+    """Write a report. Raises FileError."""
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FileError.from_os_error(path, error) from None

@@ -1,0 +1,67 @@
+"""`vpmu fetch debian`: bring the Linux guest into the cache folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vpmu.vmm.linux.fetch import DebianGuest
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
+    """Add the command; `run` executes it."""
+    parser = subparsers.add_parser(
+        "fetch",
+        help="bring a Debian riscv64 kernel, perf and busybox through APT",
+        description="Bring a stock Debian riscv64 kernel and an initramfs with busybox and perf into the "
+        "cache folder (XDG_CACHE_HOME/vpmu), through this machine's APT. A second call does nothing.",
+    )
+    parser.add_argument("guest", choices=["debian"], help="which guest")
+    parser.add_argument("--suite", default="trixie", help="Debian suite (default: %(default)s)")
+    parser.add_argument("--refresh", action="store_true", help="look for newer versions of a fetched guest")
+    parser.add_argument(
+        "--sources", type=Path, metavar="FILE",
+        help="take the mirror from this APT source list (.list, .sources), not from the machine's",
+    )  # fmt: skip
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
+    parser.add_argument("--json", action="store_true", help="print paths and versions as JSON")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fetch and print what is there; 0, or a VpmuError."""
+    from vpmu.errors import FileError
+    from vpmu.vmm.linux.fetch import fetch
+    from vpmu.vmm.linux.progress import Progress
+    from vpmu.vmm.linux.sources import read_sources
+
+    sources = None
+    if args.sources is not None:
+        try:
+            sources = read_sources(args.sources)
+        except OSError as error:
+            raise FileError.from_os_error(args.sources, error) from error
+    guest = fetch(args.suite, refresh=args.refresh, sources=sources, progress=Progress(quiet=args.quiet))
+    if args.json:
+        print(json.dumps(_summary(guest), indent=2))
+    else:
+        names = {"kernel": guest.kernel, "initrd": guest.initrd, "tiny initrd": guest.tiny_initrd}
+        for name, path in names.items():
+            print(f"{name + ':':<13}{path}  ({path.stat().st_size / 1e6:.1f} MB)")
+        print("versions:    " + ", ".join(f"{name} {version}" for name, version in guest.versions.items()))
+    return 0
+
+
+def _summary(guest: DebianGuest) -> dict[str, Any]:
+    return {
+        "kernel": str(guest.kernel),
+        "initrd": str(guest.initrd),
+        "tiny_initrd": str(guest.tiny_initrd),
+        "release": guest.release,
+        "versions": guest.versions,
+        "fetched": guest.fetched,
+    }

@@ -1,0 +1,20 @@
+"""Where `IMAGE` comes from: a file, or the name of a payload that ships with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import UnknownNameError
+from ..payloads import names, path
+
+
+def find_image(name: str) -> Path:
+    """The file `name`, or else the bundled payload of that name. A bare word that is neither gets the near
+    names."""
+    file = Path(name)
+    if file.exists() or "/" in name or "." in name:
+        return file
+    bundled = [known for known in names() if path(known).suffix == ".elf"]  # the others need a monitor
+    if name in bundled:
+        return path(name)
+    raise UnknownNameError("image", name, bundled, layer="loader")

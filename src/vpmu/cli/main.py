@@ -1,0 +1,113 @@
+"""Finds the command, runs it, and turns every outcome into one line and an exit status.
+
+Exit status: 0 pass, 1 fail, 2 bad usage or bad input, 4 skip, 130 interrupted, 141 reader gone.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from .. import __version__
+from ..errors import UnknownNameError, VpmuError
+from .options import Parser
+
+PASS, FAIL, USAGE, SKIP, INTERRUPTED, READER_GONE = 0, 1, 2, 4, 130, 141
+
+COMMANDS = {
+    "run": "run a guest image",
+    "stat": "run a guest image and count its events: the table of perf stat",
+    "demo": "the three scenarios of a host that cannot give an event, before and after the fix",
+    "explain": "which layer refuses an event, and with what code",
+    "profiles": "the implementations that can be chosen, and the behaviours they are made of",
+    "events": "the events that a guest can ask for, and what the host PMU has for them",
+    "replay": "run recorded tables against the model and print the lines that disagree",
+    "boot": "boot Linux: the fetched Debian, or a kernel and an initramfs of your own",
+    "perf": "run the guest's own perf in the fetched Debian",
+    "conform": "the conformance suite, against vpmu, OpenSBI or a board",
+    "faults": "faults to order: the sites, the catalogue of failure scenarios, checks of plans",
+    "campaign": "many runs: faults by profiles by host PMUs by guests by seeds, and what became of them",
+    "compare": "one guest under two profiles: what changed, and which behaviours explain it",
+    "fetch": "bring a Debian riscv64 kernel, perf and busybox through APT",
+}
+"""The commands and what they do. `vpmu NAME` is the module `vpmu.cli.NAME`: `add_parser(subparsers)` and
+`run(args)`."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: that of the process) and return the exit status. Never raises
+    for bad input."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if argv is None:
+        # What a run allocates is short-lived and free of cycles: look for them rarely.
+        gc.set_threshold(20_000, 50, 100)
+    try:
+        status = _dispatch(arguments)
+        sys.stdout.flush()
+        return status
+    except VpmuError as error:
+        _flush()
+        _complain(f"error: {error}")
+        return error.exit_status
+    except KeyboardInterrupt:
+        _flush()
+        _complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _let_go_of_stdout()
+        return READER_GONE
+    except OSError as error:  # a full disk behind stdout, and the like
+        _let_go_of_stdout()
+        _complain(f"error: file: {error.filename or 'output'}: {error.strerror or error}")
+        return USAGE
+
+
+def _dispatch(arguments: list[str]) -> int:
+    parser = _parser()
+    if not arguments or arguments[0].startswith("-"):
+        parser.parse_args(arguments)
+        parser.error("no command given (see vpmu --help)")
+    name = arguments[0]
+    if name not in COMMANDS:
+        raise UnknownNameError("command", name, COMMANDS)
+    module = import_module(f"{__package__}.{name}")
+    module.add_parser(parser.add_subparsers(prog="vpmu", parser_class=Parser))
+    status: int = module.run(parser.parse_args(arguments))
+    return status
+
+
+def _parser() -> Parser:
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    parser = Parser(
+        prog="vpmu",
+        usage="vpmu [-h] [--version] COMMAND ...",
+        description="RISC-V guests on a hypervisor whose virtual PMU counts exactly, and fails when told.",
+        epilog=f"commands:\n{listing}\n\n'vpmu COMMAND --help' describes one.",
+    )
+    parser.add_argument("--version", action="version", version=f"vpmu {__version__}")
+    return parser
+
+
+def _complain(message: str) -> None:
+    try:
+        print(f"vpmu: {message}", file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        _let_go_of_stdout()
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _let_go_of_stdout()
+
+
+def _let_go_of_stdout() -> None:
+    """Point stdout at nothing, so that the flush at interpreter exit cannot fail again."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)

@@ -1,0 +1,289 @@
+"""Options that commands share, and the machine that they describe. QEMU's words where QEMU has one."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn
+
+from ..errors import FileError, UsageError
+from ..trace.recorder import NULL, Recorder
+
+if TYPE_CHECKING:
+    from ..faults import FaultPlan
+    from ..vmm.machine import Machine
+
+    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+    """What argparse gives to add commands to."""
+else:
+    Subparsers = object
+
+DEFAULT_PROFILE = "kvm-7.2"
+DEFAULT_HOST_PMU = "qemu-virt"
+
+_UNITS = {"": 20, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are VpmuErrors: one line, printed in one place, exit status 2."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **settings,  # type: ignore[arg-type]
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError instead of printing the usage."""
+        raise UsageError(message)
+
+
+def memory_size(text: str) -> int:
+    """Bytes from QEMU's notation for `-m`: a number with K, M, G or T, in MiB without one."""
+    match = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected a size such as 128M or 1G, got {text!r}")
+    return int(match.group(1)) << _UNITS[match.group(2).upper()]
+
+
+def count(text: str) -> int:
+    """A positive number, `_` or `,` allowed between digits, K, M or G (powers of ten) after them."""
+    match = re.fullmatch(r"(\d[\d_,]*)([kKMG]?)", text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected a number such as 1000000 or 10M, got {text!r}")
+    value = int(match.group(1).replace("_", "").replace(",", ""))
+    value *= {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}[match.group(2).upper()]
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"expected a number above zero, got {text!r}")
+    return value
+
+
+def natural(text: str) -> int:
+    """A number, zero included."""
+    try:
+        value = int(text, 0)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected a number, zero or more, got {text!r}")
+    return value
+
+
+def refusal(text: str) -> tuple[str, int]:
+    """`EVENT=ERRNO` as (event name, errno number); the errno by name (ENOENT) or number."""
+    event, equals, code = text.rpartition("=")
+    if not equals or not event:
+        raise argparse.ArgumentTypeError(f"expected EVENT=ERRNO such as cache-misses=EBUSY, got {text!r}")
+    if code.isdigit() and int(code) in errno.errorcode:
+        return event, int(code)
+    known = [name for name in dir(errno) if name.startswith("E")]
+    if code.upper() not in known:
+        import difflib
+
+        near = difflib.get_close_matches(code.upper(), known, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise argparse.ArgumentTypeError(f"unknown errno {code!r}{hint}")
+    number: int = getattr(errno, code.upper())
+    return event, number
+
+
+def perfetto(text: str) -> str:
+    """The name of a trace that Perfetto shall open."""
+    from ..trace.perfetto import PerfettoPath
+
+    return PerfettoPath(text)
+
+
+def names(text: str) -> list[str]:
+    """A comma-separated list of names."""
+    return [name for name in (part.strip() for part in text.split(",")) if name]
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """`--json`, as every command has it."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+
+
+def add_profile_options(parser: argparse.ArgumentParser, *, host_pmu: str | None = DEFAULT_HOST_PMU) -> None:
+    """Which implementation, with which behaviours, on which host PMU."""
+    parser.add_argument(
+        "--profile", default=DEFAULT_PROFILE, metavar="NAME", help="implementation (default %(default)s)"
+    )
+    parser.add_argument(
+        "--with",
+        dest="with_",
+        type=names,
+        action="extend",
+        default=[],
+        metavar="BEHAVIOUR",
+        help="switch behaviours on",
+    )
+    parser.add_argument(
+        "--without",
+        type=names,
+        action="extend",
+        default=[],
+        metavar="BEHAVIOUR",
+        help="switch behaviours off",
+    )
+    shown = f" (default {host_pmu})" if host_pmu else ""
+    parser.add_argument(
+        "--host-pmu", default=host_pmu, metavar="NAME", help=f"host PMU: a name or a TOML file{shown}"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("native", "reference"),
+        default="native",
+        help="what runs the guest (default %(default)s)",
+    )
+
+
+def add_fault_options(parser: argparse.ArgumentParser) -> None:
+    """What the host refuses."""
+    parser.add_argument(
+        "--refuse",
+        type=refusal,
+        action="append",
+        default=[],
+        metavar="EVENT=ERRNO",
+        help="host perf refuses this event with this errno (cache-misses=EBUSY); may be repeated",
+    )
+    parser.add_argument(
+        "--starve",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="other users of the host hold N programmable counters",
+    )
+    parser.add_argument(
+        "--perf",
+        choices=("model", "host"),
+        default="model",
+        help="where events come from (default %(default)s)",
+    )
+
+
+def add_inject_option(parser: argparse.ArgumentParser) -> None:
+    """`--inject`, wherever a machine runs."""
+    parser.add_argument(
+        "--inject",
+        action="append",
+        default=[],
+        metavar="PLAN",
+        help="a fault plan: a TOML file, or a rule SITE:KEY=VALUE,... (see vpmu faults); may be repeated",
+    )
+
+
+def fault_plan(args: argparse.Namespace) -> FaultPlan | None:
+    """The plan that the `--inject` options make together, chosen with `--seed`; None without one."""
+    if not args.inject:
+        return None
+    from ..faults import FaultPlan, plan_of
+
+    plan = sum((plan_of(text) for text in args.inject), FaultPlan())
+    return plan.with_seed(plan.seed + getattr(args, "seed", 0))
+
+
+def add_machine_options(parser: argparse.ArgumentParser) -> None:
+    """The machine, and what is recorded of its run."""
+    add_profile_options(parser)
+    add_fault_options(parser)
+    add_inject_option(parser)
+    parser.add_argument(
+        "-m",
+        "--memory",
+        type=memory_size,
+        default=128 << 20,
+        metavar="SIZE",
+        help="guest memory (default 128M)",
+    )
+    parser.add_argument("--smp", type=count, default=1, metavar="N", help="harts (default 1)")
+    parser.add_argument("--append", default="", metavar="TEXT", help="boot arguments in the device tree")
+    parser.add_argument(
+        "--seed", type=natural, default=0, metavar="N", help="seed of everything that is chosen (default 0)"
+    )
+    parser.add_argument(
+        "--max-instructions", type=count, metavar="N", help="stop after N retired instructions of all harts"
+    )
+    parser.add_argument(
+        "--trace",
+        metavar="FILE",
+        help="write the trace: JSON lines; .txt gives text, .json a file for Perfetto",
+    )
+    parser.add_argument(
+        "--perfetto", metavar="FILE", dest="trace", type=perfetto, help="write a trace that opens in Perfetto"
+    )
+    parser.add_argument(
+        "--input", metavar="FILE", help="what the guest's console reads ('-': standard input)"
+    )
+
+
+@contextmanager
+def recording(path: str | None) -> Iterator[Recorder]:
+    """A recorder that writes to `path` as records come, or the one that records nothing."""
+    if path is None:
+        yield NULL
+        return
+    from ..trace.perfetto import PerfettoFile, PerfettoPath
+    from ..trace.views import TraceFile
+
+    try:
+        with PerfettoFile(path) if isinstance(path, PerfettoPath) else TraceFile(path) as sink:
+            yield Recorder(sink)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.filename not in (path, None):
+            raise
+        raise FileError.from_os_error(path, error) from None
+
+
+def build_machine(
+    args: argparse.Namespace,
+    *,
+    recorder: Recorder = NULL,
+    console_out: Callable[[bytes], None] | None = None,
+    bootargs: str | None = None,
+    plic: bool = False,
+) -> Machine:
+    """The machine that the options of `add_machine_options` describe; console input is given to it.
+    `bootargs` stand for `--append`.
+    """
+    from ..vmm.machine import Machine
+
+    machine = Machine(
+        profile=args.profile,
+        with_=tuple(args.with_),
+        without=tuple(args.without),
+        host_pmu=args.host_pmu,
+        perf=args.perf,
+        memory=args.memory,
+        harts=args.smp,
+        recorder=recorder,
+        refuse=dict(args.refuse),
+        starve=args.starve,
+        seed=args.seed,
+        engine=args.engine,
+        console_out=console_out,
+        bootargs=args.append if bootargs is None else bootargs,
+        plic=plic,
+        faults=fault_plan(args),
+    )
+    if args.input is not None:
+        machine.console_input(read_input(args.input))
+    return machine
+
+
+def read_input(path: str) -> bytes:
+    """The bytes of a file, or of standard input for `-`."""
+    import sys
+    from pathlib import Path
+
+    if path == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise FileError.from_os_error(path, error) from None

@@ -1,0 +1,101 @@
+"""How commands print: JSON objects, aligned tables, the guest's console, and the one line that sums up a
+run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..vmm.machine import RunResult
+
+
+def print_json(value: object) -> None:
+    """One JSON object on stdout."""
+    import json
+
+    from ..trace.views import plain
+
+    print(json.dumps(plain(value), indent=2))
+
+
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[object]], *, right: frozenset[int] = frozenset()
+) -> str:
+    """Rows under heads in aligned columns; the columns in `right` are flushed right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(head), *(len(row[i]) for row in cells), 0) for i, head in enumerate(heads)]
+    out = []
+    for line in [list(heads), ["-" * width for width in widths], *cells]:
+        parts = [
+            f"{cell:>{width}}" if i in right else f"{cell:<{width}}"
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        out.append("  ".join(parts).rstrip())
+    return "\n".join(out)
+
+
+class Console:
+    """Passes the guest's console to a stream, line by line, and keeps what it passed."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        self._stream = stream
+        self.data = bytearray()
+
+    def __call__(self, data: bytes) -> None:
+        self.data += data
+        if self._stream is not None:
+            self._stream.write(data)
+            if b"\n" in data:
+                self._stream.flush()
+
+    @classmethod
+    def on_stdout(cls) -> Console:
+        """The console that the user sees."""
+        return cls(sys.stdout.buffer)
+
+    def close(self) -> None:
+        """Let what is still buffered out."""
+        if self._stream is not None:
+            self._stream.flush()
+
+    @property
+    def text(self) -> str:
+        """Everything so far, for JSON."""
+        return self.data.decode("utf-8", "replace")
+
+
+def errno_name(number: int | None) -> str | None:
+    """The kernel's name of an errno, `ENOENT` for 2; None for none."""
+    import errno
+
+    # Two names have the number 95, and Python knows it by the one that the kernel does not use.
+    return (
+        None if number is None else {95: "EOPNOTSUPP"}.get(number) or errno.errorcode.get(number, str(number))
+    )
+
+
+def sum_up(result: RunResult) -> str:
+    """The line after a run: why it stopped, instructions retired, exits to user space."""
+    why = result.stop
+    if result.kvm_run_errno is not None:
+        why = f"KVM_RUN failed with {errno_name(result.kvm_run_errno)}"
+    if result.reason:
+        why += f" ({result.reason})"
+    return f"{why}; {result.instructions:,} instructions, {result.exits:,} exits to user space"
+
+
+def as_object(result: RunResult, console: str) -> Mapping[str, object]:
+    """The result of a run as `--json` prints it. Instructions are those retired by all harts; seconds are
+    virtual."""
+    return {
+        "stop": result.stop,
+        "reason": result.reason,
+        "kvm_run_errno": result.kvm_run_errno,
+        "kvm_run_errno_name": errno_name(result.kvm_run_errno),
+        "instructions": result.instructions,
+        "exits": result.exits,
+        "exit_counts": dict(sorted(result.exit_counts.items())),
+        "console": console,
+    }

@@ -1,0 +1,101 @@
+"""Run recorded tables (`SCRIPT LINE => RESULT`) against the model: the mailbox payload, in machine code,
+does every script line again, and every recorded line is compared. Prints the lines that disagree and `N of
+M lines agree`.
+
+Values that no model can know (reads of `time`, and what a profile itself calls undetermined) agree with
+anything and are counted. Exit status 0 when all lines agree, 1 when one does not, 2 for a file that is no
+table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from .options import Subparsers, add_inject_option, add_json, add_profile_options, fault_plan
+from .output import print_json
+
+if TYPE_CHECKING:
+    from ..vmm.replay_report import Report
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """The options of `vpmu replay`."""
+    parser = subparsers.add_parser("replay", description=__doc__)
+    parser.add_argument("tables", nargs="+", metavar="TABLE", help="recorded tables")
+    add_profile_options(parser, host_pmu=None)
+    add_inject_option(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="print the last line only")
+    add_json(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay the tables; the exit status."""
+    from ..vmm.replay_table import read_table
+
+    # Every file is read before the first one runs: a malformed table must not come after minutes of replay.
+    tables = [read_table(path) for path in args.tables]
+
+    from ..vmm.replay_machine import Options
+    from ..vmm.replay_report import replay_table
+
+    options = Options(
+        args.profile, tuple(args.with_), tuple(args.without), args.host_pmu, args.engine, fault_plan(args)
+    )
+    reports: list[Report] = []
+    for table in tables:
+        report = replay_table(table, options.monitor)
+        reports.append(report)
+        if not args.json and not args.quiet:
+            print_report(report, of_many=len(tables) > 1)
+    lines, agree = sum(report.lines for report in reports), sum(report.agree for report in reports)
+    undetermined: Counter[str] = Counter()
+    for report in reports:
+        undetermined.update(report.undetermined)
+    if args.json:
+        print_json(
+            {
+                "profile": args.profile,
+                "lines": lines,
+                "agree": agree,
+                "undetermined": dict(sorted(undetermined.items())),
+                "tables": [as_object(report) for report in reports],
+            }
+        )
+    else:
+        print(f"{agree} of {lines} lines agree{in_words(undetermined)}")
+    return 0 if all(report.passed for report in reports) else 1
+
+
+def print_report(report: Report, *, of_many: bool) -> None:
+    """The lines of one table that disagree, and its own sum where there are several tables."""
+    for line in report.disagreements:
+        print(f"{line.path}:{line.line}:")
+        print(f"    recorded {line.recorded or '(nothing)'}")
+        print(f"    got      {'(nothing)' if line.got is None else line.got}")
+    if of_many:
+        print(f"{report.path}: {report.agree} of {report.lines} lines agree{in_words(report.undetermined)}")
+
+
+def in_words(undetermined: Mapping[str, int]) -> str:
+    """` (K of them undetermined by the model: 3 time reads, …)`, or nothing."""
+    if not undetermined:
+        return ""
+    parts = ", ".join(f"{number} {reason}" for reason, number in sorted(undetermined.items()))
+    return f" ({sum(undetermined.values())} of them undetermined by the model: {parts})"
+
+
+def as_object(report: Report) -> dict[str, object]:
+    """One table of `--json`."""
+    return {
+        "path": report.path,
+        "lines": report.lines,
+        "agree": report.agree,
+        "undetermined": report.undetermined,
+        "disagreements": [
+            {"line": line.line, "recorded": line.recorded, "got": line.got} for line in report.disagreements
+        ],
+    }

@@ -1,0 +1,45 @@
+"""Run a guest image (ELF or flat): its console on stdout, one line about the run on stderr.
+
+Exit status 0 when the guest powered the machine off or reset it without reporting a failure, 1 when it
+reported one, KVM_RUN failed, or it did not end within --max-instructions; 2 for what cannot be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from .options import Subparsers, add_json, add_machine_options, build_machine, recording
+from .output import Console, as_object, print_json, sum_up
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """The options of `vpmu run`."""
+    parser = subparsers.add_parser("run", description=__doc__)
+    parser.add_argument("image", metavar="IMAGE", help="ELF or flat image, or the name of a bundled payload")
+    add_machine_options(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="do not print the line about the run")
+    add_json(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the image; the exit status."""
+    from .images import find_image
+
+    image = find_image(args.image)
+    console = Console(None) if args.json else Console.on_stdout()
+    with recording(args.trace) as recorder:
+        machine = build_machine(args, recorder=recorder, console_out=console)
+        machine.load(image)
+        try:
+            result = machine.run(max_instructions=args.max_instructions)
+        finally:
+            console.close()
+    if args.json:
+        print_json(as_object(result, console.text))
+    elif not args.quiet:
+        if console.data and not console.data.endswith(b"\n"):
+            print(file=sys.stderr)
+        print(f"vpmu: {sum_up(result)}", file=sys.stderr)
+    return 0 if result.ok else 1

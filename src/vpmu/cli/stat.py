@@ -1,0 +1,233 @@
+"""Run a guest image and count its events from outside, as `perf stat` does around a program.
+
+Prints perf's table on stderr: counts of the guest alone, `<not supported>` where the host PMU has no such
+event, `<not counted>` where no counter was free. The time is the guest's virtual time. Event names are
+those of perf, with its modifiers: `cycles:u` counts in user mode, `cycles:k` in supervisor mode. Exit
+status as `vpmu run`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from ..errors import FileError, UsageError
+from .options import Subparsers, add_json, add_machine_options, build_machine, names, recording
+from .output import Console, as_object, print_json, sum_up
+
+if TYPE_CHECKING:
+    from ..perf.event import PerfError
+    from ..vmm.machine import Machine, OutsideCounter
+
+DEFAULT_EVENTS = ["cycles", "instructions", "branches", "branch-misses"]
+NOT_SUPPORTED, NOT_COUNTED = "<not supported>", "<not counted>"
+
+_COUNTS_WIDTH, _UNIT_WIDTH, _NAME_WIDTH, _METRIC_WIDTH = 18, 4, 24, 38
+"""Columns of perf's table (tools/perf/util/stat-display.c)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What perf prints behind a count: it against another one."""
+
+    base: str
+    unit: str
+    percent: bool
+
+
+METRICS: Mapping[str, Metric] = {
+    "instructions": Metric("cycles", "insn per cycle", False),
+    "branch-misses": Metric("branches", "of all branches", True),
+    "cache-misses": Metric("cache-references", "of all cache refs", True),
+    "L1-dcache-load-misses": Metric("L1-dcache-loads", "of all L1-dcache accesses", True),
+    "dTLB-load-misses": Metric("dTLB-loads", "of all dTLB cache accesses", True),
+    "iTLB-load-misses": Metric("iTLB-loads", "of all iTLB cache accesses", True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One line of the table: `value` is the count, or None and then `why` is one of perf's two phrases."""
+
+    event: str
+    value: int | None
+    why: str = ""
+    errno: int | None = None
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """The options of `vpmu stat`."""
+    parser = subparsers.add_parser("stat", description=__doc__)
+    parser.add_argument("image", metavar="IMAGE", help="ELF or flat image, or the name of a bundled payload")
+    parser.add_argument(
+        "-e",
+        "--event",
+        dest="events",
+        type=names,
+        action="extend",
+        metavar="EVENTS",
+        help="events, comma separated",
+    )
+    parser.add_argument(
+        "-x", "--field-separator", dest="separator", metavar="SEP", help="print fields separated by SEP"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="print the table into FILE")
+    add_machine_options(parser)
+    add_json(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the image and print the counts; the exit status."""
+    from .images import find_image
+
+    events = args.events if args.events is not None else DEFAULT_EVENTS
+    if not events:
+        raise UsageError("-e names no event")
+    parsed = [split_event(event) for event in events]
+    image = find_image(args.image)
+    console = Console(None) if args.json else Console.on_stdout()
+    with recording(args.trace) as recorder:
+        machine = build_machine(args, recorder=recorder, console_out=console)
+        machine.load(image)
+        counters = [open_counter(machine, event, modes) for event, modes in parsed]
+        try:
+            result = machine.run(max_instructions=args.max_instructions)
+        finally:
+            console.close()
+        counted = [read_counter(event, counter) for event, counter in zip(events, counters, strict=True)]
+        seconds = machine.time / 1e9
+    if args.json:
+        counts = [as_json(line, counted) for line in counted]
+        print_json({"counters": counts, "seconds": seconds, **as_object(result, console.text)})
+    else:
+        with Output(args.output) as stream:
+            if args.separator is not None:
+                print(
+                    "\n".join(csv_line(line, counted, args.separator, seconds) for line in counted),
+                    file=stream,
+                )
+            else:
+                print(text_table(args.image, counted, seconds), file=stream)
+        if not result.ok:
+            print(f"vpmu: {sum_up(result)}", file=sys.stderr)
+    return 0 if result.ok else 1
+
+
+def split_event(text: str) -> tuple[str, str]:
+    """`NAME:MODIFIERS` as (name, modifiers); modifiers are of `u`, `k` and `h`, none of them is all.
+    UsageError otherwise."""
+    from ..spec.sbi_events import EventType, event_by_name, split_event_idx
+
+    name, _, modifiers = text.partition(":")
+    if modifiers.strip("ukh") or name == "fw":
+        raise UsageError(f"event {text!r}: a perf event with the modifiers u and k is expected")
+    event = event_by_name(name)
+    if split_event_idx(event.event_idx)[0] not in (EventType.HW, EventType.CACHE, EventType.RAW):
+        raise UsageError(f"event {text!r} has no meaning outside the guest")
+    return event.name, modifiers
+
+
+def open_counter(machine: Machine, event: str, modifiers: str) -> OutsideCounter | PerfError:
+    """The counter, or the PerfError with which the host refused it."""
+    from ..perf.event import PerfError
+
+    try:
+        return machine.open_counter(event, modifiers)
+    except PerfError as error:
+        return error
+
+
+def read_counter(event: str, counter: OutsideCounter | PerfError) -> Counted:
+    """What the counter says at the end."""
+    from ..perf.event import EventState, PerfError
+
+    if isinstance(counter, PerfError):
+        return Counted(event, None, NOT_SUPPORTED, counter.errno)
+    if counter.state is not EventState.ACTIVE:
+        return Counted(event, None, NOT_COUNTED)
+    return Counted(event, counter.read())
+
+
+def metric(line: Counted, counted: Sequence[Counted]) -> tuple[float, str, bool] | None:
+    """(value, unit, is a percentage) of what perf prints behind this count, if its base was counted too."""
+    name, _, modifiers = line.event.partition(":")
+    rule = METRICS.get(name)
+    if rule is None or line.value is None:
+        return None
+    wanted = f"{rule.base}:{modifiers}" if modifiers else rule.base
+    base = next((other.value for other in counted if other.event == wanted), None)
+    if not base:
+        return None
+    return line.value / base * (100 if rule.percent else 1), rule.unit, rule.percent
+
+
+def text_table(image: str, counted: Sequence[Counted], seconds: float) -> str:
+    """perf stat's table."""
+    lines = ["", f" Performance counter stats for '{image}':", ""]
+    for line in counted:
+        count = f"{line.value:,}" if line.value is not None else line.why
+        text = f"{count:>{_COUNTS_WIDTH}} {'':<{_UNIT_WIDTH}} {line.event:<{_NAME_WIDTH}}"
+        found = metric(line, counted)
+        if found is not None:
+            value, unit, percent = found
+            text += f" # {value:7.2f}% {unit}" if percent else f" # {value:7.2f}  {unit}"
+        if line.why == NOT_COUNTED:
+            text += " " * _METRIC_WIDTH + "  (0.00%)"
+        lines.append(text.rstrip())
+    lines += ["", f"{seconds:18.9f} seconds time elapsed", ""]
+    return "\n".join(lines)
+
+
+def csv_line(line: Counted, counted: Sequence[Counted], separator: str, seconds: float) -> str:
+    """perf stat's `-x`: count, unit, event, run time (ns), share of the time, metric, its unit."""
+    ran = line.value is not None
+    found = metric(line, counted)
+    value, unit = ("", "") if found is None else (f"{found[0]:.2f}", found[1])
+    fields = [
+        str(line.value) if ran else line.why,
+        "",
+        line.event,
+        str(round(seconds * 1e9)) if ran else "0",
+        "0.00" if line.why == NOT_COUNTED else "100.00",
+        value,
+        unit,
+    ]
+    return separator.join(fields)
+
+
+def as_json(line: Counted, counted: Sequence[Counted]) -> dict[str, object]:
+    """One counter of `--json`: the count (null where there is none), and its metric."""
+    found = metric(line, counted)
+    return {
+        "event": line.event,
+        "value": line.value,
+        "status": line.why.strip("<>") or "counted",
+        "errno": line.errno,
+        "metric_value": None if found is None else round(found[0], 4),
+        "metric_unit": None if found is None else found[1],
+    }
+
+
+class Output:
+    """A context manager: the file `path` for writing, or stderr, as perf."""
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        self.stream: IO[str] = sys.stderr
+
+    def __enter__(self) -> IO[str]:
+        if self.path is not None:
+            try:
+                self.stream = Path(self.path).open("w", encoding="utf-8")
+            except OSError as error:
+                raise FileError.from_os_error(self.path, error) from None
+        return self.stream
+
+    def __exit__(self, *exception: object) -> None:
+        if self.path is not None:
+            self.stream.close()

@@ -1,0 +1,113 @@
+"""The booted Debian that is kept: a command in it starts from its prompt, without the boot.
+
+The snapshot lies in the cache folder, one for each description of a machine, the last few of them. It is
+only an
+answer that comes sooner: where it does not fit any more it is made anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import VpmuError
+from .options import build_machine, fault_plan
+
+if TYPE_CHECKING:
+    from ..vmm.linux.boot import Outcome
+    from ..vmm.linux.fetch import DebianGuest
+    from ..vmm.linux.session import LinuxSession
+    from ..vmm.machine import Machine
+
+KEPT = 4
+"""Snapshots in the cache."""
+
+
+def possible(args: argparse.Namespace, command: str) -> bool:
+    """Whether the options describe a guest that can be kept: the fetched Debian, a modelled host, nothing
+    recorded.
+    """
+    from ..vmm.linux.session import LONGEST_COMMAND
+
+    plain = (args.kernel, args.initrd, args.trace, args.input, args.host_timeout) == (None,) * 5
+    short = len(command.encode()) <= LONGEST_COMMAND and "\n" not in command
+    return plain and short and not args.append and args.perf == "model" and not args.cold
+
+
+def run_warm(args: argparse.Namespace, command: str, output: Callable[[bytes], None] | None) -> Outcome:
+    """Run a shell command in the kept guest, which is booted and kept if it is not there."""
+    from ..vmm.linux.boot import Outcome
+    from ..vmm.linux.fetch import debian_guest
+
+    session, fresh = _session(args, debian_guest())
+    machine = session.machine
+    machine.inject(fault_plan(args))
+    limit = args.max_instructions
+    answer = session.run(command, show=output, max_instructions=limit, restore=fresh)
+    failure = None
+    if answer.status is None:
+        failure = f"guest: kernel panic while the command ran: {answer.panic}" if answer.panic else (
+            f"guest: {answer.failure} while the command ran"
+        )  # fmt: skip
+    return Outcome(answer.result, answer.status, answer.panic, True, failure, answer.result.console)
+
+
+def _session(args: argparse.Namespace, guest: DebianGuest) -> tuple[LinuxSession, bool]:
+    from ..vmm.linux.cache import default_root
+    from ..vmm.linux.session import LinuxSession
+    from ..vmm.snapshot import Snapshot
+
+    folder = default_root() / "sessions"
+    path = folder / f"{_key(args, guest)}.snapshot"
+    if path.exists():
+        try:
+            return LinuxSession.from_snapshot(Snapshot.load(path), once=True), False
+        except VpmuError:
+            path.unlink(missing_ok=True)
+
+    def build(sink: Callable[[bytes], None], bootargs: str) -> Machine:
+        without_faults = argparse.Namespace(**{**vars(args), "inject": []})
+        return build_machine(without_faults, console_out=sink, bootargs=bootargs, plic=True)
+
+    session = LinuxSession.boot(build, guest.kernel.read_bytes(), guest.initrd.read_bytes())
+    _keep(session, folder, path)
+    return session, True
+
+
+def _keep(session: LinuxSession, folder: Path, path: Path) -> None:
+    """Save the snapshot, and let go of the oldest ones. A cache that cannot be written is none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        session.snapshot.save(path)
+        kept = sorted(folder.glob("*.snapshot"), key=lambda file: file.stat().st_mtime)
+        for old in kept[:-KEPT]:
+            old.unlink(missing_ok=True)
+    except (OSError, VpmuError):
+        return
+
+
+def _key(args: argparse.Namespace, guest: DebianGuest) -> str:
+    from ..vmm.linux.session import WAIT
+
+    files = [
+        (file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in (guest.kernel, guest.initrd)
+    ]
+    machine = [
+        (name, getattr(args, name))
+        for name in (
+            "profile",
+            "with_",
+            "without",
+            "host_pmu",
+            "memory",
+            "smp",
+            "refuse",
+            "starve",
+            "seed",
+            "engine",
+        )
+    ]
+    return hashlib.sha256(repr((files, machine, WAIT)).encode()).hexdigest()[:20]

@@ -1,0 +1,205 @@
+"""A target behind a serial line: the agent (guests/agent_calls.S, guests/agent.c) does the batches."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..errors import UnknownNameError
+from ..kvm.profiles import IMPL_ID_KVM, IMPL_ID_NONE, IMPL_ID_OPENSBI, PROFILES, Profile, get_profile
+from ..spec.csr import Irq
+from ..spec.sbi import SHMEM_DISABLE, U64, Eid, PmuFid, StopFlag
+from .calls import Call, Ref, Result, ecall, pmu
+from .frames import Frame, FrameReader
+from .target import TargetError, TargetLost
+
+NAME = b"vpmu-agent"
+VERSION = 1
+ATTEMPTS = 8
+PADDING = bytes(16)
+"""Sent before a repetition: completes a frame for which the agent still waits."""
+MAX_CALLS = 600
+KVM_RUN_FAILED = -1000
+"""a0 of an ecall that ended KVM_RUN: this minus the errno, put there by a user space that goes on behind
+it.
+"""
+_HELLO = struct.Struct("<10sBQQQQ")
+_RESULT = struct.Struct("<QQQ")
+
+
+class Link(Protocol):
+    """A line with bytes in both directions, any of which may be lost or changed on the way."""
+
+    def send(self, data: bytes) -> None: ...
+
+    def receive(self, patience: float) -> bytes:
+        """What has arrived, after at most `patience` times the link's usual waiting time; empty where
+        nothing did. Raises TargetLost where the other end is gone.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the implementation below the agent says about itself (BASE)."""
+
+    spec_version: int
+    impl_id: int
+    impl_version: int
+
+    def __str__(self) -> str:
+        names = {IMPL_ID_OPENSBI: "OpenSBI", IMPL_ID_KVM: "KVM", IMPL_ID_NONE: "vpmu's specification"}
+        if self.impl_id == IMPL_ID_OPENSBI:
+            version = f"{self.impl_version >> 16}.{self.impl_version & 0xFFFF}"
+        elif self.impl_id == IMPL_ID_KVM:
+            version = f"{self.impl_version >> 16}.{self.impl_version >> 8 & 0xFF}.{self.impl_version & 0xFF}"
+        else:
+            version = str(self.impl_version)
+        name = names.get(self.impl_id, f"implementation {self.impl_id}")
+        return f"{name} {version}, SBI {self.spec_version >> 24}.{self.spec_version & 0xFFFFFF}"
+
+
+def profile_for(identity: Identity) -> Profile:
+    """The profile that describes this implementation: of its own kind, the newest that is not newer than it.
+
+    Raises TargetError where there is none of its kind.
+    """
+    kin = [profile for profile in PROFILES.values() if profile.impl_id == identity.impl_id]
+    if not kin:
+        known = sorted({profile.impl_id for profile in PROFILES.values()})
+        raise TargetError(
+            "implementation without a profile", expected=f"implementation id {known}", got=identity
+        )
+    older = [profile for profile in kin if profile.impl_version <= identity.impl_version]
+    return (
+        max(older, key=lambda profile: profile.impl_version)
+        if older
+        else min(kin, key=lambda p: p.impl_version)
+    )
+
+
+class AgentTarget:
+    """A target whose batches the agent at the other end of `link` does.
+
+    profile None: the one that fits what the implementation reports. memory_end 0: not known. Raises
+    TargetError where no agent answers.
+    """
+
+    def __init__(
+        self, link: Link, name: str, description: str, *, profile: str | None = None, memory_end: int = 0,
+        hole: int = 0x40_0000_0000, interrupts: bool = False, slack: int = 6000,
+    ) -> None:  # fmt: skip
+        self._link, self._reader, self._sequence = link, FrameReader(), 0
+        self.repeated = 0
+        """Requests that had to be sent again."""
+        hello = self._exchange(b"H")
+        if len(hello) != _HELLO.size:
+            raise TargetError("agent's greeting", expected=f"{_HELLO.size} bytes", got=len(hello))
+        magic, version, self.hart, self.base, self.scratch, self.end = _HELLO.unpack(hello)
+        if magic != NAME or version != VERSION:
+            raise TargetError("agent", expected=f"{NAME.decode()} {VERSION}", got=f"{magic!r} {version}")
+        self.name, self.memory_end, self.hole, self.slack = name, memory_end, hole, slack
+        self.missing = frozenset("R")
+        self.interrupts = interrupts
+        self._fresh: list[Call] = []
+        self._pending_reset = False
+        spec, impl, impl_version = (
+            result.value for result in self.run([ecall(Eid.BASE, fid) for fid in range(3)])
+        )
+        self.identity = Identity(spec, impl, impl_version)
+        try:
+            self.profile = profile_for(self.identity) if profile is None else get_profile(profile)
+        except UnknownNameError:
+            link.close()
+            raise
+        self.description = f"{description}: {self.identity}; expected: {self.profile.name}"
+        self._fresh = self._reset_calls()
+
+    def _reset_calls(self) -> list[Call]:
+        """What brings the PMU back to a fresh state: no counter has an event, no page is set, nothing is
+        pending.
+        """
+        total = self.run([pmu(PmuFid.NUM_COUNTERS)])[0].value
+        counters = ((1 << min(total, 64)) - 1) & ~0b10
+        calls = [pmu(PmuFid.COUNTER_STOP, 0, counters, int(StopFlag.RESET))]
+        # Firmware may have bound something to index 1, which is no counter.
+        calls.append(pmu(PmuFid.COUNTER_STOP, 1, 1, int(StopFlag.RESET)))
+        calls.append(pmu(PmuFid.SNAPSHOT_SET_SHMEM, SHMEM_DISABLE, SHMEM_DISABLE, 0))
+        calls.append(Call("C", (1, 1 << Irq.LCOFI | 1 << Irq.SOFTWARE)))
+        return calls
+
+    def reset(self) -> None:
+        self._pending_reset = True
+
+    def close(self) -> None:
+        self._link.close()
+
+    def run(self, calls: Sequence[Call]) -> list[Result]:
+        before = self._fresh if self._pending_reset else []
+        self._pending_reset = False
+        everything = [*before, *(_moved(call, len(before)) for call in calls)]
+        if len(everything) > MAX_CALLS:
+            raise TargetError("batch", expected=f"at most {MAX_CALLS} calls", got=len(everything))
+        request = b"R" + struct.pack("<H5x", len(everything)) + b"".join(map(_packed, everything))
+        answer = self._exchange(request)
+        if len(answer) != 8 + _RESULT.size * len(everything):
+            raise TargetError(
+                "agent's answer", expected=f"{len(everything)} results", got=f"{len(answer)} bytes"
+            )
+        results = [
+            _result(call.op, *numbers)
+            for call, numbers in zip(everything, _RESULT.iter_unpack(answer[8:]), strict=True)
+        ]
+        return results[len(before) :]
+
+    def _exchange(self, payload: bytes) -> bytes:
+        """Send a request until its answer has come. Raises TargetLost after ATTEMPTS."""
+        self._sequence = (self._sequence + 1) % 256
+        packed = Frame(self._sequence, payload).pack()
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self.repeated += 1
+                self._reader.forget()
+            self._link.send(PADDING + packed if attempt else packed)
+            while data := self._link.receive(min(1 + attempt, 3)):
+                for frame in self._reader.feed(data):
+                    if frame.sequence == self._sequence and frame.payload[:1] == (
+                        b"v" if payload == b"H" else b"R"
+                    ):
+                        return frame.payload
+        raise TargetLost(f"no answer to a request after {ATTEMPTS} attempts")
+
+
+def _moved(call: Call, by: int) -> Call:
+    if not by:
+        return call
+    operands = tuple(Ref(one.index + by, one.bit) if isinstance(one, Ref) else one for one in call.operands)
+    return Call(call.op, operands)
+
+
+def _packed(call: Call) -> bytes:
+    references = shifted = 0
+    words = []
+    for place, operand in enumerate(call.operands):
+        if isinstance(operand, Ref):
+            references |= 1 << place
+            shifted |= operand.bit << place
+            words.append(operand.index)
+        else:
+            words.append(operand & U64)
+    head = ord(call.op) | len(words) << 8 | references << 16 | shifted << 24
+    return struct.pack(f"<{1 + len(words)}Q", head, *words)
+
+
+def _result(op: str, a0: int, a1: int, trap: int) -> Result:
+    cause = trap - 1 if trap else None
+    if op == "e" and cause is None:
+        error = a0 - (1 << 64) if a0 >> 63 else a0
+        if KVM_RUN_FAILED - 4096 < error < KVM_RUN_FAILED:
+            return Result(errno=KVM_RUN_FAILED - error)
+        return Result(a1, error)
+    return Result(a0, None, cause)

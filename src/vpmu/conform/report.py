@@ -1,0 +1,109 @@
+"""Verdicts as KTAP (version 1), JUnit XML and JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from xml.sax.saxutils import escape, quoteattr
+
+from ..kvm.behaviours import BEHAVIOURS
+from .target import Target
+from .verdict import Outcome, Verdict
+
+_FAILED = (Verdict.UNEXPECTED, Verdict.LOST)
+
+
+def passed(outcomes: Sequence[Outcome]) -> bool:
+    """True where nothing was unexpected."""
+    return not any(outcome.verdict in _FAILED for outcome in outcomes)
+
+
+def totals(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """How many tests have each verdict."""
+    counts = Counter(outcome.verdict for outcome in outcomes)
+    return {str(verdict): counts[verdict] for verdict in Verdict if counts[verdict]}
+
+
+def citation(name: str) -> str:
+    """`name (commit, reference)` of a behaviour."""
+    behaviour = BEHAVIOURS[name]
+    where = ", ".join(part for part in (behaviour.commit, behaviour.reference) if part)
+    return f"{name} ({where})" if where else name
+
+
+def ktap(target: Target, outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Lines of a KTAP report. A known divergence is `ok` with its citation as a diagnostic."""
+    yield "KTAP version 1"
+    yield f"# {target.description}"
+    yield f"1..{len(outcomes)}"
+    for number, outcome in enumerate(outcomes, 1):
+        title = f"{outcome.test.id} {outcome.test.title}".replace("#", "number ")
+        if outcome.verdict in _FAILED:
+            yield f"not ok {number} {title}"
+            yield f"# {outcome.verdict}: {outcome.reason}"
+            for line in _calls(outcome):
+                yield f"#   {line}"
+        elif outcome.verdict is Verdict.SKIPPED:
+            yield f"ok {number} {title} # SKIP {outcome.reason}"
+        else:
+            yield f"ok {number} {title}"
+            if outcome.behaviours:
+                yield f"# known divergence: {', '.join(citation(name) for name in outcome.behaviours)}"
+    yield f"# {in_words(outcomes)}"
+
+
+def in_words(outcomes: Sequence[Outcome]) -> str:
+    """`445 tests: 340 pass, 95 known divergence, 10 skipped`."""
+    return f"{len(outcomes)} tests: " + ", ".join(
+        f"{number} {name}" for name, number in totals(outcomes).items()
+    )
+
+
+def _calls(outcome: Outcome) -> Iterator[str]:
+    for number, (call, result) in enumerate(zip(outcome.calls, outcome.results, strict=False)):
+        expected = f"   expected {outcome.notes[number]}" if number in outcome.notes else ""
+        yield f"{call.script(outcome.results)} => {result}{expected}"
+
+
+def as_object(target: Target, outcomes: Sequence[Outcome]) -> dict[str, object]:
+    """The object of `--json`."""
+    return {
+        "target": target.name,
+        "description": target.description,
+        "profile": target.profile.name,
+        "totals": totals(outcomes),
+        "results": [outcome.as_object() for outcome in outcomes],
+    }
+
+
+def junit(columns: Sequence[tuple[Target, Sequence[Outcome]]]) -> str:
+    """A JUnit XML document, one suite per target; known divergences pass, with their citation as output."""
+    suites = [_junit_suite(target, outcomes) for target, outcomes in columns]
+    everything = [outcome.verdict for _, outcomes in columns for outcome in outcomes]
+    failures = sum(verdict in _FAILED for verdict in everything)
+    head = f'<testsuites tests="{len(everything)}" failures="{failures}">'
+    return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *suites, "</testsuites>", ""])
+
+
+def _junit_suite(target: Target, outcomes: Sequence[Outcome]) -> str:
+    counts = Counter(outcome.verdict for outcome in outcomes)
+    failures = sum(counts[verdict] for verdict in _FAILED)
+    name = quoteattr(f"vpmu.conform.{target.name}.{target.profile.name}")
+    lines = [
+        f'<testsuite name={name} tests="{len(outcomes)}" failures="{failures}" '
+        f'skipped="{counts[Verdict.SKIPPED]}" errors="0">'
+    ]
+    for outcome in outcomes:
+        suite = quoteattr(f"conform.{target.profile.name}")
+        head = f"<testcase classname={suite} name={quoteattr(outcome.test.id)}"
+        body = ""
+        if outcome.verdict in _FAILED:
+            text = "\n".join(_calls(outcome))
+            body = f"<failure message={quoteattr(outcome.reason)}>{escape(text)}</failure>"
+        elif outcome.verdict is Verdict.SKIPPED:
+            body = f"<skipped message={quoteattr(outcome.reason)}/>"
+        elif outcome.behaviours:
+            cited = ", ".join(map(citation, outcome.behaviours))
+            body = f"<system-out>{escape(f'known divergence: {cited}')}</system-out>"
+        lines.append(f"{head}>{body}</testcase>" if body else f"{head}/>")
+    return "\n".join([*lines, "</testsuite>"])

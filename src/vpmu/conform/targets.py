@@ -1,0 +1,38 @@
+"""Targets by name."""
+
+from __future__ import annotations
+
+from ..errors import UnknownNameError, UsageError
+from ..faults.plan import FaultPlan
+from .target import Target
+
+NAMES = ("in-process", "agent", "qemu", "serial:DEVICE")
+
+
+def open_target(
+    name: str, profile: str | None = None, host_pmu: str = "qemu-virt", faults: FaultPlan | None = None
+) -> Target:
+    """The target of that name, ready to use; `close` it afterwards.
+
+    `profile` None takes the target's own: spec-3.0 for machines of ours, what it reports about itself for
+    others. Raises UnknownNameError, and TargetError where the target cannot be had here.
+    """
+    if faults and name != "in-process":
+        raise UsageError("--inject", expected="the target in-process", got=name)
+    if name == "in-process":
+        from .in_process import InProcessTarget
+
+        return InProcessTarget(profile or "spec-3.0", host_pmu, faults)
+    if name == "agent":
+        from .machine_link import agent_target
+
+        return agent_target(profile, host_pmu)
+    if name == "qemu":
+        from .qemu import qemu_target
+
+        return qemu_target(profile)
+    if name.startswith("serial:"):
+        from .serial_link import serial_target
+
+        return serial_target(name, profile)
+    raise UnknownNameError("target", name, NAMES, layer="target")

@@ -1,0 +1,16 @@
+"""Variants of the native engine (apart from the generator, so that a cached engine loads without it)."""
+
+from __future__ import annotations
+
+from enum import Flag, auto
+
+HOT_EXPORTS = ("hot_load", "hot_store", "hot_resume", "hot_budget_spent")
+"""Functions of an engine that the hot tier's regions call."""
+
+
+class Counting(Flag):
+    """What the handlers count beside retired instructions; each combination is a module of its own."""
+
+    NOTHING = 0
+    CLASSES = auto()  # branches, loads, stores... (state.CLASS_COUNTERS)
+    MISSES = auto()  # the modelled TLB and cache (state.MISS_COUNTERS)

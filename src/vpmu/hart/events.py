@@ -1,0 +1,68 @@
+"""What a hart can count, in which privilege modes, and the interface through which its PMU asks for it."""
+
+from __future__ import annotations
+
+from enum import IntFlag, StrEnum
+from typing import Protocol
+
+
+class Mode(IntFlag):
+    """Privilege modes of a guest. A counter's mode filter is the set of modes in which it counts."""
+
+    VU = 1
+    VS = 2
+
+
+ALL_MODES = Mode.VU | Mode.VS
+"""No filter."""
+
+
+class HartEvent(StrEnum):
+    """Events that a hart counts exactly. Each happens at most once per instruction, except CYCLES."""
+
+    CYCLES = "cycles"
+    """Clock cycles by the stated cost model: one per instruction, plus configured penalties."""
+    INSTRUCTIONS = "instructions"
+    """Retired instructions."""
+    BRANCHES = "branches"
+    """Retired conditional branches, taken or not, and jumps."""
+    LOADS = "loads"
+    """Retired loads of any register file, LR among them."""
+    STORES = "stores"
+    """Retired stores of any register file, SC and AMO among them: no instruction is both a load and a
+    store.
+    """
+    ATOMICS = "atomics"
+    """Retired LR, SC and AMO instructions."""
+    FP = "fp"
+    """Retired floating-point computations (loads and stores excluded)."""
+    CSR = "csr"
+    """Retired Zicsr instructions."""
+    SYSTEM = "system"
+    """Retired fences, returns from traps, WFI and the like."""
+    MULDIV = "muldiv"
+    """Retired M-extension instructions."""
+    TRAPS = "traps"
+    """Traps taken by the guest, exceptions and interrupts."""
+    DTLB_READ_MISS = "dtlb-read-miss"
+    """Loads whose translation the modelled data TLB did not hold."""
+    DTLB_WRITE_MISS = "dtlb-write-miss"
+    """Stores whose translation the modelled data TLB did not hold."""
+    ITLB_MISS = "itlb-miss"
+    """Fetches whose translation the modelled instruction TLB did not hold."""
+    L1D_READ_MISS = "l1d-read-miss"
+    """Loads whose line the modelled first-level data cache did not hold."""
+    L1D_WRITE_MISS = "l1d-write-miss"
+    """Stores whose line the modelled first-level data cache did not hold."""
+
+
+class EventSource(Protocol):
+    """A hart as its PMU sees it."""
+
+    def count(self, event: HartEvent, modes: Mode) -> int:
+        """Total of ``event`` in ``modes`` since power-on, exact at the current instruction boundary."""
+        ...
+
+    def want(self, events: frozenset[HartEvent]) -> None:
+        """Name every event that is needed from now on; the hart may stop counting the others."""
+        ...

@@ -1,0 +1,23 @@
+"""Why an engine stopped. The values are shared by the generated code and by Python."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Stop(IntEnum):
+    """Reason of the last stop; `exit_a`, `exit_b`, `exit_c` of the state hold the details named here."""
+
+    NONE = 0
+    BUDGET = 1  # the budget is spent; pc is the next instruction
+    ECALL = 2  # ECALL in VS mode; pc stays on it
+    VIRTUAL = 3  # virtual-instruction exception: a = instruction word
+    ILLEGAL = 4  # illegal instruction that is not delegated to the guest: a = instruction word
+    MMIO_LOAD = 5  # a = guest physical address, b = size, c = guest virtual address
+    MMIO_STORE = 6
+    FETCH_HOLE = 7  # instruction fetch where there is no memory: a = guest physical address
+    WFI = 8  # WFI with nothing pending; pc stays on it
+    TRAP_STORM = 9  # many traps without one retired instruction
+    STEP = 10  # the native engine leaves this instruction to the reference engine
+    EXCEPTION = 11  # an exception that is not delegated: a = cause, b = stval
+    SFENCE = 12

@@ -1,0 +1,355 @@
+"""A hart: its state, its engine, its clock, and the exact counts of what it did."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from vpmu.hart import state
+from vpmu.hart.codegen_flags import Counting
+from vpmu.hart.events import HartEvent, Mode
+from vpmu.hart.exits import Stop
+from vpmu.hart.memory import PhysicalMemory
+from vpmu.spec.csr import SSTATUS_SIE, SSTATUS_SPIE, SSTATUS_SPP, Cause, Irq
+
+if TYPE_CHECKING:
+    from vpmu.hart.reference import ReferenceEngine
+
+MASK = (1 << 64) - 1
+_PC, _DBASE = state.STATE["pc"], state.STATE["dbase"]
+CHUNK = 200_000  # instructions from one sample of the hot tier to the next
+HOT_AFTER = 8_000_000  # instructions before the first sample
+
+# Which words of the context block an event is the sum of, and the engine variant that keeps them.
+_CLASS_EVENTS: dict[HartEvent, str] = {
+    HartEvent.BRANCHES: "branch", HartEvent.LOADS: "load", HartEvent.STORES: "store",
+    HartEvent.ATOMICS: "atomic",
+    HartEvent.MULDIV: "muldiv", HartEvent.FP: "fp", HartEvent.CSR: "csr", HartEvent.SYSTEM: "system",
+}  # fmt: skip
+_MISS_EVENTS: dict[HartEvent, str] = {
+    HartEvent.DTLB_READ_MISS: "dtlb_read_miss", HartEvent.DTLB_WRITE_MISS: "dtlb_write_miss",
+    HartEvent.ITLB_MISS: "itlb_miss",
+    HartEvent.L1D_READ_MISS: "l1d_read_miss", HartEvent.L1D_WRITE_MISS: "l1d_write_miss",
+}  # fmt: skip
+
+
+@cache
+def _words_of(event: HartEvent, modes: Mode) -> tuple[int, ...]:
+    """Indices of the state words whose sum is the count of an event in some modes."""
+    vu, vs = Mode.VU in modes, Mode.VS in modes
+    name = {HartEvent.INSTRUCTIONS: "count", HartEvent.CYCLES: "count", HartEvent.TRAPS: "traps"}.get(event)
+    if name is not None:
+        return (state.STATE[f"{name}_vu"],) * vu + (state.STATE[f"{name}_vs"],) * vs
+    name = _CLASS_EVENTS.get(event) or _MISS_EVENTS[event]
+    contexts = (state.CONTEXT_VU,) * vu + (state.CONTEXT_VS, state.CONTEXT_VS_SUM) * vs
+    return tuple(state.context_word(context, name) for context in contexts)
+
+
+@cache
+def _variant_for(events: frozenset[HartEvent]) -> Counting:
+    """The engine variant that keeps the counts of `events`."""
+    counting = Counting.NOTHING
+    for event in events:
+        if event in _CLASS_EVENTS:
+            counting |= Counting.CLASSES
+        elif event in _MISS_EVENTS:
+            counting |= Counting.MISSES
+    return counting
+
+
+# What KVM leaves to the guest (arch/riscv/kvm/main.c, hedeleg): the rest of the exceptions come out.
+HEDELEG = (1 << Cause.FETCH_MISALIGNED | 1 << Cause.BREAKPOINT | 1 << Cause.USER_ECALL
+           | 1 << Cause.FETCH_PAGE_FAULT | 1 << Cause.LOAD_PAGE_FAULT
+           | 1 << Cause.STORE_PAGE_FAULT)  # fmt: skip
+
+
+# A run is entered and left at every exit of a guest: the words that it needs are looked up once.
+_N, _N_FOLD, _N_START, _TRAP_N = (state.STATE[name] for name in ("n", "n_fold", "n_start", "trap_n"))
+_COUNT_VU, _COUNT_VS, _MODE = (state.STATE[name] for name in ("count_vu", "count_vs", "mode"))
+_TIME, _EXIT = state.STATE["time_ns"], state.STATE["exit"]
+_STOPS = tuple(Stop)
+assert all(stop == position for position, stop in enumerate(_STOPS))
+
+
+def _no_engine(address: int) -> int:
+    raise AssertionError("no engine has been chosen")
+
+
+class GuestFault(Exception):
+    """A translation that the guest is not allowed: cause and stval of the exception it would take."""
+
+    def __init__(self, cause: int, value: int) -> None:
+        super().__init__(f"exception {cause} at {value:#x}")
+        self.cause, self.value = cause, value
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """The three words that go with a stop (see exits.Stop)."""
+
+    a: int
+    b: int
+    c: int
+
+
+class Hart:
+    """One hart in VS/VU mode. `engine` is "native" or "reference"; `fp`: it has F and D."""
+
+    def __init__(
+        self,
+        hart_id: int,
+        memory: PhysicalMemory,
+        *,
+        engine: str = "native",
+        lcofi: bool = True,
+        traps_retire: bool = False,
+        fp: bool = True,
+    ) -> None:
+        self.hart_id = hart_id
+        self.memory = memory
+        self.block = state.Block(state.STATE_SIZE)
+        self.words = self.block.words
+        self._engines: dict[int, Callable[[int], int]] = {}  # by the value of their variant
+        self._variant: Counting | None = None  # that `_native` is the run function of
+        self._native: Callable[[int], int] = _no_engine
+        self._indices: dict[tuple[int, int], tuple[int, ...]] = {}  # where the words of a count are
+        self._engine_name = engine
+        self._reference: object | None = None
+        self._lcofi, self._traps_retire, self._fp = lcofi, traps_retire, fp
+        self.reset()
+        memory.flush_harts.append(self.flush)
+
+    # -- registers
+
+    def get(self, name: str) -> int:
+        """A word of the state by name (state.STATE)."""
+        return self.words[state.STATE[name]]
+
+    def set(self, name: str, value: int) -> None:
+        self.words[state.STATE[name]] = value & MASK
+
+    @property
+    def pc(self) -> int:
+        return self.words[state.STATE["pc"]]
+
+    @pc.setter
+    def pc(self, value: int) -> None:
+        self.words[state.STATE["pc"]] = value & MASK
+
+    def x(self, number: int) -> int:
+        """General register; x0 reads 0."""
+        return self.words[number]
+
+    def set_x(self, number: int, value: int) -> None:
+        if number:
+            self.words[number] = value & MASK
+
+    @property
+    def mode(self) -> Mode:
+        return Mode.VS if self.get("mode") == state.VS else Mode.VU
+
+    def reset(self) -> None:
+        """State after a vCPU reset: VS mode, translation off, everything zero but the counts, which are the
+        hart's history.
+        """
+        history = {
+            name: self.get(name) for name in ("count_vu", "count_vs", "traps_vu", "traps_vs", "time_ns")
+        }
+        for word in range(state.CONTEXTS // 8):
+            self.words[word] = 0
+        for name, value in history.items():
+            self.set(name, value)
+        self.set("mode", state.VS)
+        self.set("contexts", self.block.address + state.CONTEXTS)
+        self.set("ctx", self.block.address + state.CONTEXTS + state.CONTEXT_VS * state.CONTEXT_SIZE)
+        self.set("shared", self.memory.shared.address)
+        self.set("hart_id", self.hart_id)
+        self.set("reservation", state.NO_RESERVATION)
+        self.set("hedeleg", HEDELEG)
+        self.set("scounteren", 7)  # KVM's reset value (facts 3.11)
+        standard = 1 << Irq.SOFTWARE | 1 << Irq.TIMER | 1 << Irq.EXTERNAL
+        self.set("sie_mask", standard | self._lcofi << Irq.LCOFI)
+        self.set("sip_mask", 1 << Irq.SOFTWARE | self._lcofi << Irq.LCOFI)
+        self.set("traps_retire", int(self._traps_retire))
+        self.set("fp", int(self._fp))
+        self.flush()
+
+    def flush(self) -> None:
+        """Forget every cached translation."""
+        invalid = b"\xff" * state.MODEL_L1D
+        raw = self.words.cast("B")
+        for context in range(3):
+            start = state.CONTEXTS + context * state.CONTEXT_SIZE
+            raw[start : start + len(invalid)] = invalid
+
+    # -- running
+
+    def run(self, budget: int) -> Stop:
+        """Run at most `budget` (>= 1) instructions; the counts, the clock and pc are exact afterwards."""
+        while budget > CHUNK and self._engine_name == "native":
+            stop = self._run(CHUNK)
+            if stop is not Stop.BUDGET:
+                return stop
+            budget -= CHUNK
+            self._sample()
+        return self._run(budget)
+
+    def _sample(self) -> None:
+        """Tell the hot tier where a chunk of the run ended; a short guest never pays for loading it."""
+        if self.instructions < HOT_AFTER:
+            return
+        if self.memory.hot_tier is None:
+            from vpmu.hart.hot_tier import HotTier
+
+            self.memory.hot_tier = HotTier(self.memory)
+        self.memory.hot_tier.sample(self.get("dbase"), self.pc)
+
+    def _run(self, budget: int) -> Stop:
+        """One run of the engine."""
+        words = self.words
+        words[_N] = words[_N_FOLD] = words[_N_START] = budget
+        words[_TRAP_N] = MASK
+        if self._engine_name == "native":
+            self._run_native()
+        else:
+            self.reference().run()
+        left = words[_N]
+        words[_COUNT_VS if words[_MODE] else _COUNT_VU] += words[_N_FOLD] - left
+        words[_TIME] += budget - left
+        words[_N] = words[_N_FOLD] = words[_N_START] = 0
+        return _STOPS[words[_EXIT]]
+
+    def _run_native(self) -> None:
+        """Run the native engine; what it leaves to the reference engine is executed there, one instruction
+        at a time.
+        """
+        if self._variant is not self.memory.counting:
+            self._variant = self.memory.counting
+            self._native = self._engines.get(self._variant.value) or self._load_engine(self._variant)
+        run, words, address = self._native, self.words, self.block.address
+        run(address)
+        while words[_EXIT] == Stop.STEP:
+            self.reference().step()  # stops for a reason of its own, or leaves STEP standing
+            if words[_EXIT] == Stop.STEP and words[_N]:
+                run(address)
+            elif words[_EXIT] == Stop.STEP:
+                words[_EXIT] = Stop.BUDGET
+
+    def _load_engine(self, variant: Counting) -> Callable[[int], int]:
+        from vpmu.hart.native import engine
+
+        run = self._engines[variant.value] = engine(variant).run
+        return run
+
+    def reference(self) -> ReferenceEngine:
+        """The plain-Python engine on this hart's state."""
+        if self._reference is None:
+            from vpmu.hart.reference import ReferenceEngine
+
+            self._reference = ReferenceEngine(self.block, self.memory.shared)
+        return self._reference  # type: ignore[return-value]
+
+    @property
+    def details(self) -> Details:
+        """The words that go with the last stop."""
+        return Details(self.get("exit_a"), self.get("exit_b"), self.get("exit_c"))
+
+    def fetched_instruction(self) -> int | None:
+        """The four bytes at pc as the native engine fetched them after it stopped there; None where that is
+        not known.
+        """
+        pc, decoded = self.words[_PC], self.words[_DBASE]
+        if self._engine_name != "native" or not decoded or pc & 4095 > 4092:
+            return None
+        host = ctypes.c_uint64.from_address(decoded + state.DECODED_HOST).value
+        return ctypes.c_uint32.from_address(host + (pc & 4095)).value
+
+    def translate(self, address: int, access: int) -> int:
+        """Guest physical address of a virtual one for a load (0), store (1) or fetch (2), in the current
+        mode.
+
+        Raises GuestFault; the state stays as it is.
+        """
+        before = self.words[: state.CONTEXTS // 8].tobytes()
+        if self._engine_name == "native":
+            from vpmu.hart.native import engine
+
+            physical = engine(self.memory.counting).probe(self.block.address, address, access)
+        else:
+            physical = self.reference().call["translate"](address, access)
+        if not self.get("fault"):
+            return physical
+        if self.get("fault") == 1:  # delegated: the trap has been taken on the state, undone below
+            cause, value = self.get("scause"), self.get("stval")
+        else:
+            cause, value = self.get("exit_a"), self.get("exit_b")
+        self.words[: state.CONTEXTS // 8].cast("B")[:] = before
+        raise GuestFault(cause, value)
+
+    def inject(self, cause: int, value: int) -> None:
+        """Make the guest take an exception at its pc (KVM's trap redirection,
+        kvm_riscv_vcpu_trap_redirect).
+        """
+        status = self.get("sstatus") & ~(SSTATUS_SIE | SSTATUS_SPIE | SSTATUS_SPP)
+        if self.get("sstatus") & SSTATUS_SIE:
+            status |= SSTATUS_SPIE
+        if self.mode is Mode.VS:
+            status |= SSTATUS_SPP
+        traps = "traps_vs" if self.mode is Mode.VS else "traps_vu"
+        self.set(traps, self.get(traps) + 1)
+        for name, word in (
+            ("sstatus", status),
+            ("sepc", self.pc),
+            ("scause", cause),
+            ("stval", value),
+            ("mode", state.VS),
+        ):
+            self.set(name, word)
+        self.pc = self.get("stvec") & ~3
+
+    def advance(self, instructions: int) -> None:
+        """Credit instructions that were emulated outside the engine and yet retire on the hart."""
+        self.set(
+            "count_vs" if self.get("mode") else "count_vu",
+            self.get("count_vs" if self.get("mode") else "count_vu") + instructions,
+        )
+        self.time_ns += instructions
+
+    @property
+    def time_ns(self) -> int:
+        """Virtual time of this hart in nanoseconds: one per retired instruction, plus idle time."""
+        return self.words[_TIME]
+
+    @time_ns.setter
+    def time_ns(self, value: int) -> None:
+        self.set("time_ns", value)
+
+    # -- counts (hart.events.EventSource)
+
+    def count(self, event: HartEvent, modes: Mode) -> int:
+        """How often `event` has happened in `modes` since power-on."""
+        key = (id(event), id(modes))  # of singletons: hashing an enum's member costs more than the sum
+        indices = self._indices.get(key)
+        if indices is None:
+            indices = self._indices[key] = _words_of(event, modes)
+        words, total = self.words, 0
+        for index in indices:
+            total += words[index]
+        return total
+
+    def want(self, events: Iterable[HartEvent]) -> None:
+        """Choose the engine variant that keeps the counts of `events` from now on."""
+        self.memory.want(self.hart_id, _variant_for(frozenset(events)))
+
+    def want_too(self, events: Iterable[HartEvent]) -> None:
+        """Keep these counts as well, for somebody who looks at the hart past its PMU."""
+        self.memory.want(-1 - self.hart_id, _variant_for(frozenset(events)))
+
+    @property
+    def instructions(self) -> int:
+        """Instructions retired since power-on, all modes."""
+        words = self.words
+        return words[_COUNT_VU] + words[_COUNT_VS]

@@ -1,0 +1,101 @@
+"""Compiled regions of the hot tier, kept between processes: by engine, then by the contents of the page of
+code.
+
+A file holds what has been compiled of one page: for each region its entries, the offsets of its
+instructions and the machine code. What a page's code does depends on its bytes alone, so an equal page may
+use the regions at once.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_PAGES = 4096  # files; beyond that, the oldest half goes
+_HEAD = struct.Struct("<IHH")  # bytes of code, number of entries, number of instructions
+_MAGIC = b"vpmu-regions-1\n"
+
+
+@dataclass(frozen=True, slots=True)
+class CachedRegion:
+    """A compiled region: offsets in the page of its entries and of all its instructions, and an object
+    file.
+    """
+
+    entries: tuple[int, ...]
+    offsets: tuple[int, ...]
+    code: bytes
+
+
+class RegionCache:
+    """The regions of one engine. A folder that cannot be read or written only makes runs slower."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            self._known = {entry.name for entry in os.scandir(folder)}
+        except OSError:
+            self._known = set()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._known
+
+    def load(self, key: str) -> list[CachedRegion]:
+        """What is known of a page; nothing for a damaged file, which is then forgotten."""
+        try:
+            data = (self._folder / key).read_bytes()
+            return _unpack(data)
+        except (OSError, struct.error, ValueError):
+            self._known.discard(key)
+            return []
+
+    def add(self, key: str, region: CachedRegion) -> None:
+        """Keep one more region of a page."""
+        from vpmu.hart.native import store
+
+        regions = [*(self.load(key) if key in self._known else ()), region]
+        if len(self._known) >= MAX_PAGES:
+            self._shrink()
+        store(self._folder / key, _pack(regions))
+        self._known.add(key)
+
+    def _shrink(self) -> None:
+        try:
+            oldest = sorted(os.scandir(self._folder), key=lambda entry: entry.stat().st_mtime)[
+                : MAX_PAGES // 2
+            ]
+            for entry in oldest:
+                Path(entry.path).unlink()
+                self._known.discard(entry.name)
+        except OSError:
+            return  # somebody else is tidying up
+
+
+def _pack(regions: list[CachedRegion]) -> bytes:
+    parts = [_MAGIC]
+    for region in regions:
+        parts.append(_HEAD.pack(len(region.code), len(region.entries), len(region.offsets)))
+        parts.append(
+            struct.pack(f"<{len(region.entries) + len(region.offsets)}H", *region.entries, *region.offsets)
+        )
+        parts.append(region.code)
+    return b"".join(parts)
+
+
+def _unpack(data: bytes) -> list[CachedRegion]:
+    if not data.startswith(_MAGIC):
+        raise ValueError("not a file of regions")
+    regions, at = [], len(_MAGIC)
+    while at < len(data):
+        size, entries, offsets = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        numbers = struct.unpack_from(f"<{entries + offsets}H", data, at)
+        at += 2 * len(numbers)
+        code = data[at : at + size]
+        if len(code) != size or any(number >= 4096 for number in numbers):
+            raise ValueError("damaged file of regions")
+        at += size
+        regions.append(CachedRegion(numbers[:entries], numbers[entries:], code))
+    return regions

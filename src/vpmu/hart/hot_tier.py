@@ -1,0 +1,248 @@
+"""The hot tier: finds hot pages by sampling, compiles regions of them in the background, and installs them.
+
+A run is cut into chunks; where a chunk ends is a sample of where the guest spends its time. Regions are
+compiled by one thread (LLVM works outside Python's lock) and installed between chunks, by the thread that
+runs the guest, so the engine never sees half a change. What has been compiled once is kept (hot_cache.py):
+another process installs it at the first sample in an equal page. When a region is ready depends on the
+host; what the guest does and counts does not.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import hashlib
+import queue
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from vpmu.hart import state
+from vpmu.hart.codegen_flags import Counting
+from vpmu.hart.hot_cache import CachedRegion, RegionCache
+from vpmu.hart.hot_code import CodeArena, machine_code
+from vpmu.hart.memory import HostMemory, PhysicalMemory
+
+if TYPE_CHECKING:
+    from vpmu.hart.hot import Region
+
+SAMPLES = 8  # that must fall into a page before it is compiled
+TABLE_ENTRIES = 1 << 16
+
+_RECORD = ctypes.c_uint64
+
+
+@dataclass(slots=True)
+class Job:
+    """A region to compile, and then its function."""
+
+    decoded: int
+    region: Region
+    counting: Counting
+    key: str = ""  # names the contents of the page
+    address: int = 0
+
+
+class _Compiler(threading.Thread):
+    """Compiles regions, one after the other. One for the whole process, started when it is first needed."""
+
+    def __init__(self) -> None:
+        super().__init__(name="vpmu-hot-tier", daemon=True)
+        self.jobs: queue.SimpleQueue[tuple[Job, HotTier] | None] = queue.SimpleQueue()
+        atexit.register(self.finish)
+
+    def finish(self) -> None:
+        """Let the thread end before LLVM is torn down."""
+        while not self.jobs.empty():
+            self.jobs.get_nowait()
+        self.jobs.put(None)
+        self.join()
+
+    def run(self) -> None:
+        while (item := self.jobs.get()) is not None:
+            job, tier = item
+            job.address = compile_job(job)
+            tier.done.put(job)
+
+
+_NAME = "region"  # of the function in its object file
+_keep_alive: list[object] = []  # linked code is never unloaded: a hart may be inside it
+
+
+def compile_job(job: Job) -> int:
+    """Compile and link a region, keep its code for other processes; the address of its function."""
+    from vpmu.hart import hot, native, program
+
+    text = hot.region_ir(job.region, _NAME, program.constants(), job.counting)
+    image = native.compile_region(text, native.host_machine()[0])
+    code = machine_code(image)
+    address = None if code is None else _arena().place(code)
+    if code is None or address is None:
+        return _link(image)
+    if job.key:
+        offsets = tuple(step.offset for step in job.region.steps)
+        region = CachedRegion(tuple(job.region.entries), offsets, code)
+        region_cache(job.counting).add(job.key, region)
+    return address
+
+
+def _link(image: bytes) -> int:
+    """Let LLVM link an object file that needs it; the address of its function."""
+    import llvmlite.binding as llvm
+
+    from vpmu.hart import native
+
+    linker = llvm.create_lljit_compiler(native.host_machine()[0])
+    library = llvm.JITLibraryBuilder().add_object_img(image).export_symbol(_NAME).link(linker, _NAME)
+    _keep_alive.append((linker, library))
+    return int(library[_NAME])
+
+
+@lru_cache(maxsize=1)
+def _arena() -> CodeArena:
+    return CodeArena()
+
+
+@lru_cache(maxsize=4)
+def region_cache(counting: Counting) -> RegionCache:
+    """The kept regions of an engine variant."""
+    from vpmu.hart import native
+
+    return RegionCache(native.region_folder(counting))
+
+
+_compiler: _Compiler | None = None
+
+
+def _start_compiler() -> _Compiler:
+    global _compiler
+    if _compiler is None:
+        _compiler = _Compiler()
+        _compiler.start()
+    return _compiler
+
+
+class HotTier:
+    """The compiled regions of one machine's memory."""
+
+    def __init__(self, memory: PhysicalMemory) -> None:
+        self._memory = memory
+        self._table = HostMemory(8 * TABLE_ENTRIES)
+        self._functions = self._table.view.cast("Q")
+        memory.shared.words[state.SHARED["hot_table"]] = self._table.address
+        self._entries = 0
+        self._samples: Counter[int] = Counter()
+        self._originals: dict[int, int] = {}  # address of an entry's record -> what the record was
+        self._covered: dict[int, set[int]] = {}  # decoded page -> offsets that regions hold or will hold
+        self._pending: Counter[int] = Counter()  # decoded page -> regions that are being compiled
+        self._looked_up: dict[int, str] = {}  # decoded page -> contents for which kept regions were looked up
+        self.done: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self.installed = 0
+
+    def sample(self, decoded: int, pc: int) -> None:
+        """The guest was at `pc`, in this decoded page. Samples inside installed regions are none: they are
+        compiled already.
+        """
+        while not self.done.empty():
+            self.install(self.done.get_nowait())
+        offset = pc & 4095
+        if offset in self._covered.get(decoded, ()):
+            if self._pending[decoded] or self._word(decoded, "DECODED_COMPILED"):
+                return
+            del self._covered[decoded]  # a store has reset the page
+            self._looked_up.pop(decoded, None)
+        key = self._key(decoded)
+        if self._looked_up.get(decoded) != key:
+            self._looked_up[decoded] = key
+            self._install_kept(decoded, key)
+            if offset in self._covered.get(decoded, ()):
+                return
+        self._samples[decoded] += 1
+        if self._samples[decoded] < SAMPLES or self._entries + len(self._pending) >= TABLE_ENTRIES:
+            return
+        self._samples[decoded] = 0
+        job = self.job(decoded, offset)
+        if job is not None:
+            job.key = key
+            self._pending[decoded] += 1
+            self._cover(job)
+            _start_compiler().jobs.put((job, self))
+
+    def _cover(self, job: Job) -> None:
+        self._covered.setdefault(job.decoded, set()).update(step.offset for step in job.region.steps)
+
+    def _key(self, decoded: int) -> str:
+        """A name for the contents of the page of memory behind a decoded page."""
+        host = self._word(decoded, "DECODED_HOST")
+        return hashlib.sha1(ctypes.string_at(host, 4096), usedforsecurity=False).hexdigest()
+
+    def _install_kept(self, decoded: int, key: str) -> None:
+        """Install what another process has compiled of an equal page."""
+        cache = region_cache(self._memory.counting)
+        if key not in cache or self._entries + len(self._pending) + 64 >= TABLE_ENTRIES:
+            return
+        for region in cache.load(key):
+            address = _arena().place(region.code)
+            if address is None:
+                return
+            self._point(decoded, region.entries, address)
+            self._covered.setdefault(decoded, set()).update(region.offsets)
+
+    def job(self, decoded: int, offset: int) -> Job | None:
+        """The region around an offset of a decoded page; None where there is nothing to compile."""
+        from vpmu.hart import hot
+
+        region = hot.find_region(lambda at: self._record(decoded + 4 * at), offset)
+        return Job(decoded, region, self._memory.counting) if region.blocks else None
+
+    @staticmethod
+    def _word(decoded: int, name: str) -> int:
+        return _RECORD.from_address(decoded + getattr(state, name)).value
+
+    def _record(self, address: int) -> int:
+        """A record as its page was decoded."""
+        from vpmu.hart.codegen import NUMBER
+
+        record = _RECORD.from_address(address).value
+        if (record & 0xFFFF) >> 1 == NUMBER["hot"]:
+            return self._originals.get(address, 0)
+        return record
+
+    def install(self, job: Job) -> None:
+        """Point the records of a region's entries to it, unless the page has changed since."""
+        self._pending[job.decoded] -= 1
+        changed = any(self._record(job.decoded + 4 * step.offset) != step.record for step in job.region.steps)
+        if changed or job.counting != self._memory.counting:
+            self._covered.pop(job.decoded, None)
+            return
+        self._point(job.decoded, job.region.entries, job.address)
+        self._cover(job)
+
+    def _point(self, decoded: int, entries: Iterable[int], function: int) -> None:
+        """Make the records of entries lead into a region."""
+        from vpmu.hart.codegen import record_constant
+
+        self._functions[self._entries] = function
+        for entry in entries:
+            address = decoded + 4 * entry
+            self._originals[address] = self._record(address)
+            _RECORD.from_address(address).value = record_constant("hot") | self._entries << 40
+        _RECORD.from_address(decoded + state.DECODED_COMPILED).value = 1
+        self._entries += 1
+        self.installed += 1
+
+    def forget(self) -> None:
+        """The engine variant changes: regions of another variant must not run. Their records become what
+        they were.
+        """
+        from vpmu.hart.codegen import NUMBER
+
+        for address, record in self._originals.items():
+            value = _RECORD.from_address(address)
+            if (value.value & 0xFFFF) >> 1 == NUMBER["hot"]:
+                value.value = record
+        for kept in (self._originals, self._samples, self._covered, self._looked_up):
+            kept.clear()

@@ -1,0 +1,261 @@
+"""Guest physical memory: regions of host memory, their page flags, and the block that all harts of a
+machine share.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vpmu.hart import state
+from vpmu.hart.codegen_flags import Counting
+
+if TYPE_CHECKING:
+    from vpmu.hart.hot_tier import HotTier
+
+PAGE = 4096
+MAX_REGIONS = 8
+_PAGE_CAPACITY = (
+    1 << 21
+)  # pages of all regions together: 8 GiB; the arrays are reserved, the host commits what is used
+_MADE_DIRTY = bytes(flags | 2 for flags in range(256))
+_CODE_POOL = 128 << 20  # decoded pages; when it is full the engine starts again
+
+
+class MemoryFault(Exception):
+    """A byte of a guest physical range is not in memory (or not writable); `gpa` is the first such page or
+    byte.
+    """
+
+    def __init__(self, gpa: int) -> None:
+        super().__init__(f"memory: no usable memory at guest physical address {gpa:#x}")
+        self.gpa = gpa
+
+
+class HostMemory:
+    """Anonymous, zeroed, lazily committed host memory of `size` bytes (rounded up to pages)."""
+
+    def __init__(self, size: int) -> None:
+        size = -(-size // PAGE) * PAGE
+        self._use(
+            memoryview(
+                mmap.mmap(
+                    -1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+                )
+            )
+        )
+
+    def _use(self, view: memoryview) -> None:
+        self.size, self.view = len(view), view
+        self._anchor = ctypes.c_char.from_buffer(view)
+        self.address = ctypes.addressof(self._anchor)
+
+    @classmethod
+    def over(cls, view: memoryview) -> HostMemory:
+        """Memory that somebody else owns and sees: a writable buffer."""
+        memory = cls.__new__(cls)
+        memory._use(view)
+        return memory
+
+
+@dataclass(slots=True)
+class Region:
+    """Guest physical [base, base + size) is `backing` from `offset` on."""
+
+    base: int
+    size: int
+    backing: HostMemory
+    offset: int
+    readonly: bool
+    first_page: int
+
+    def __contains__(self, gpa: int) -> bool:
+        return self.base <= gpa < self.base + self.size
+
+
+class PhysicalMemory:
+    """The memory slots of a machine. Guest engines and KVM see the same bytes; a change of slots flushes
+    every hart.
+    """
+
+    def __init__(self) -> None:
+        self.shared = state.Block(8 * len(state.SHARED) + 64)
+        self.regions: dict[int, Region] = {}
+        self._flags = HostMemory(_PAGE_CAPACITY)
+        self._code_map = HostMemory(8 * _PAGE_CAPACITY)
+        self._code_pool = HostMemory(_CODE_POOL)
+        self._next_page = 0
+        self.flush_harts: list[Callable[[], None]] = []
+        self.counting = Counting.NOTHING
+        """The engine variant of all harts: they share decoded pages, so what one needs counted is counted
+        for all.
+        """
+        self._wanted: dict[int, Counting] = {}
+        self.hot_tier: HotTier | None = None
+        words = self.shared.words
+        words[state.SHARED["code_pool"]] = words[state.SHARED["code_next"]] = self._code_pool.address + (
+            -self._code_pool.address % 64
+        )
+        words[state.SHARED["code_end"]] = self._code_pool.address + _CODE_POOL
+        words[state.SHARED["code_map"]] = self._code_map.address
+        words[state.SHARED["page_flags"]] = self._flags.address
+
+    # -- slots (KVM_SET_USER_MEMORY_REGION)
+
+    def set_slot(
+        self,
+        slot: int,
+        base: int,
+        size: int,
+        *,
+        backing: HostMemory | None = None,
+        offset: int = 0,
+        readonly: bool = False,
+    ) -> HostMemory | None:
+        """Create, replace or (size 0) delete a memory slot; answers its backing. Raises ValueError for what
+        KVM refuses with EINVAL/EEXIST.
+        """
+        if base % PAGE or size % PAGE or offset % PAGE:
+            raise ValueError(
+                f"memory: slot {slot}: expected page-aligned base and size, got {base:#x} and {size:#x}"
+            )
+        others = [region for number, region in self.regions.items() if number != slot]
+        if any(base < other.base + other.size and other.base < base + size for other in others):
+            raise ValueError(f"memory: slot {slot}: [{base:#x}, {base + size:#x}) overlaps another slot")
+        if size == 0:
+            self.regions.pop(slot, None)
+            self._publish()
+            return None
+        if len(others) >= MAX_REGIONS:
+            raise ValueError(f"memory: at most {MAX_REGIONS} slots, slot {slot} is one more")
+        first_page, pages = self._next_page, size // PAGE
+        if first_page + pages > _PAGE_CAPACITY:
+            raise ValueError(
+                f"memory: at most {_PAGE_CAPACITY * PAGE >> 30} GiB in all slots over the life of a machine"
+            )
+        self._next_page += pages
+        backing = backing or HostMemory(size)
+        self.regions[slot] = Region(base, size, backing, offset, readonly, first_page)
+        self._publish()
+        return backing
+
+    def carve(self, base: int, size: int, *, readonly: bool) -> None:
+        """Take [base, base + size) out of the slot that holds it, or make it read-only there; its bytes and
+        page numbers stay. Raises MemoryFault, and ValueError where the slots would be too many.
+        """
+        region = self.region_at(base)
+        if base % PAGE or size % PAGE or not 0 < size <= region.base + region.size - base:
+            raise ValueError(f"memory: [{base:#x}, {base + size:#x}) is not made of pages of one slot")
+        parts = [(region.base, base, region.readonly)]
+        if readonly:
+            parts.append((base, base + size, True))
+        parts.append((base + size, region.base + region.size, region.readonly))
+        parts = [part for part in parts if part[0] < part[1]]
+        if len(self.regions) - 1 + len(parts) > MAX_REGIONS:
+            raise ValueError(f"memory: at most {MAX_REGIONS} slots")
+        number = next(number for number, other in self.regions.items() if other is region)
+        del self.regions[number]
+        for start, end, locked in parts:
+            at = start - region.base
+            self.regions[number] = Region(
+                start, end - start, region.backing, region.offset + at, locked, region.first_page + at // PAGE
+            )
+            number = max(self.regions) + 1
+        self._publish()
+
+    def set_regions(self, regions: dict[int, Region]) -> None:
+        """Go back to slots that were there before."""
+        self.regions = dict(regions)
+        self._publish()
+
+    def _publish(self) -> None:
+        """Write the regions where the engines look and make every hart forget what it cached."""
+        words, first = self.shared.words, state.SHARED["r0_base"]
+        for position, region in enumerate(self.regions.values()):
+            entry = (
+                region.base,
+                region.size,
+                region.backing.address + region.offset,
+                region.first_page,
+                state.REGION_READONLY * region.readonly,
+            )
+            for i, word in enumerate(entry):
+                words[first + state.REGION_WORDS * position + i] = word
+        words[state.SHARED["region_count"]] = len(self.regions)
+        words[state.SHARED["page_count"]] = self._next_page
+        for flush in self.flush_harts:
+            flush()
+
+    def want(self, hart_id: int, counting: Counting) -> None:
+        """What one hart needs counted from now on."""
+        if self._wanted.get(hart_id) is counting:
+            return
+        self._wanted[hart_id] = counting
+        union = counting
+        if len(self._wanted) > 1:
+            for wanted in self._wanted.values():
+                union |= wanted
+        if union != self.counting:
+            self.counting = union
+            if self.hot_tier is not None:
+                self.hot_tier.forget()
+
+    def want_all(self, wanted: Mapping[int, int]) -> None:
+        """Go back to what was counted once (`_wanted` as numbers), for everybody."""
+        self._wanted = {}
+        for hart_id, counting in wanted.items():
+            self.want(hart_id, Counting(counting))
+
+    # -- access by KVM and by user space
+
+    def region_at(self, gpa: int) -> Region:
+        """The region that holds `gpa`; MemoryFault if none does."""
+        for region in self.regions.values():
+            if region.base <= gpa < region.base + region.size:
+                return region
+        raise MemoryFault(gpa)
+
+    def read(self, gpa: int, size: int) -> bytes:
+        """`size` bytes at `gpa`; MemoryFault when one of them is in no slot."""
+        parts = []
+        while size > 0:
+            region = self.region_at(gpa)
+            at = gpa - region.base
+            length = min(size, region.size - at)
+            start = region.offset + at
+            parts.append(bytes(region.backing.view[start : start + length]))
+            gpa, size = gpa + length, size - length
+        return b"".join(parts)
+
+    def write(self, gpa: int, data: bytes) -> None:
+        """Write `data` at `gpa`. Like KVM's copy: what precedes a hole or a read-only slot is written, then
+        MemoryFault.
+        """
+        rest = memoryview(data)
+        while rest:
+            region = self.region_at(gpa)
+            if region.readonly:
+                raise MemoryFault(gpa)
+            at = gpa - region.base
+            length = min(len(rest), region.size - at)
+            start = region.offset + at
+            region.backing.view[start : start + length] = rest[:length]
+            self._written(region.first_page + at // PAGE, region.first_page + (at + length - 1) // PAGE)
+            gpa, rest = gpa + length, rest[length:]
+
+    def _written(self, first: int, last: int) -> None:
+        """Keep decoded code and the dirty map true after a write to pages `first` to `last` that no engine
+        saw.
+        """
+        self._flags.view[first : last + 1] = (
+            self._flags.view[first : last + 1].tobytes().translate(_MADE_DIRTY)
+        )
+        pages = self._code_map.view[8 * first : 8 * last + 8].tobytes()
+        if pages.count(0) != len(pages):
+            for at in range(0, len(pages), 8):
+                decoded = int.from_bytes(pages[at : at + 8], "little")
+                if decoded:
+                    ctypes.memset(decoded, 0, 8 * (PAGE // 2))

@@ -1,0 +1,171 @@
+"""The native engine: generate (codegen.py), compile once with LLVM, keep the object file, link and call it.
+
+The object has no absolute addresses, so it is cached between processes. The key holds everything that it
+depends on: the generator's sources, llvmlite's version, the host's CPU and features.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+
+from vpmu.errors import VpmuError
+from vpmu.hart.codegen_flags import Counting
+
+_SOURCES = (
+    "state.py",
+    "exits.py",
+    "semantics.py",
+    "privileged.py",
+    "program.py",
+    "codegen.py",
+    "codegen_fp.py",
+    "codegen_flags.py",
+    "native.py",
+)
+_ISA_SOURCES = (
+    "instruction.py",
+    "table.py",
+    "rv64i.py",
+    "rv64m.py",
+    "rv64a.py",
+    "rv64c.py",
+    "fd_rows.py",
+    "rv64fd.py",
+    "zicsr.py",
+    "zbb.py",
+)
+
+
+@dataclass(frozen=True)
+class NativeEngine:
+    """The two functions of a compiled engine; both take the address of a hart's state block."""
+
+    run: Callable[[int], int]
+    probe: Callable[[int, int, int], int]
+    """Addresses of what the hot tier's regions call."""
+    keep_alive: object
+
+
+def cache_directory() -> Path:
+    """Where compiled engines are kept: `$XDG_CACHE_HOME/vpmu/engine` or `~/.cache/vpmu/engine`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "vpmu" / "engine"
+
+
+def cache_key(counting: Counting, triple: str, cpu: str, features: str, version: str) -> str:
+    """A digest of everything that the compiled engine depends on."""
+    digest = hashlib.sha256(repr((counting.value, triple, cpu, features, version)).encode())
+    root = resources.files("vpmu.hart")
+    for name in _SOURCES:
+        digest.update(root.joinpath(name).read_bytes())
+    for name in _ISA_SOURCES:
+        digest.update(root.joinpath("isa").joinpath(name).read_bytes())
+    digest.update(resources.files("vpmu.spec").joinpath("csr.py").read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def engine_ir(counting: Counting) -> str:
+    """The LLVM IR of an engine."""
+    from vpmu.hart import codegen, program
+
+    return codegen.module(program.functions(), program.constants(), counting)
+
+
+def compile_ir(ir: str, target_machine: object) -> bytes:
+    """Optimise IR and emit an object file for a target machine of llvmlite."""
+    import llvmlite.binding as llvm
+
+    module = llvm.parse_assembly(ir)
+    module.verify()
+    tuning = llvm.create_pipeline_tuning_options(speed_level=2)
+    tuning.loop_vectorization = tuning.slp_vectorization = tuning.loop_unrolling = False
+    builder = llvm.create_pass_builder(target_machine, tuning)
+    builder.getModulePassManager().run(module, builder)
+    return bytes(target_machine.emit_object(module))  # type: ignore[attr-defined]
+
+
+def compile_region(ir: str, target_machine: object) -> bytes:
+    """As `compile_ir`, with the few passes that matter to straight-line code: a region is waited for."""
+    import llvmlite.binding as llvm
+
+    module = llvm.parse_assembly(ir)
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_new_gvn_pass()
+    passes.add_dead_code_elimination_pass()
+    passes.run(
+        module, llvm.create_pass_builder(target_machine, llvm.create_pipeline_tuning_options(speed_level=1))
+    )
+    return bytes(target_machine.emit_object(module))  # type: ignore[attr-defined]
+
+
+def host_machine() -> tuple[object, tuple[str, str, str]]:
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    target = llvm.Target.from_default_triple()
+    machine = target.create_target_machine(cpu=cpu, features=features, opt=2, jit=True)
+    return machine, (target.triple, cpu, features)
+
+
+def store(path: Path, data: bytes) -> None:
+    """Write a cache file so that no reader ever sees half of it; a cache that cannot be written is only
+    slower.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as handle:
+            handle.write(data)
+        Path(handle.name).replace(path)
+    except OSError:
+        return
+
+
+@lru_cache(maxsize=4)
+def region_folder(counting: Counting) -> Path:
+    """Where compiled regions of the hot tier are kept for an engine (hot_cache.py)."""
+    import llvmlite
+
+    generator = hashlib.sha256(resources.files("vpmu.hart").joinpath("hot.py").read_bytes()).hexdigest()[:16]
+    key = cache_key(counting, *host_machine()[1], llvmlite.__version__)
+    return cache_directory() / f"{key}-{generator}.regions"
+
+
+@lru_cache(maxsize=4)
+def engine(counting: Counting) -> NativeEngine:
+    """An engine, compiled now or taken from the cache."""
+    try:
+        import llvmlite
+        import llvmlite.binding as llvm
+    except ImportError as error:
+        raise VpmuError(
+            f"hart: the native engine needs llvmlite, which this {platform.machine()} machine does not have "
+            f"({error}); use --engine reference"
+        ) from error
+    machine, host = host_machine()
+    path = cache_directory() / f"{cache_key(counting, *host, llvmlite.__version__)}.o"
+    try:
+        image = path.read_bytes()
+    except OSError:
+        image = compile_ir(engine_ir(counting), machine)
+        store(path, image)
+    linker = llvm.create_lljit_compiler(machine)
+    builder = llvm.JITLibraryBuilder().add_object_img(image).export_symbol("run").export_symbol("probe")
+    library = builder.link(linker, f"engine{counting.value}")
+    u64 = ctypes.c_uint64
+    run = ctypes.CFUNCTYPE(u64, u64)(library["run"])
+    probe = ctypes.CFUNCTYPE(u64, u64, u64, u64)(library["probe"])
+    return NativeEngine(run, probe, (linker, library))

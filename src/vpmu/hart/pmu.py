@@ -1,0 +1,338 @@
+"""The physical PMU of a hart: cycle, instret and the programmable hpmcounters, with Sscofpmf and
+Smcntrpmf.
+
+Counters are lazy. A running one keeps the value it had at some moment (`base`) and what its event had
+reached then (`mark`); its value now is `base + count - mark`, so nothing is done per instruction.
+Source: RISC-V privileged ISA, chapters "Sscofpmf" and "Smcntrpmf".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from vpmu.hart.events import ALL_MODES, EventSource, HartEvent, Mode
+
+CYCLE = 0
+INSTRET = 2
+FIRST_PROGRAMMABLE = 3
+MAX_PROGRAMMABLE = 29
+FIXED: Mapping[int, HartEvent] = {CYCLE: HartEvent.CYCLES, INSTRET: HartEvent.INSTRUCTIONS}
+"""Counters that can count one event only, by index. Index 1 is `time`, which is no counter."""
+
+Selector = tuple[HartEvent, ...]
+"""What a counter counts: the instructions that cause any of these events. No instruction causes two
+events of one selector.
+"""
+
+_NO_MODE = Mode(0)
+_EXEMPT = frozenset((event,) for event in FIXED.values())
+
+
+@dataclass(frozen=True, slots=True)
+class CounterLayout:
+    """The counters that a hart has, and what they can do."""
+
+    programmable: int = 16
+    """How many hpmcounters, from hpmcounter3 on: 0 to 29."""
+    width: int = 64
+    """Implemented bits of an hpmcounter; cycle and instret always have 64."""
+    sscofpmf: bool = True
+    """Mode filters and an overflow flag for hpmcounters. Without it they count in all modes."""
+    smcntrpmf: bool = False
+    """Mode filters for cycle and instret. Without it they count in all modes."""
+    overflow_interrupts: bool = True
+    """False: Sscofpmf's overflow flag never becomes 1, as on QEMU 10."""
+    one_counter_per_event: bool = False
+    """True: of several counters on one event, only the one configured first counts, until it is
+    configured anew; cycles and instructions are exempt. As on QEMU up to 10 (target/riscv/pmu.c maps an
+    event to one counter).
+    """
+    cycle_costs: Mapping[HartEvent, int] = field(default_factory=dict, hash=False)
+    """The cost model: an instruction takes one cycle, and these more where it causes the event."""
+    selectors: Mapping[Selector, frozenset[int]] | None = field(default=None, hash=False)
+    """Which hpmcounters can count a selector; None: each can count everything."""
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Indices of all counters."""
+        return CYCLE, INSTRET, *range(FIRST_PROGRAMMABLE, FIRST_PROGRAMMABLE + self.programmable)
+
+
+class _Counter:
+    __slots__ = (
+        "base",
+        "counted",
+        "index",
+        "interrupts",
+        "mark",
+        "mask",
+        "modes",
+        "overflow",
+        "running",
+        "selector",
+    )
+
+    def __init__(self, index: int, width: int, selector: Selector, *, interrupts: bool) -> None:
+        self.index = index
+        self.mask = (1 << width) - 1
+        self.selector = selector
+        self.counted = selector  # empty where something keeps the selector from counting
+        self.modes = ALL_MODES
+        self.base = 0
+        self.mark = 0
+        self.running = False
+        self.interrupts = interrupts  # has an overflow flag, and it works
+        self.overflow = False
+
+
+class PhysicalPmu:
+    """Counters of one hart over the events that `source` counts. Methods raise ValueError for a counter
+    that does not exist.
+
+    A counter is named by its index, as in the CSR numbers: cycle 0, instret 2, hpmcounter3 3, and so on.
+    At power-on all counters are stopped, at 0, without an event (cycle and instret have theirs).
+    """
+
+    def __init__(self, source: EventSource, counters: CounterLayout | None = None) -> None:
+        layout = CounterLayout() if counters is None else counters
+        if not 0 <= layout.programmable <= MAX_PROGRAMMABLE:
+            expected = f"0 to {MAX_PROGRAMMABLE}"
+            raise ValueError(f"programmable counters: expected {expected}, got {layout.programmable}")
+        if not 1 <= layout.width <= 64:
+            raise ValueError(f"counter width: expected 1 to 64 bits, got {layout.width}")
+        self.layout = layout
+        self._source = source
+        self._interrupts = layout.sscofpmf and layout.overflow_interrupts
+        self._counters = {
+            index: _Counter(
+                index,
+                64 if index in FIXED else layout.width,
+                (FIXED[index],) if index in FIXED else (),
+                # Smcntrpmf's mcyclecfg and minstretcfg have no OF bit: these two cannot interrupt.
+                interrupts=self._interrupts and index not in FIXED,
+            )
+            for index in layout.indices
+        }
+        self._running: list[_Counter] = []
+        self._costs = tuple(layout.cycle_costs.items())
+        self._most_cycles = 1 + sum(layout.cycle_costs.values())
+        """Cycles that one instruction can take at most."""
+        self._wanted: dict[HartEvent, int] = {}  # event -> how many running counters need it
+        self._holders: dict[Selector, int] = {}  # only with one_counter_per_event
+        self._requests: list[int] = []
+
+    # --- configuration ----------------------------------------------------------------------------
+
+    def can_count(self, index: int, selector: Selector) -> bool:
+        """True where counter `index` exists and can count `selector`."""
+        if index in FIXED:
+            return selector == (FIXED[index],)
+        if index not in self._counters:
+            return False
+        selectors = self.layout.selectors
+        return selectors is None or index in selectors.get(selector, ())
+
+    def filters(self, index: int) -> bool:
+        """True where counter `index` honours a mode filter."""
+        return self.layout.smcntrpmf if index in FIXED else self.layout.sscofpmf
+
+    def configure(self, index: int, event: HartEvent | Selector | None, modes: Mode = ALL_MODES) -> None:
+        """Write the event selector and mode filter of a counter and clear its overflow flag; the value
+        stays.
+
+        A counter that honours no filter counts in all modes whatever `modes` says. None: no event (cycle
+        and instret keep theirs). ValueError for an event that the counter cannot count.
+        """
+        counter = self._at(index)
+        if event is None:
+            selector: Selector = counter.selector if index in FIXED else ()
+        else:
+            selector = (event,) if isinstance(event, HartEvent) else event
+            if not self.can_count(index, selector):
+                raise ValueError(f"counter {index} cannot count {'+'.join(selector)}")
+        running = counter.running
+        if running:
+            self.stop(index)
+        counter.selector = counter.counted = selector
+        counter.modes = modes if self.filters(index) else ALL_MODES
+        self._clear_overflow(counter)
+        if self.layout.one_counter_per_event:
+            self._hold(counter)
+        if counter.modes == _NO_MODE:
+            counter.counted = ()
+        if running:
+            self.start(index)
+
+    def _hold(self, counter: _Counter) -> None:
+        """With one_counter_per_event: give up the old selector, and take the new one if nobody has it."""
+        if self._holders:
+            self._holders = {what: index for what, index in self._holders.items() if index != counter.index}
+        if counter.selector and counter.selector not in _EXEMPT:
+            holder = self._holders.setdefault(counter.selector, counter.index)
+            if holder != counter.index:
+                counter.counted = ()
+
+    # --- the counter registers --------------------------------------------------------------------
+
+    def read(self, index: int) -> int:
+        """Value now, unsigned, modulo 2^width."""
+        counter = self._at(index)
+        if counter.running:
+            self._advance(counter)
+        return counter.base
+
+    def write(self, index: int, value: int) -> None:
+        """Set the value modulo 2^width. A write never overflows; a wrap before it is kept."""
+        counter = self._at(index)
+        if counter.running:
+            self._advance(counter)
+        counter.base = value & counter.mask
+
+    def start(self, index: int) -> None:
+        """Clear the inhibit bit: the counter counts from now on."""
+        counter = self._at(index)
+        if counter.running:
+            return
+        wanted = self._wanted
+        before = len(wanted)
+        for event in counter.counted:
+            wanted[event] = wanted.get(event, 0) + 1
+        if len(wanted) != before:
+            self._want()
+        counter.mark = self._count(counter)
+        counter.running = True
+        self._running.append(counter)
+
+    def restart(self, index: int, value: int) -> None:
+        """Set the value, clear the overflow flag and start: `write`, `clear_overflow` and `start` at once."""
+        counter = self._at(index)
+        counter.base = value & counter.mask
+        self._clear_overflow(counter)
+        if counter.running:
+            counter.mark = self._count(counter)
+        else:
+            self.start(index)
+
+    def stop(self, index: int) -> None:
+        """Set the inhibit bit: the counter keeps the value it has now."""
+        counter = self._at(index)
+        if not counter.running:
+            return
+        self._advance(counter)
+        counter.running = False
+        self._running.remove(counter)
+        wanted = self._wanted
+        before = len(wanted)
+        for event in counter.counted:
+            wanted[event] -= 1
+            if not wanted[event]:
+                del wanted[event]
+        if len(wanted) != before:
+            self._want()
+
+    def _want(self) -> None:
+        """Tell the source what the running counters need; cycles need what they are made of."""
+        events = frozenset(self._wanted)
+        if self._costs and HartEvent.CYCLES in events:
+            events |= frozenset(event for event, _ in self._costs)
+        self._source.want(events)
+
+    def width(self, index: int) -> int:
+        """Implemented bits of a counter."""
+        return self._at(index).mask.bit_length()
+
+    def running(self, index: int) -> bool:
+        """True where the counter is not inhibited."""
+        return self._at(index).running
+
+    @property
+    def inhibit(self) -> int:
+        """Bit i: counter i is stopped (mcountinhibit)."""
+        return sum(1 << counter.index for counter in self._counters.values() if not counter.running)
+
+    # --- overflow ---------------------------------------------------------------------------------
+
+    @property
+    def overflow_flags(self) -> int:
+        """Bit i: counter i has wrapped since its flag was cleared (OF, as scountovf shows it)."""
+        for counter in self._armed():
+            self._advance(counter)
+        return sum(1 << counter.index for counter in self._counters.values() if counter.overflow)
+
+    def clear_overflow(self, index: int) -> None:
+        """Clear OF, so that the next wrap requests an interrupt again."""
+        counter = self._at(index)
+        if counter.running:
+            self._advance(counter)
+        self._clear_overflow(counter)
+
+    def budget(self) -> int | None:
+        """How many more instructions may retire before a counter can request an interrupt; None: none
+        ever will.
+
+        An event happens at most once per instruction (a cycle as often as the cost model says), so the events
+        left are a lower bound: ask again until it is 0.
+        """
+        if not self._interrupts:
+            return None
+        least: int | None = None
+        for counter in self._armed():
+            self._advance(counter)
+            if not counter.overflow:
+                left = counter.mask + 1 - counter.base
+                if self._costs and HartEvent.CYCLES in counter.counted:
+                    left = max(left // self._most_cycles, 1)  # close to the end one instruction at a time
+                if least is None or left < least:
+                    least = left
+        return 0 if self._requests else least
+
+    def poll(self) -> tuple[int, ...]:
+        """Indices of the counters whose OF went from 0 to 1 since the last poll: each is one interrupt
+        request.
+        """
+        if not self._interrupts:
+            return ()
+        for counter in self._armed():
+            self._advance(counter)
+        requests = tuple(self._requests)
+        self._requests.clear()
+        return requests
+
+    # --- inside -----------------------------------------------------------------------------------
+
+    def _at(self, index: int) -> _Counter:
+        try:
+            return self._counters[index]
+        except KeyError:
+            raise ValueError(f"no counter {index}; counters: {', '.join(map(str, self._counters))}") from None
+
+    def _clear_overflow(self, counter: _Counter) -> None:
+        counter.overflow = False
+        if counter.index in self._requests:
+            self._requests.remove(counter.index)  # whoever takes the interrupt finds no flag
+
+    def _armed(self) -> Iterator[_Counter]:
+        """Counters that can request an interrupt as they run."""
+        for counter in self._running:
+            if counter.interrupts and not counter.overflow and counter.counted:
+                yield counter
+
+    def _count(self, counter: _Counter) -> int:
+        counted = counter.counted
+        if len(counted) == 1 and not self._costs:  # nearly always
+            return self._source.count(counted[0], counter.modes)
+        total = sum(self._source.count(event, counter.modes) for event in counted)
+        if HartEvent.CYCLES in counted:
+            total += sum(cost * self._source.count(event, counter.modes) for event, cost in self._costs)
+        return total
+
+    def _advance(self, counter: _Counter) -> None:
+        """Bring `base` of a running counter up to date."""
+        now = self._count(counter)
+        value = counter.base + now - counter.mark
+        counter.mark = now
+        counter.base = value & counter.mask
+        if value > counter.mask and counter.interrupts and not counter.overflow:
+            counter.overflow = True
+            self._requests.append(counter.index)

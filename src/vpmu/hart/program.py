@@ -1,0 +1,58 @@
+"""The privileged functions (`privileged.py`) as source trees, with the constants that they name."""
+
+from __future__ import annotations
+
+import ast
+from functools import lru_cache
+from importlib import resources
+
+from vpmu.hart import exits, state
+from vpmu.hart.codegen import record_constant
+from vpmu.hart.syntax import parse_module
+from vpmu.spec import csr
+
+TRAP_FUEL = 4096  # traps in a row, without one instruction retired, that count as a guest that hangs
+
+
+PAGE_TOUCHED, PAGE_DIRTY = 1, 2
+
+CONTINUE, RESUME, EXIT = 0, 1, 2
+
+
+def constants() -> dict[str, int]:
+    """Every name that the semantics language may use as a number."""
+    table = {
+        "VU": state.VU, "VS": state.VS, "LOAD": 0, "STORE": 1, "FETCH": 2,
+        "CONTINUE": CONTINUE, "RESUME": RESUME, "EXIT": EXIT,
+        "CONTEXT_SIZE": state.CONTEXT_SIZE, "TLB_READ": state.TLB_READ, "TLB_WRITE": state.TLB_WRITE,
+        "TLB_FETCH": state.TLB_FETCH,
+        "MODEL_DTLB_READ": state.MODEL_DTLB_READ, "MODEL_DTLB_WRITE": state.MODEL_DTLB_WRITE,
+        "MODEL_ITLB": state.MODEL_ITLB,
+        "MODEL_L1D": state.MODEL_L1D, "INVALID": state.INVALID_TAG,
+        "REGIONS": 8 * state.SHARED["r0_base"], "REGION_BYTES": 8 * state.REGION_WORDS,
+        "REGION_READONLY": state.REGION_READONLY,
+        "PAGE_TOUCHED": PAGE_TOUCHED, "PAGE_DIRTY": PAGE_DIRTY, "NO_RESERVATION": state.NO_RESERVATION,
+        "DECODED_HOST": state.DECODED_HOST, "DECODED_STORES": state.DECODED_STORES,
+        "DECODED_SIZE": state.DECODED_SIZE, "DECODED_COMPILED": state.DECODED_COMPILED,
+        "DECODED_STRIDE": state.DECODED_STRIDE, "DECODED_STORES_MAX": state.DECODED_STORES_MAX,
+        "RECORD_PAGE_END": record_constant("page_end"),
+        "TRAP_FUEL": TRAP_FUEL, "TICK_NS": state.TICK_NS, "SATP_PPN": csr.SATP_PPN,
+        "PTE_V": 1, "PTE_R": 2, "PTE_W": 4, "PTE_X": 8, "PTE_U": 16, "PTE_A": 64, "PTE_D": 128,
+    }  # fmt: skip
+    table |= {f"STOP_{stop.name}": int(stop) for stop in exits.Stop}
+    table |= {f"CSR_{number.name}": int(number) for number in csr.Csr}
+    table |= {f"CAUSE_{cause.name}": int(cause) for cause in csr.Cause}
+    table |= {f"IRQ_{irq.name}": int(irq) for irq in csr.Irq}
+    table |= {name: value for name, value in vars(csr).items() if name.startswith("SSTATUS_")}
+    return table
+
+
+@lru_cache(maxsize=1)
+def source() -> str:
+    """The text of privileged.py."""
+    return resources.files("vpmu.hart").joinpath("privileged.py").read_text()
+
+
+def functions() -> list[ast.FunctionDef]:
+    """The functions of privileged.py, fresh trees that a reader may rewrite."""
+    return [node for node in parse_module(source()).body if isinstance(node, ast.FunctionDef)]

@@ -1,0 +1,175 @@
+"""The reference engine: the same instruction table and privileged functions, read as plain Python.
+
+Slow and simple: one instruction per turn, no cache, no decoded pages. It is the oracle of the native engine
+in tests, runs where llvmlite does not, and steps over what the native engine leaves to it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from functools import cache, lru_cache
+
+from vpmu.hart import program, semantics, state
+from vpmu.hart.exits import Stop
+from vpmu.hart.isa.fd_rows import FdRow, execute
+from vpmu.hart.isa.instruction import Instruction, Kind
+from vpmu.hart.isa.rv64fd import FD_BY_NAME, RM_SHIFT
+from vpmu.hart.isa.table import Decoded, decode
+from vpmu.hart.program import CONTINUE, EXIT, RESUME
+from vpmu.hart.syntax import parse_expression
+from vpmu.spec.csr import SSTATUS_FS
+
+MASK = semantics.MASK
+_PC, _N, _LENGTH = state.STATE["pc"], state.STATE["n"], state.STATE["length"]
+_FAULT, _EXIT, _CTX = state.STATE["fault"], state.STATE["exit"], state.STATE["ctx"]
+_SSTATUS, _FFLAGS, _FRM = state.STATE["sstatus"], state.STATE["fflags"], state.STATE["frm"]
+_DYNAMIC, _LAST_MODE = 7, 4
+
+Expression = Callable[..., int]
+
+
+@lru_cache(maxsize=1)
+def _program_code() -> object:
+    """All privileged functions as one compiled module, their names of numbers replaced by a namespace."""
+    body = [semantics.to_python(node) for node in program.functions()]
+    return compile(ast.Module(body=body, type_ignores=[]), "privileged.py", "exec")  # type: ignore[arg-type]
+
+
+@cache
+def _expression(source: str) -> Expression:
+    """A row's semantics as a function of (rs1, rs2, imm, pc, old)."""
+    tree = parse_expression(f"lambda rs1, rs2, imm, pc, old: {source}")
+    tree.body.body = semantics.to_python(tree.body.body)  # type: ignore[attr-defined]
+    names = {name: intrinsic.python for name, intrinsic in semantics.INTRINSICS.items()}
+    function: Expression = eval(compile(ast.fix_missing_locations(tree), source, "eval"), names)
+    return function
+
+
+class ReferenceEngine:
+    """Runs one hart's state block; `run()` has the contract of the native engine's `run(address)`."""
+
+    def __init__(self, block: state.Block, shared: state.Block) -> None:
+        self.words = block.words
+        self._base = block.address
+        namespace: dict[str, object] = {
+            name: intrinsic.python for name, intrinsic in semantics.INTRINSICS.items()
+        }
+        namespace |= program.constants()
+        namespace |= {"S": block.words, "M": shared.words, "context_base": self._context_base}
+        exec(_program_code(), namespace)  # type: ignore[arg-type]
+        self.call: dict[str, Callable[..., int]] = namespace  # type: ignore[assignment]
+
+    def _context_base(self) -> int:
+        return (self.words[_CTX] - self._base) // 8
+
+    def run(self) -> int:
+        """Run until something stops the hart; `exit` in the state says what."""
+        words, call = self.words, self.call
+        words[_EXIT] = 0
+        call["synchronise"]()
+        call["update_context"]()
+        if call["check_interrupts"]() == EXIT:
+            return EXIT
+        while words[_N]:
+            if self.step() == EXIT:
+                return EXIT
+        words[_EXIT] = Stop.BUDGET
+        return EXIT
+
+    def step(self) -> int:
+        """Execute one instruction; answers RESUME or EXIT, the state is final."""
+        words, call = self.words, self.call
+        pc = words[_PC]
+        word = call["fetch_half"](pc)
+        if words[_FAULT]:
+            return words[_FAULT]
+        if word & 3 == 3:
+            word |= call["fetch_half"](pc + 2 & MASK) << 16
+            if words[_FAULT]:
+                return words[_FAULT]
+        decoded = decode(word)
+        words[_LENGTH] = decoded.length
+        context, left = self._context_base(), words[_N]
+        action = self._execute(decoded, pc)
+        if action == CONTINUE:
+            words[_PC] = words[_PC] + decoded.length & MASK
+            words[_N] -= 1
+            action = RESUME
+        if words[_N] != left:  # it retired
+            for event in (decoded.row.event, decoded.row.extra_event):
+                if event:
+                    words[context + state.CONTEXT[event]] += 1
+        return action
+
+    def _execute(self, decoded: Decoded, pc: int) -> int:
+        words, call, row = self.words, self.call, decoded.row
+        imm = decoded.imm & MASK
+        if row.kind is Kind.SYSTEM:
+            return call[row.semantics](decoded.rd, decoded.rs1, decoded.rs2, imm, row.size)
+        rs1, rs2 = words[decoded.rs1], words[decoded.rs2]
+        if row.name in FD_BY_NAME:
+            return self._floating(decoded, FD_BY_NAME[row.name], rs1, rs2)
+        match row.kind:
+            case Kind.VALUE:
+                words[decoded.rd] = _expression(row.semantics)(rs1, rs2, imm, pc, 0) & MASK
+            case Kind.LOAD:
+                value = call["slow_load"](rs1 + imm & MASK, row.size)
+                if words[_FAULT]:
+                    return words[_FAULT]
+                words[decoded.rd] = self._extend(value, row)
+            case Kind.STORE:
+                call["slow_store"](rs1 + imm & MASK, row.size, rs2)
+                if words[_FAULT]:
+                    return words[_FAULT]
+            case Kind.AMO:
+                host = call["amo_pointer"](rs1, row.size)
+                if words[_FAULT]:
+                    return words[_FAULT]
+                old = self._extend(call["load_sized"](host, row.size), row)
+                new = _expression(row.semantics)(rs1, rs2, imm, pc, old)
+                call["store_sized"](host, row.size, new & (1 << 8 * row.size) - 1)
+                words[decoded.rd] = old
+            case Kind.BRANCH:
+                if _expression(row.semantics)(rs1, rs2, imm, pc, 0):
+                    return self._jump(pc + imm)
+            case Kind.JAL:
+                words[decoded.rd] = pc + decoded.length & MASK
+                return self._jump(pc + imm)
+            case Kind.JALR:
+                words[decoded.rd] = pc + decoded.length & MASK
+                return self._jump(rs1 + imm & ~1)
+        return CONTINUE
+
+    def _floating(self, decoded: Decoded, row: FdRow, rs1: int, rs2: int) -> int:
+        words, call, size = self.words, self.call, decoded.row.size
+        if not words[_SSTATUS] & SSTATUS_FS:  # off, or not there
+            return call["illegal_instruction"](0, 0, 0, 0, 0)
+        imm = decoded.imm
+        if row.format == "store":
+            call["slow_store"](rs1 + imm & MASK, size, execute(row, rs1, rs2)[0])
+            return words[_FAULT] or CONTINUE
+        rs3, mode = 0, 0
+        if row.format == "load":
+            rs1 = call["slow_load"](rs1 + imm & MASK, size)
+            if words[_FAULT]:
+                return words[_FAULT]
+        else:
+            rs3, mode = words[imm & 0xFF], imm >> RM_SHIFT
+            mode = words[_FRM] if mode == _DYNAMIC else mode
+            if row.has_rm and mode > _LAST_MODE:
+                return call["leave_illegal"]()
+        words[decoded.rd], flags = execute(row, rs1, rs2, rs3, mode)
+        if flags or row.dest == "f":
+            words[_FFLAGS] |= flags
+            words[_SSTATUS] |= SSTATUS_FS
+        return CONTINUE
+
+    @staticmethod
+    def _extend(value: int, row: Instruction) -> int:
+        return semantics.signed(value, 8 * row.size) & MASK if row.sign_extend else value
+
+    def _jump(self, target: int) -> int:
+        self.words[_PC] = target & MASK
+        self.words[_N] -= 1
+        return RESUME

@@ -1,0 +1,86 @@
+"""The architectural state of a hart as one block of memory that both engines and Python share.
+
+Three layouts, each a table of names: `STATE` (one per hart), `SHARED` (one per machine) and `CONTEXT`
+(three per hart, one for each way an address can be translated: VU, VS, and VS with `sstatus.SUM`). A name
+stands for one 64-bit word at a fixed index, so that generated code needs no pointer chasing and Python sees
+each word through a memoryview.
+"""
+
+from __future__ import annotations
+
+import ctypes
+
+X = 0  # x0..x31; nothing ever writes word 0
+SINK = 32  # where an instruction that names x0 as its destination writes
+F = 64  # f0..f31, single precision NaN-boxed
+
+_STATE_NAMES = """
+pc n n_fold n_start mode ctx exit exit_a exit_b exit_c fault insn length dbase
+sstatus stvec sscratch sepc scause stval satp sie sip scounteren senvcfg fflags frm
+hedeleg sie_mask sip_mask traps_retire fp
+time_ns reservation reserved_value trap_n trap_fuel shared contexts epoch hart_id
+count_vu count_vs traps_vu traps_vs
+""".split()  # noqa: SIM905 - rows of names
+
+_REGIONS = 8
+_SHARED_NAMES = [
+    *("code_pool", "code_next", "code_end", "code_map", "page_flags", "page_count", "epoch", "hot_table"),
+    "region_count",
+    *(f"r{i}_{word}" for i in range(_REGIONS) for word in ("base", "size", "host", "first", "flags")),
+]
+
+# Per-mode event counters live in the context block, so that counting needs no test of the mode.
+CLASS_COUNTERS = ("branch", "load", "store", "atomic", "muldiv", "fp", "csr", "system")
+MISS_COUNTERS = ("dtlb_read_miss", "dtlb_write_miss", "itlb_miss", "l1d_read_miss", "l1d_write_miss")
+
+STATE = {name: 96 + i for i, name in enumerate(_STATE_NAMES)}
+SHARED = {name: i for i, name in enumerate(_SHARED_NAMES)}
+REGION_WORDS = 5
+REGION_READONLY = 1
+
+# The engine's own translation caches: 256 entries of (tag, host address - virtual address). They are not
+# the guest's TLB and nothing counts them. The *modelled* TLB and cache (tags only) stand beside them and
+# exist to be counted.
+TLB_ENTRIES = 256
+TLB_READ, TLB_WRITE, TLB_FETCH = 0, 4096, 8192  # byte offsets in a context
+MODEL_DTLB_READ, MODEL_DTLB_WRITE, MODEL_ITLB = 12288, 14336, 16384  # 256 tags of 8 bytes each
+MODEL_L1D, MODEL_L1D_LINES = 18432, 512  # 32 KiB, direct mapped, 64-byte lines
+COUNTERS = MODEL_L1D + MODEL_L1D_LINES * 8
+CONTEXT = {name: COUNTERS // 8 + i for i, name in enumerate(CLASS_COUNTERS + MISS_COUNTERS)}
+CONTEXT_SIZE = 23040
+CONTEXT_VU, CONTEXT_VS, CONTEXT_VS_SUM = 0, 1, 2
+CONTEXTS = 4096  # byte offset of the first context in the hart's block
+STATE_SIZE = CONTEXTS + 3 * CONTEXT_SIZE
+INVALID_TAG = 1  # never equal to a page address
+
+assert max(STATE.values()) * 8 < CONTEXTS
+assert max(CONTEXT.values()) * 8 < CONTEXT_SIZE
+
+# A decoded page: 2048 records, two sentinels, then three words.
+DECODED_HOST = 8 * 2050  # host address of the page of memory
+DECODED_STORES = 8 * 2051  # stores that hit it since it was last entered
+DECODED_COMPILED = 8 * 2052  # not 0: records of this page point to compiled regions
+DECODED_SIZE = 8 * 2053
+DECODED_STRIDE = DECODED_SIZE + 64 - DECODED_SIZE % 64
+DECODED_STORES_MAX = 256  # stores into a page, without an entry, after which it is data
+
+NO_RESERVATION = (1 << 64) - 1
+TICK_NS = 100  # one tick of `time` (10 MHz) in nanoseconds of virtual time
+VU, VS = 0, 1  # values of `mode`
+
+
+class Block:
+    """A zeroed, 64-byte aligned block of memory; `words` views it as unsigned 64-bit words, `address` is
+    its host address.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._raw = ctypes.create_string_buffer(size + 64)
+        start = -ctypes.addressof(self._raw) % 64
+        self.address = ctypes.addressof(self._raw) + start
+        self.words = memoryview(self._raw).cast("B")[start : start + (size & ~7)].cast("Q")
+
+
+def context_word(context: int, name: str) -> int:
+    """Index in `Block.words` of the word `name` in translation context `context` (0..2)."""
+    return (CONTEXTS + context * CONTEXT_SIZE) // 8 + CONTEXT[name]

@@ -1,0 +1,3 @@
+"""The virtualisation floor: vCPU, exits, the virtual PMU, and the behaviours and profiles that tell
+implementations apart.
+"""

@@ -1,0 +1,52 @@
+"""Counter CSRs that trap: hcounteren leaves only `time` open to a guest, KVM answers the others (3.11)."""
+
+from __future__ import annotations
+
+from ..spec.csr import Csr
+from .behaviours import B
+from .counter import IllegalCounter
+from .pmu import VcpuPmu
+
+_COUNTERS = range(Csr.CYCLE, Csr.HPMCOUNTER31 + 1)
+_FIXED = (Csr.CYCLE, Csr.INSTRET)
+
+
+def emulates(pmu: VcpuPmu, csr: int) -> bool:
+    """True where a trapped access of this CSR is KVM's to answer; any other one is illegal for the guest."""
+    return csr in _COUNTERS and not (csr == Csr.HPMCOUNTER31 and pmu.profile.has(B.CSR_TABLE_ENDS_AT_30))
+
+
+def emulate(
+    pmu: VcpuPmu,
+    csr: int,
+    *,
+    writes: bool,
+    sbi_pmu_enabled: bool = True,
+    user_mode: bool = False,
+    scounteren: int = 7,
+) -> int:
+    """Value of the CSR for the guest. Raises IllegalCounter where it takes an illegal-instruction exception
+    instead.
+
+    `writes`: the instruction is csrrw(i), or csrrs/c(i) with a mask that is not zero (KVM's wr_mask).
+    """
+    if pmu.direct_csrs and csr == Csr.SCOUNTOVF and not (writes or user_mode):
+        return pmu.scountovf()
+    if not emulates(pmu, csr):
+        raise IllegalCounter(f"CSR {csr:#x} is not emulated")
+    index = csr - Csr.CYCLE
+    if pmu.direct_csrs and writes:
+        raise IllegalCounter(f"CSR {csr:#x} is read-only")
+    if user_mode and not scounteren >> index & 1 and not pmu.profile.has(B.CSR_IGNORES_SCOUNTEREN):
+        raise IllegalCounter(f"scounteren closes CSR {csr:#x} to VU mode")
+    absent = not pmu.available or not (sbi_pmu_enabled or pmu.profile.has(B.CSR_ILLEGAL_WHEN_DISABLED))
+    if absent:
+        # For guests whose legacy driver reads cycle and instret without asking. KVM does not even look at a
+        # write.
+        pmu.undetermined = False
+        if csr in _FIXED and not pmu.profile.has(B.CSR_ILLEGAL_WITHOUT_CONFIG):
+            return 0
+        raise IllegalCounter(f"CSR {csr:#x}: the vCPU has no PMU")
+    if writes:
+        raise IllegalCounter(f"CSR {csr:#x} is read-only")
+    return pmu.read_csr_counter(index)

@@ -1,0 +1,127 @@
+"""Faults in KVM's own dealings: interrupts, shared memory, kernel memory, the virtual PMU's life."""
+
+from __future__ import annotations
+
+from ..faults.injector import Injector
+from ..perf.event import PerfProvider
+from .exits import KvmRunError
+from .interrupts import VcpuInterrupts
+from .pmu import allocate
+from .vcpu import Vcpu
+from .vcpu_api import GuestMemory, MemoryFault
+
+
+class FaultyInterrupts(VcpuInterrupts):
+    """Interrupts of one vCPU, of which requests may get lost, come late or come twice."""
+
+    __slots__ = ("_again", "_hart_id", "_injector", "_late")
+
+    def __init__(self, injector: Injector, hart_id: int, old: VcpuInterrupts) -> None:
+        super().__init__()
+        self.pending, self.pending_mask, self.hvip = old.pending, old.pending_mask, old.hvip
+        self._injector, self._hart_id = injector, hart_id
+        self._late: list[tuple[int, int]] = []
+        self._again: set[int] = set()
+
+    def set(self, irq: int) -> None:
+        """As without faults, unless the plan has a rule for it."""
+        effect = self._injector.ask("kvm.interrupt", self._hart_id, irq=irq)
+        if effect is None:
+            super().set(irq)
+        elif "duplicate" in effect:
+            super().set(irq)
+            self._again.add(irq)
+        elif "delay" in effect:
+            due = self._injector.clock() + int(effect["delay"])  # type: ignore[call-overload]
+            self._late.append((due, irq))
+            self._injector.until.append(due)
+
+    def flush(self) -> int:
+        """As without faults, after what was late."""
+        now = self._injector.clock()
+        for late in [late for late in self._late if late[0] <= now]:
+            self._late.remove(late)
+            self._injector.until.remove(late[0])
+            super().set(late[1])
+        for irq in sorted(self._again):
+            if not (self.pending | self.hvip) >> irq & 1:  # the guest has taken the first one
+                self._again.discard(irq)
+                super().set(irq)
+        return super().flush()
+
+    def reset(self) -> None:
+        super().reset()
+        self._again.clear()
+
+
+class FaultyMemory:
+    """Guest memory as the virtual PMU reaches it; pages may be gone."""
+
+    def __init__(self, inner: GuestMemory, injector: Injector, hart_id: int) -> None:
+        self.inner, self._injector, self._hart_id = inner, injector, hart_id
+
+    def read(self, gpa: int, n: int) -> bytes:
+        """As below. Raises MemoryFault."""
+        if self._injector.ask("kvm.snapshot", self._hart_id, n, access="read", address=gpa) is not None:
+            raise MemoryFault(gpa)
+        return self.inner.read(gpa, n)
+
+    def write(self, gpa: int, data: bytes) -> None:
+        """As below. Raises MemoryFault."""
+        if (
+            self._injector.ask("kvm.snapshot", self._hart_id, len(data), access="write", address=gpa)
+            is not None
+        ):
+            raise MemoryFault(gpa)
+        self.inner.write(gpa, data)
+
+
+def equip(vcpu: Vcpu, injector: Injector, perf: PerfProvider) -> None:
+    """Make the seams of a vCPU ask `injector`; `perf` is the provider from now on. Events that exist stay."""
+    vcpu.faults = injector
+    vcpu.perf = perf
+    vcpu.interrupts = FaultyInterrupts(injector, vcpu.hart_id, vcpu.interrupts)
+    if not vcpu.pmu.direct_csrs:
+        vcpu.pmu.perf = perf
+    if injector.wants("kvm.snapshot"):
+        vcpu.pmu.memory = FaultyMemory(vcpu.memory, injector, vcpu.hart_id)
+    if injector.wants("kvm.allocate"):
+        vcpu.pmu.host_allocate = lambda size: (
+            injector.ask("kvm.allocate", vcpu.hart_id, size) is None and allocate(size)
+        )
+
+
+def strip(vcpu: Vcpu, perf: PerfProvider) -> None:
+    """Undo `equip`; what the faults did stays."""
+    old = vcpu.interrupts
+    plain = VcpuInterrupts()
+    plain.pending, plain.pending_mask, plain.hvip = old.pending, old.pending_mask, old.hvip
+    vcpu.faults, vcpu.perf, vcpu.interrupts = None, perf, plain
+    if not vcpu.pmu.direct_csrs:
+        vcpu.pmu.perf = perf
+    vcpu.pmu.memory = vcpu.memory
+    vcpu.pmu.host_allocate = allocate
+
+
+def at_entry(vcpu: Vcpu, injector: Injector) -> None:
+    """What a plan orders for an entry into the guest. Raises KvmRunError."""
+    effect = injector.ask("kvm.run", vcpu.hart_id)
+    if effect is None:
+        return
+    if "errno" in effect:
+        raise KvmRunError(int(effect["errno"]), "KVM_RUN (injected)")  # type: ignore[call-overload]
+    if "reset" in effect:
+        vcpu.pmu.reset()
+    else:
+        migrate(vcpu)
+
+
+def migrate(vcpu: Vcpu) -> None:
+    """What a migration does to a vCPU: memory and the registers of ONE_REG arrive, nothing of the virtual PMU
+    does.
+    """
+    pending = vcpu.interrupts.one_reg_sip()
+    vcpu.pmu.snapshot.install(None)  # the page is written to no more: it belongs to the other machine
+    vcpu.pmu.deinit()
+    vcpu.renew_pmu()
+    vcpu.interrupts.set_one_reg_sip(pending, vcpu.profile)

@@ -1,0 +1,90 @@
+"""Interrupts that the hypervisor raises in a vCPU (facts 3.12): requests, their way into sip, and what the
+guest clears.
+
+Numbers are bit positions in sip (spec.csr.Irq): software 1, timer 5, external 9, counter overflow (LCOFI) 13.
+Source: kvm_riscv_vcpu_{set,unset,flush,sync}_interrupt(s), arch/riscv/kvm/vcpu.c.
+"""
+
+from __future__ import annotations
+
+from ..spec.csr import Irq
+from .behaviours import B
+from .profiles import Profile
+
+KNOWN = (Irq.SOFTWARE, Irq.TIMER, Irq.EXTERNAL, Irq.LCOFI)
+_SOFTWARE = 1 << Irq.SOFTWARE
+_LCOFI = 1 << Irq.LCOFI
+_VS_VALID = 1 << Irq.SOFTWARE | 1 << Irq.TIMER | 1 << Irq.EXTERNAL
+
+
+class VcpuInterrupts:
+    """Pending interrupts of one vCPU.
+
+    `pending` holds what is requested, `pending_mask` which bits of it changed since the last flush, `hvip`
+    what the guest sees in sip.
+    """
+
+    __slots__ = ("hvip", "pending", "pending_mask")
+
+    def __init__(self) -> None:
+        self.pending = 0
+        self.pending_mask = 0
+        self.hvip = 0
+
+    def set(self, irq: int) -> None:
+        """Request an interrupt; it is seen at the next entry. Raises ValueError for a number that KVM does
+        not raise.
+        """
+        bit = self._bit(irq)
+        self.pending |= bit
+        self.pending_mask |= bit
+
+    def unset(self, irq: int) -> None:
+        """Withdraw an interrupt. Raises ValueError for a number that KVM does not raise."""
+        bit = self._bit(irq)
+        self.pending &= ~bit
+        self.pending_mask |= bit
+
+    def flush(self) -> int:
+        """Before an entry: move the changes into hvip; the bits that the guest sees in sip."""
+        mask, self.pending_mask = self.pending_mask, 0
+        if mask:
+            self.hvip = self.hvip & ~mask | self.pending & mask
+        return self.hvip
+
+    def sync(self, sip: int) -> None:
+        """After an exit: take over what the guest did to its sip. A request made meanwhile wins over a bit
+        that it cleared.
+
+        The guest may set and clear software interrupts; of LCOFI only the clearing reaches the requests.
+        """
+        changed = self.hvip ^ sip
+        if changed & _SOFTWARE and not self.pending_mask & _SOFTWARE:
+            self.pending_mask |= _SOFTWARE
+            self.pending = self.pending & ~_SOFTWARE | sip & _SOFTWARE
+        if changed & _LCOFI and not sip & _LCOFI and not self.pending_mask & _LCOFI:
+            self.pending_mask |= _LCOFI
+            self.pending &= ~_LCOFI
+        # A LCOFI that the guest set itself stays visible to it (recorded on KVM 7.2).
+        self.hvip = self.hvip & ~(_SOFTWARE | _LCOFI) | sip & (_SOFTWARE | _LCOFI)
+
+    def reset(self) -> None:
+        """vCPU reset: nothing is pending."""
+        self.pending = self.pending_mask = self.hvip = 0
+
+    def one_reg_sip(self) -> int:
+        """What KVM_GET_ONE_REG of sip shows, requests that have not been flushed included."""
+        return self.flush()
+
+    def set_one_reg_sip(self, value: int, profile: Profile) -> None:
+        """KVM_SET_ONE_REG of sip, as after a migration; KVM keeps the three VS-level interrupts only."""
+        valid = _VS_VALID if profile.has(B.LCOFI_LOST_OVER_ONE_REG) else _VS_VALID | _LCOFI
+        self.hvip = value & valid
+        self.pending = self.hvip
+        self.pending_mask = 0
+
+    @staticmethod
+    def _bit(irq: int) -> int:
+        if irq not in KNOWN:
+            raise ValueError(f"interrupt: expected one of {', '.join(str(int(n)) for n in KNOWN)}, got {irq}")
+        return 1 << irq

@@ -1,0 +1,359 @@
+"""OpenSBI's PMU: no virtual counters, the hart's own ones, programmed by the firmware for the S-mode guest
+above it.
+
+Source: OpenSBI lib/sbi/sbi_pmu.c. The guest's VS and VU modes stand for S and U. What M mode itself counts
+on cycle and instret is not modelled: their values are undetermined from the first moment that they run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..hart.pmu import FIRST_PROGRAMMABLE, FIXED, PhysicalPmu, Selector
+from ..perf.event import PerfProvider
+from ..perf.host_pmu import HostPmuPerf
+from ..spec.csr import Csr
+from ..spec.sbi import (
+    U64,
+    ConfigFlag,
+    CounterInfo,
+    CounterType,
+    SbiError,
+    SbiRet,
+    StartFlag,
+    StopFlag,
+)
+from ..spec.sbi_events import (
+    FW_MAX,
+    EventType,
+    FwEvent,
+    split_event_idx,
+    standard_events,
+)
+from ..trace.recorder import Recorder
+from . import opensbi_events
+from .behaviours import B
+from .counter import IllegalCounter
+from .opensbi_behaviours import OB
+from .pmu import VcpuPmu
+from .profiles import Profile
+from .vcpu_api import GuestMemory
+
+FW_COUNTERS = 16
+_TIME = 1
+_UNCOUNTED = (FwEvent.IPI_SENT, FwEvent.IPI_RECEIVED)
+
+
+class OpenSbiPmu(VcpuPmu):
+    """The PMU extension of OpenSBI on one hart. Needs a modelled host: its physical counters are what it
+    programs.
+    """
+
+    direct_csrs = True
+
+    def __init__(
+        self,
+        profile: Profile,
+        perf: PerfProvider | None,
+        memory: GuestMemory,
+        raise_overflow: Callable[[], None],
+        recorder: Recorder,
+        hart_id: int = 0,
+    ) -> None:
+        super().__init__(profile, perf, memory, raise_overflow, recorder, hart_id)
+        if not isinstance(perf, HostPmuPerf):
+            raise TypeError("OpenSBI's PMU needs the modelled host PMU")
+        self.physical: PhysicalPmu = perf.physical
+        perf.unclaimed = self._wrapped
+        layout = self.physical.layout
+        self.available = True
+        self.shifted = profile.has(OB.OPENSBI_SET_SHIFTED)
+        self.num_hw, self.num_fw = max(layout.indices) + 1, FW_COUNTERS
+        self.num_counters_total = self.num_hw + self.num_fw
+        events = standard_events()
+        self.rows: list[tuple[int, frozenset[int], Selector]] = [
+            (events[name].event_idx, counters, selector)
+            for name, counters, selector in perf.description.countable()
+        ]
+        self.raw = list(perf.description.countable_raw())
+        self._power_on()
+
+    def _power_on(self) -> None:
+        self.active: list[int | None] = [None] * opensbi_events.SLOTS
+        self.active[0], self.active[2] = 1, 2
+        self.fw_values: dict[int, int] = {}
+        self.fw_started: set[int] = set()
+        self.of = 0
+        """mhpmevent.OF of each counter: set at configuration, cleared at start."""
+        self._noisy = set(FIXED)
+        self._started_at: dict[int, int] = {}
+        for index in self.physical.layout.indices:
+            self.physical.configure(index, None)
+            if index in FIXED:
+                self.physical.start(index)
+            else:
+                self.physical.stop(index)
+                self.of |= 1 << index  # no interrupt before a start
+        if (
+            self.profile.has(OB.OPENSBI_HPMCOUNTER3_ALL_ONES)
+            and FIRST_PROGRAMMABLE in self.physical.layout.indices
+        ):
+            self.physical.write(FIRST_PROGRAMMABLE, U64)
+
+    # --- the functions of the extension
+    # ------------------------------------------------------------------------------
+
+    def counter_get_info(self, counter_idx: int) -> SbiRet:
+        self._begin()
+        index = counter_idx & 0xFFFFFFFF if self.profile.has(OB.OPENSBI_INDEX_32_BITS) else counter_idx
+        if self.num_hw <= index < self.num_counters_total:
+            return SbiRet(SbiError.SUCCESS, CounterInfo(0, 63, CounterType.FIRMWARE).pack())
+        if index in self.physical.layout.indices:
+            width = self.physical.width(index) - 1
+            return SbiRet(
+                SbiError.SUCCESS, CounterInfo(Csr.CYCLE + index, width, CounterType.HARDWARE).pack()
+            )
+        return self.refuse(SbiError.INVALID_PARAM, "counter_idx", f"there is no counter {counter_idx}")
+
+    def counter_config_matching(
+        self, base: int, mask: int, flags: int, event_idx: int, event_data: int
+    ) -> SbiRet:
+        self._begin()
+        if self._beyond(base, mask) or (not mask and not self.profile.has(OB.OPENSBI_MASK_ZERO_ACCEPTED)):
+            return self.refuse(SbiError.INVALID_PARAM, "counter set", "it has an invalid counter")
+        kind = opensbi_events.event_type(event_idx, unchecked=self.profile.has(OB.OPENSBI_EVENT_UNCHECKED))
+        if kind is None:
+            return self.refuse(SbiError.INVALID_PARAM, "event_idx", f"event {event_idx:#x} does not exist")
+        if flags & ConfigFlag.SKIP_MATCH:
+            lowest = (mask & -mask).bit_length() - 1 if mask else 63
+            first = (
+                base if self.profile.has(OB.OPENSBI_SKIP_MATCH_TAKES_BASE) else base + lowest
+            ) & 0xFFFFFFFF
+            if first < opensbi_events.SLOTS and self.active[first] is None:
+                return self.refuse(SbiError.INVALID_PARAM, "SKIP_MATCH", f"counter {first} has no event")
+            chosen: int | None = first
+            self.undetermined |= first >= opensbi_events.SLOTS
+        else:
+            firmware = kind is EventType.FW
+            chosen = (
+                opensbi_events.find_firmware(self, base, mask)
+                if firmware
+                else opensbi_events.find_hardware(self, base, mask, flags, event_idx, event_data)
+            )
+            if chosen is None:
+                return self.refuse(
+                    SbiError.NOT_SUPPORTED, "counter choice", "no counter of the set is free for the event"
+                )
+            self.active[chosen] = event_idx & 0xFFFFFFFF
+        assert chosen is not None
+        if kind is EventType.FW:
+            state = event_idx & 0xFFFF if self._per_code else chosen
+            if flags & ConfigFlag.CLEAR_VALUE:
+                self.fw_values[state] = 0
+            if flags & ConfigFlag.AUTO_START:
+                self.fw_started.add(state)
+        elif kind is EventType.HW or not self.profile.has(OB.OPENSBI_AUTO_START_GENERAL_ONLY):
+            if flags & ConfigFlag.CLEAR_VALUE:
+                self._write(chosen, 0)
+            if flags & ConfigFlag.AUTO_START:
+                self._start_hw(chosen, None)
+        return SbiRet(SbiError.SUCCESS, chosen)
+
+    def counter_start(self, base: int, mask: int, flags: int, initial_value: int) -> SbiRet:
+        self._begin()
+        if self._beyond(base, mask):
+            return self.refuse(SbiError.INVALID_PARAM, "counter set", "it has an invalid counter")
+        if flags & StartFlag.INIT_SNAPSHOT and self.profile.has(OB.OPENSBI_NO_SHMEM):
+            return self.refuse(SbiError.NO_SHMEM, "INIT_SNAPSHOT", "there is no shared memory")
+        value = initial_value if flags & StartFlag.SET_INIT_VALUE else None
+        result = SbiError.INVALID_PARAM
+        for _, index in self.members(base, mask):
+            if self._bound(index) is None:
+                continue
+            result = (
+                self._start_fw(index, value) if self._bound_firmware(index) else self._start_hw(index, value)
+            )
+        return (
+            SbiRet(result)
+            if result is SbiError.SUCCESS
+            else self.refuse(result, "start", "the last counter of the set")
+        )
+
+    def counter_stop(self, base: int, mask: int, flags: int) -> SbiRet:
+        self._begin()
+        if self._beyond(base, mask):
+            return self.refuse(SbiError.INVALID_PARAM, "counter set", "it has an invalid counter")
+        if flags & StopFlag.TAKE_SNAPSHOT and self.profile.has(OB.OPENSBI_NO_SHMEM):
+            return self.refuse(SbiError.NO_SHMEM, "TAKE_SNAPSHOT", "there is no shared memory")
+        result = SbiError.INVALID_PARAM
+        for _, index in self.members(base, mask):
+            if self._bound(index) is None:
+                continue
+            result = self._stop_fw(index) if self._bound_firmware(index) else self._stop_hw(index)
+            if flags & StopFlag.RESET and (
+                index > max(FIXED) or self.profile.has(OB.OPENSBI_RESET_UNBINDS_FIXED)
+            ):
+                self.active[index] = None
+                self.of &= ~(1 << index)
+                self._started_at.pop(index, None)
+                if index in self.physical.layout.indices:
+                    self.physical.configure(index, None)
+        return (
+            SbiRet(result)
+            if result is SbiError.SUCCESS
+            else self.refuse(result, "stop", "the last counter of the set")
+        )
+
+    def counter_fw_read(self, counter_idx: int) -> SbiRet:
+        self._begin()
+        index = counter_idx & 0xFFFFFFFF
+        bound = self._bound(index)
+        if bound is not None and not self._bound_firmware(index) and self.profile.has(OB.OPENSBI_FW_READ_ANY):
+            self.undetermined = True
+            return SbiRet(SbiError.SUCCESS, 0)
+        if bound is None or not self._bound_firmware(index) or bound & 0xFFFF >= FW_MAX:
+            self.undetermined = True  # a1 is what the firmware's stack held there
+            return self.refuse(
+                SbiError.INVALID_PARAM, "counter_idx", f"counter {counter_idx} has no firmware event"
+            )
+        return SbiRet(SbiError.SUCCESS, self.fw_values.get(self._state(index), 0))
+
+    def counter_fw_read_hi(self, counter_idx: int) -> SbiRet:
+        self._begin()
+        if not self.profile.has(B.FW_READ_HI):
+            return self.refuse(SbiError.NOT_SUPPORTED, "function", "counter_fw_read_hi is not there")
+        if not self.profile.has(OB.OPENSBI_FW_READ_HI_UNCHECKED) and self._bound(counter_idx) is None:
+            return self.refuse(SbiError.INVALID_PARAM, "counter_idx", f"counter {counter_idx} has no event")
+        return SbiRet(SbiError.SUCCESS, 0)
+
+    def snapshot_set_shmem(self, lo: int, hi: int, flags: int) -> SbiRet:
+        self._begin()
+        return self.refuse(SbiError.NOT_SUPPORTED, "function", "snapshot_set_shmem is not there")
+
+    def event_get_info(self, lo: int, hi: int, num_entries: int, flags: int) -> SbiRet:
+        self._begin()
+        if not self.profile.has(B.EVENT_GET_INFO):
+            return self.refuse(SbiError.NOT_SUPPORTED, "function", "event_get_info is not there")
+        return opensbi_events.event_get_info(self, lo, hi, num_entries, flags)
+
+    # --- what else happens
+    # -------------------------------------------------------------------------------------------
+
+    def incr_fw(self, code: int) -> None:
+        if code >= FW_MAX or (code in _UNCOUNTED and self.profile.has(OB.OPENSBI_IPI_TO_SELF_NOT_COUNTED)):
+            return
+        if self._per_code:
+            if code in self.fw_started:
+                self.fw_values[code] = self.fw_values.get(code, 0) + 1 & U64
+            return
+        for index in range(self.num_hw, self.num_counters_total):
+            bound = self.active[index]
+            if bound is not None and bound & 0xFFFF == code and index in self.fw_started:
+                self.fw_values[index] = self.fw_values.get(index, 0) + 1 & U64
+                return
+
+    def read_csr_counter(self, idx: int) -> int:
+        self._begin()
+        if idx not in self.physical.layout.indices:
+            raise IllegalCounter(f"the hart has no counter {idx}")
+        self.undetermined = idx in self._noisy
+        return self.physical.read(idx)
+
+    def scountovf(self) -> int:
+        """OF of every counter: set at its configuration, or since it wrapped."""
+        wrapped = (index for index, value in self._started_at.items() if self.physical.read(index) < value)
+        return self.of | self.physical.overflow_flags | sum(1 << index for index in wrapped)
+
+    def reset(self) -> None:
+        self._power_on()
+
+    # --- inside
+    # ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _per_code(self) -> bool:
+        return self.profile.has(OB.OPENSBI_FW_STATE_PER_CODE)
+
+    def _state(self, index: int) -> int:
+        """Where the state of a firmware counter is kept: by counter, or by its event code."""
+        return (self.active[index] or 0) & 0xFFFF if self._per_code else index
+
+    def members(self, base: int, mask: int) -> list[tuple[int, int]]:
+        if not self.shifted:
+            return super().members(base, mask)
+        set_ = mask << (base & 63) & U64
+        return [(i - base, i) for i in range(base, self.num_counters_total) if set_ >> i & 1]
+
+    def _beyond(self, base: int, mask: int) -> bool:
+        if self.shifted:
+            return (mask << (base & 63) & U64) >> self.num_counters_total != 0
+        return (base + max(mask.bit_length() - 1, 0)) & U64 >= self.num_counters_total
+
+    def _bound(self, index: int) -> int | None:
+        return self.active[index] if index < self.num_counters_total else None
+
+    def _bound_firmware(self, index: int) -> bool:
+        return split_event_idx(self.active[index] or 0)[0] == EventType.FW
+
+    def _write(self, index: int, value: int) -> None:
+        if index in self.physical.layout.indices:
+            self.physical.write(index, value)
+            if index in FIXED and not self.physical.running(index):
+                self._noisy.discard(index)
+
+    def _start_hw(self, index: int, value: int | None) -> SbiError:
+        if index >= self.num_hw or index == _TIME or index not in self.physical.layout.indices:
+            return SbiError.INVALID_PARAM
+        if self.physical.running(index):
+            return SbiError.ALREADY_STARTED
+        self.of &= ~(1 << index)
+        self.physical.clear_overflow(index)
+        if value is not None:
+            self._write(index, value)
+        self.physical.start(index)
+        if index in FIXED:
+            self._noisy.add(index)
+        else:
+            self._started_at[index] = self.physical.read(index)
+        return SbiError.SUCCESS
+
+    def _stop_hw(self, index: int) -> SbiError:
+        if index >= self.num_hw or index == _TIME or index not in self.physical.layout.indices:
+            return SbiError.INVALID_PARAM
+        if not self.physical.running(index):
+            return SbiError.ALREADY_STOPPED
+        self.physical.stop(index)
+        return SbiError.SUCCESS
+
+    def _start_fw(self, index: int, value: int | None) -> SbiError:
+        index = self._state(index)
+        if index in self.fw_started and not self.profile.has(OB.OPENSBI_FW_START_UNCHECKED):
+            return SbiError.ALREADY_STARTED
+        if value is not None:
+            self.fw_values[index] = value
+        self.fw_started.add(index)
+        return SbiError.SUCCESS
+
+    def _stop_fw(self, index: int) -> SbiError:
+        index = self._state(index)
+        if index not in self.fw_started and not self.profile.has(OB.OPENSBI_FW_STOP_UNCHECKED):
+            return SbiError.ALREADY_STOPPED
+        self.fw_started.discard(index)
+        return SbiError.SUCCESS
+
+    def _wrapped(self, index: int) -> None:
+        if not self.of >> index & 1:
+            self._raise_overflow()
+
+
+def make_pmu(
+    profile: Profile,
+    perf: PerfProvider | None,
+    memory: GuestMemory,
+    raise_overflow: Callable[[], None],
+    recorder: Recorder,
+    hart_id: int = 0,
+) -> VcpuPmu:
+    """The PMU that a vCPU of this profile has: KVM's virtual one, or OpenSBI's."""
+    kind = OpenSbiPmu if profile.has(OB.OPENSBI_CSR_DIRECT) else VcpuPmu
+    return kind(profile, perf, memory, raise_overflow, recorder, hart_id)

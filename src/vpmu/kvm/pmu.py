@@ -1,0 +1,354 @@
+"""The virtual PMU of one vCPU: KVM's, or the specification's, as the profile says.
+
+The nine functions of the SBI PMU extension are methods named as in the specification; their arguments are
+register values (unsigned, 64 bits). The two long ones live in `config` and `startstop`, shared memory in
+`snapshot` and `event_info`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from ..perf.event import OverflowHandler, PerfEvent, PerfProvider
+from ..spec.csr import Csr
+from ..spec.perf import PerfEventAttr
+from ..spec.sbi import U64, CounterInfo, CounterType, SbiError, SbiRet
+from ..spec.sbi_events import FW_MAX
+from ..trace.recorder import Recorder
+from . import config, event_info, readout, snapshot, startstop
+from .behaviours import B
+from .counter import MAX_COUNTERS, MAX_FW_CODES, PERIOD_MAX, Counter, FwState, IllegalCounter
+from .profiles import Profile
+from .vcpu_api import GuestMemory
+
+MAX_HW_COUNTERS = 32
+"""RISCV_KVM_MAX_HW_CTRS."""
+HOST_ALLOCATION_LIMIT = 16 << 20
+"""Bytes above which the modelled host refuses kernel memory to a guest's request."""
+
+
+class Refusal(NamedTuple):
+    """Which layer refused the last call, in which step, with which SBI error (or -errno that ends KVM_RUN),
+    and why.
+    """
+
+    layer: str
+    step: str
+    code: int
+    reason: str
+
+
+class VcpuPmu:
+    """The PMU of one vCPU.
+
+    `available` is False where the host has no PMU that can be restricted to a guest: then the extension does
+    not exist. `undetermined` tells of the last call that its value depends on the host (memory read out of
+    bounds, counts that include the host's own instructions); `last_refusal` why it was refused, None where it
+    was not.
+    """
+
+    direct_csrs = False
+    """The guest reads the hart's own counters: nothing traps."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        perf: PerfProvider | None,
+        memory: GuestMemory,
+        raise_overflow: Callable[[], None],
+        recorder: Recorder,
+        hart_id: int = 0,
+    ) -> None:
+        self.profile = profile
+        self.perf = perf
+        self.memory = memory
+        self.recorder = recorder
+        self.hart_id = hart_id
+        self.undetermined = False
+        self.last_refusal: Refusal | None = None
+        self.host_log_lines = 0
+        """Lines that guest actions have written to the host's log."""
+        self.host_allocate: Callable[[int], bool] = allocate
+        """Asked for every allocation of kernel memory in bytes; False: there is none."""
+        self._raise_overflow = raise_overflow
+        self.num_hw = self.num_fw = 0
+        width = 64
+        if perf is not None and perf.usable and perf.num_hw_counters and perf.width:
+            # One more for `time`, which has an index but is no counter.
+            self.num_hw = min(perf.num_hw_counters + 1, MAX_HW_COUNTERS)
+            self.num_fw = FW_MAX
+            width = perf.width
+        self.num_counters_total = self.num_hw + self.num_fw
+        self.available = self.num_hw > 0
+        self.counters = [Counter(i, self._info(i, width)) for i in range(MAX_COUNTERS)]
+        self.fw = [FwState() for _ in range(MAX_FW_CODES)]
+        """State per firmware event code, where the profile keeps it so."""
+        self.snapshot = snapshot.Snapshot()
+
+    def _info(self, idx: int, hpm_width: int) -> CounterInfo | None:
+        if idx == 1 or idx >= self.num_counters_total:
+            return None
+        if idx >= self.num_hw:
+            return CounterInfo(0, 63, CounterType.FIRMWARE)
+        return CounterInfo(Csr.CYCLE + idx, 63 if idx < 3 else hpm_width - 1, CounterType.HARDWARE)
+
+    # --- the functions of the extension
+    # ------------------------------------------------------------------------------
+
+    def num_counters(self) -> SbiRet:
+        """FID 0: hardware counters, the hole at 1 included, and firmware counters."""
+        self._begin()
+        return SbiRet(SbiError.SUCCESS, self.num_counters_total)
+
+    def counter_get_info(self, counter_idx: int) -> SbiRet:
+        """FID 1: the counter_info word. INVALID_PARAM for an index that is no counter."""
+        self._begin()
+        if counter_idx < self.num_counters_total and counter_idx != 1:
+            info = self.counters[counter_idx].info
+            if info is not None:
+                return SbiRet(SbiError.SUCCESS, info.pack())
+        if counter_idx == MAX_COUNTERS and self.profile.has(B.INFO_PAST_ARRAY):
+            # What lies there is fw_event[1].started.
+            return SbiRet(SbiError.SUCCESS, int(self.fw[1].started))
+        if self.num_counters_total <= counter_idx < MAX_COUNTERS and self.profile.has(B.INFO_BEYOND_LAST):
+            return SbiRet(SbiError.SUCCESS, 0)
+        return self.refuse(SbiError.INVALID_PARAM, "counter_idx", f"there is no counter {counter_idx}")
+
+    def counter_config_matching(
+        self, base: int, mask: int, flags: int, event_idx: int, event_data: int
+    ) -> SbiRet:
+        """FID 2: bind an event to a counter of the set; the value is its index. NOT_SUPPORTED where that
+        cannot be done.
+
+        Raises KvmRunError with perf's errno where the profile has `perf-failure-ends-kvm-run`.
+        """
+        self._begin()
+        return config.counter_config_matching(self, base, mask, flags, event_idx, event_data)
+
+    def counter_start(self, base: int, mask: int, flags: int, initial_value: int) -> SbiRet:
+        """FID 3: start the counters of the set, with `initial_value`, the values in shared memory, or as they
+        are.
+        """
+        self._begin()
+        return startstop.counter_start(self, base, mask, flags, initial_value)
+
+    def counter_stop(self, base: int, mask: int, flags: int) -> SbiRet:
+        """FID 4: stop the counters of the set, write their values to shared memory, unbind their events."""
+        self._begin()
+        return startstop.counter_stop(self, base, mask, flags)
+
+    def counter_fw_read(self, counter_idx: int) -> SbiRet:
+        """FID 5: the value of a configured firmware counter. INVALID_PARAM for anything else."""
+        self._begin()
+        hardware = counter_idx < self.num_hw
+        if hardware and not self.profile.has(B.FW_READ_ACCEPTS_HW):
+            return self.refuse(
+                SbiError.INVALID_PARAM, "counter_idx", f"counter {counter_idx} is a hardware counter"
+            )
+        value = readout.read(self, counter_idx)
+        if value is None:
+            return self.refuse(SbiError.INVALID_PARAM, "counter_idx", f"counter {counter_idx} has no event")
+        return SbiRet(SbiError.SUCCESS, value)
+
+    def counter_fw_read_hi(self, counter_idx: int) -> SbiRet:
+        """FID 6: bits 63:32 on RV32, 0 on RV64. NOT_SUPPORTED before SBI 2.0."""
+        self._begin()
+        if not self.profile.has(B.FW_READ_HI):
+            return self.refuse(SbiError.NOT_SUPPORTED, "function", "counter_fw_read_hi is not there")
+        if not self.profile.has(B.FW_READ_HI_UNCHECKED):
+            counter = self.at(counter_idx)
+            if counter is None or not (counter.firmware and counter.in_use):
+                return self.refuse(
+                    SbiError.INVALID_PARAM, "counter_idx", f"counter {counter_idx} has no event"
+                )
+        return SbiRet(SbiError.SUCCESS, 0)
+
+    def snapshot_set_shmem(self, lo: int, hi: int, flags: int) -> SbiRet:
+        """FID 7: use the page at `lo` as shared memory and zero it; all-ones halves: none. NOT_SUPPORTED
+        before SBI 2.0.
+
+        Raises KvmRunError(ENOMEM) where the profile has `shmem-oom-ends-kvm-run` and the host has no memory.
+        """
+        self._begin()
+        if not self.profile.has(B.SNAPSHOT):
+            return self.refuse(SbiError.NOT_SUPPORTED, "function", "snapshot_set_shmem is not there")
+        return snapshot.snapshot_set_shmem(self, lo, hi, flags)
+
+    def event_get_info(self, lo: int, hi: int, num_entries: int, flags: int) -> SbiRet:
+        """FID 8: fill in which of the events at `lo` can be counted. NOT_SUPPORTED before SBI 3.0."""
+        self._begin()
+        if not self.profile.has(B.EVENT_GET_INFO):
+            return self.refuse(SbiError.NOT_SUPPORTED, "function", "event_get_info is not there")
+        return event_info.event_get_info(self, lo, hi, num_entries, flags)
+
+    # --- what else happens to a virtual PMU
+    # --------------------------------------------------------------------------
+
+    def incr_fw(self, code: int) -> None:
+        """A firmware event happened. Codes that are not standard ones are ignored."""
+        if not 0 <= code < FW_MAX:
+            return
+        if self.profile.has(B.FW_STATE_PER_CODE):
+            state = self.fw[code]
+            if state.started:
+                state.value = state.value + 1 & U64
+            return
+        for counter in self.counters[self.num_hw : self.num_counters_total]:
+            if counter.started and counter.code == code:
+                counter.value = counter.value + 1 & U64
+
+    def read_csr_counter(self, idx: int) -> int:
+        """Value for a trapped read of counter CSR 0xC00 + `idx`. Raises IllegalCounter."""
+        self._begin()
+        if idx >= self.num_hw and not self.profile.has(B.CSR_READS_FIRMWARE):
+            raise IllegalCounter(f"there is no hardware counter {idx}")
+        value = readout.read(self, idx)
+        if value is None:
+            raise IllegalCounter(f"counter {idx} has no event")
+        return value
+
+    def scountovf(self) -> int:
+        """Which counters have overflown, for a guest that sees the hart's own ones; a virtual PMU has no
+        such bits.
+        """
+        return 0
+
+    def reset(self) -> None:
+        """vCPU reset: no counter has an event, no shared memory is set. What KVM forgets to reset is a
+        behaviour.
+        """
+        profile = self.profile
+        for counter in self.counters:
+            if counter.in_use or not profile.has(B.FW_RESET_LEAKS_EVENT):
+                counter.release()
+            if counter.in_use or not profile.has(B.VALUE_SURVIVES_RESET):
+                counter.set_value(0)
+            if not profile.has(B.STARTED_SURVIVES_RESET):
+                counter.started = False
+            counter.unbind()
+        for state in self.fw[:FW_MAX]:
+            state.value, state.started, state.tainted = 0, False, False
+        snapshot.drop_page(self)
+
+    def deinit(self) -> None:
+        """vCPU destruction: as `reset`; perf events that KVM leaks stay."""
+        self.reset()
+
+    def live_events(self) -> int:
+        """Perf events that are held for this vCPU, leaked ones included."""
+        return sum(counter.event is not None for counter in self.counters)
+
+    # --- for the modules of the functions
+    # ----------------------------------------------------------------------------
+
+    def refuse(self, code: int, step: str, reason: str, *, layer: str = "kvm") -> SbiRet:
+        """Note why the call is refused and return its answer."""
+        self.last_refusal = Refusal(layer, step, int(code), reason)
+        if self.recorder.enabled:
+            self.recorder.emit(layer, step, "refuse", int(code), hart=self.hart_id, reason=reason)
+        return SbiRet(int(code), 0)
+
+    def member_error(self, code: SbiError, counter: Counter, reason: str, *, layer: str = "kvm") -> SbiError:
+        """Note the error of one member of a set and return it."""
+        self.refuse(code, "member", f"counter {counter.idx}: {reason}", layer=layer)
+        return code
+
+    def note(self, actor: str, action: str, result: object = None, **args: object) -> None:
+        """Write a record of the kvm layer; the caller has tested `recorder.enabled`."""
+        self.recorder.emit("kvm", actor, action, result, hart=self.hart_id, **args)
+
+    def valid_set(self, base: int, mask: int) -> bool:
+        """True where the set is not empty and, as far as the profile looks, has valid counters only."""
+        if not mask:
+            return False
+        last = base + mask.bit_length() - 1
+        if not self.profile.has(B.WRAPPED_SET_ACCEPTED):
+            if last >= self.num_counters_total:
+                return False
+        elif last & U64 >= self.num_counters_total:
+            return False
+        return self.profile.has(B.HOLE_ACCEPTED) or not (base <= 1 and mask >> (1 - base) & 1)
+
+    def members(self, base: int, mask: int) -> list[tuple[int, int]]:
+        """(bit, logical index) of a set, ascending by bit; indices wrap at 2^64."""
+        found = []
+        while mask:
+            bit = (mask & -mask).bit_length() - 1
+            found.append((bit, base + bit & U64))
+            mask &= mask - 1
+        return found
+
+    def at(self, idx: int) -> Counter | None:
+        """The counter of that index, None beyond KVM's array: there it reads a bit of unrelated memory, taken
+        as 0.
+        """
+        if idx < MAX_COUNTERS:
+            return self.counters[idx]
+        self.undetermined |= self.profile.has(B.WRAPPED_SET_ACCEPTED)
+        return None
+
+    def create_event(self, counter: Counter | None, attr: PerfEventAttr) -> PerfEvent:
+        """A perf event on the vCPU's thread whose overflow reaches `counter`. Raises PerfError."""
+        if self.perf is None:
+            raise RuntimeError("a vCPU without host PMU was asked for a perf event")
+        if counter is None or not self.profile.has(B.OVERFLOW_INTERRUPT):
+            return self.perf.create(attr, None)
+        return self.perf.create(attr, self.overflow_handler(counter))
+
+    def overflow_handler(self, counter: Counter) -> OverflowHandler:
+        """What a perf event of this counter calls when its period is over."""
+        return partial(self.overflowed, counter)
+
+    def settle(self, counter: Counter) -> None:
+        """Fold what was counted into the value, modulo the counter's width, and see whether it wrapped on the
+        way.
+        """
+        if self.profile.has(B.WIDTH_NOT_MASKED):
+            counter.fold()
+            return
+        wrapped = counter.total() > counter.mask
+        counter.fold()
+        counter.value &= counter.mask
+        if wrapped and not counter.overflown:
+            counter.overflown = True
+            self._raise_overflow()
+
+    @property
+    def overflow_flags(self) -> int:
+        """Bit i: counter i has wrapped since it was started, as a scountovf of this virtual PMU would
+        show it.
+        """
+        return sum(1 << counter.idx for counter in self.counters if counter.overflown)
+
+    def read_exactly(self, counter: Counter) -> int:
+        """The value now; nothing changes."""
+        self.undetermined |= counter.tainted
+        if counter.event is not None:
+            self.undetermined |= counter.event.host_noise
+        return counter.total() & (U64 if self.profile.has(B.WIDTH_NOT_MASKED) else counter.mask)
+
+    # --- inside
+    # ------------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self.undetermined = False
+        self.last_refusal = None
+
+    def overflowed(self, counter: Counter, event: PerfEvent) -> None:
+        """The perf event's overflow handler (kvm_riscv_pmu_overflow)."""
+        if self.recorder.enabled:
+            self.note("overflow", "counter wrapped", counter=counter.idx)
+        if self.profile.has(B.OVERFLOW_PERIOD_FROM_TOTAL):
+            event.restart_with_period(-event.read() & U64)
+            counter.overflown = True
+            self._raise_overflow()
+        else:
+            self.settle(counter)
+            event.restart_with_period(min(counter.mask + 1 - counter.value, PERIOD_MAX))
+
+
+def allocate(size: int) -> bool:
+    """The modelled host's answer to a request for `size` bytes of kernel memory."""
+    return size <= HOST_ALLOCATION_LIMIT

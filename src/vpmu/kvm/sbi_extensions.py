@@ -1,0 +1,77 @@
+"""Which SBI extensions a vCPU has: KVM's ONE_REG interface (KVM_REG_RISCV_SBI_EXT, single registers)."""
+
+from __future__ import annotations
+
+import errno
+
+from ..spec.sbi import EXPERIMENTAL_EIDS, VENDOR_EIDS, Eid
+from .profiles import Profile, SbiExtension
+
+_BY_EID: dict[int, SbiExtension] = {
+    Eid.TIME: SbiExtension.TIME,
+    Eid.IPI: SbiExtension.IPI,
+    Eid.RFENCE: SbiExtension.RFENCE,
+    Eid.SRST: SbiExtension.SRST,
+    Eid.HSM: SbiExtension.HSM,
+    Eid.PMU: SbiExtension.PMU,
+    Eid.DBCN: SbiExtension.DBCN,
+    Eid.STA: SbiExtension.STA,
+    Eid.SUSP: SbiExtension.SUSP,
+}
+
+
+def extension_of(eid: int) -> SbiExtension | None:
+    """The switchable extension that an EID belongs to; None for BASE and for an EID that nobody knows."""
+    known = _BY_EID.get(eid)
+    if known is not None:
+        return known
+    if eid <= Eid.LEGACY_SHUTDOWN:
+        return SbiExtension.V01
+    if eid >> 24 == EXPERIMENTAL_EIDS:
+        return SbiExtension.EXPERIMENTAL
+    if eid >> 24 == VENDOR_EIDS:
+        return SbiExtension.VENDOR
+    return None
+
+
+class SbiExtensions:
+    """The switches of one vCPU. `pmu_available` is False where the host cannot offer a PMU: then there is no
+    switch for it.
+    """
+
+    def __init__(self, profile: Profile, *, pmu_available: bool) -> None:
+        self._enabled = dict(profile.extensions)
+        if not pmu_available:
+            self._enabled.pop(SbiExtension.PMU, None)
+        self.ran_at_least_once = False
+        self._by_eid: dict[int, bool] = {}
+
+    def enabled(self, eid: int) -> bool:
+        """True where an ecall with this EID reaches an extension."""
+        known = self._by_eid.get(eid)
+        if known is None:
+            extension = extension_of(eid)
+            known = eid == Eid.BASE or (extension is not None and self._enabled.get(extension, False))
+            if len(self._by_eid) < 64:  # a guest may try all EIDs
+                self._by_eid[eid] = known
+        return known
+
+    def get(self, extension: int) -> int:
+        """KVM_GET_ONE_REG: 1 enabled, 0 disabled. OSError(ENOENT) where the extension is not available."""
+        return int(self._enabled[self._known(extension)])
+
+    def set(self, extension: int, value: int) -> None:
+        """KVM_SET_ONE_REG. OSError: EBUSY after the first run, EINVAL for a value but 0 and 1, ENOENT not
+        available.
+        """
+        if self.ran_at_least_once:
+            raise OSError(errno.EBUSY, "SBI extensions are fixed once the vCPU has run")
+        if value not in (0, 1):
+            raise OSError(errno.EINVAL, f"SBI extension register: expected 0 or 1, got {value}")
+        self._enabled[self._known(extension)] = bool(value)
+        self._by_eid.clear()
+
+    def _known(self, extension: int) -> SbiExtension:
+        if extension not in self._enabled:
+            raise OSError(errno.ENOENT, f"SBI extension {extension} is not available")
+        return SbiExtension(extension)

@@ -1,0 +1,143 @@
+"""What the virtual PMU and the SBI extensions ask of the rest of a machine: its memory and its vCPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from ..hart.memory import MemoryFault
+
+if TYPE_CHECKING:
+    from ..trace.recorder import Recorder
+    from .pmu import VcpuPmu
+    from .profiles import Profile
+
+__all__ = [
+    "MP_STATE_RUNNABLE",
+    "MP_STATE_STOPPED",
+    "GuestMemory",
+    "GuestTrap",
+    "MemoryFault",
+    "VcpuLike",
+]
+
+MP_STATE_RUNNABLE = 0
+MP_STATE_STOPPED = 5
+"""KVM_MP_STATE_RUNNABLE and KVM_MP_STATE_STOPPED, the states that KVM knows for RISC-V."""
+
+
+class GuestTrap(Exception):
+    """The ecall ends in a trap of the guest instead of an answer: pc stays on it, the guest takes `cause`
+    with `stval`.
+    """
+
+    def __init__(self, cause: int, stval: int) -> None:
+        super().__init__(f"trap {cause} with stval {stval:#x}")
+        self.cause = cause
+        self.stval = stval
+
+
+class GuestMemory(Protocol):
+    """Guest physical memory as the host's kernel reaches it. Like kvm_write_guest, a write that runs into a
+    hole has already written the part before it.
+    """
+
+    def read(self, gpa: int, n: int) -> bytes:
+        """`n` bytes at `gpa`. Raises MemoryFault when any of them is in no slot."""
+        ...
+
+    def write(self, gpa: int, data: bytes) -> None:
+        """Write `data` at `gpa`. Raises MemoryFault when any byte is in no slot or in a read-only one."""
+        ...
+
+
+class VcpuLike(Protocol):
+    """A vCPU as the SBI extensions see it. Interrupts are named by their number in sip (spec.csr.Irq)."""
+
+    @property
+    def id(self) -> int: ...
+
+    @property
+    def hart_id(self) -> int: ...
+
+    @property
+    def profile(self) -> Profile: ...
+
+    @property
+    def pmu(self) -> VcpuPmu: ...
+
+    @property
+    def memory(self) -> GuestMemory: ...
+
+    @property
+    def vcpus(self) -> Sequence[VcpuLike]:
+        """All vCPUs of the machine, this one included."""
+        ...
+
+    @property
+    def recorder(self) -> Recorder: ...
+
+    @property
+    def mp_state(self) -> int:
+        """MP_STATE_RUNNABLE or MP_STATE_STOPPED."""
+        ...
+
+    @property
+    def blocking(self) -> bool:
+        """True while it waits for an interrupt (WFI or hart_suspend)."""
+        ...
+
+    @property
+    def mvendorid(self) -> int: ...
+
+    @property
+    def marchid(self) -> int: ...
+
+    @property
+    def mimpid(self) -> int: ...
+
+    def sbi_enabled(self, eid: int) -> bool:
+        """True where the extension exists in the profile and user space has not switched it off."""
+        ...
+
+    def set_timer(self, next_cycle: int) -> None:
+        """Raise the timer interrupt when `time` reaches `next_cycle`; clear one if that lies ahead."""
+        ...
+
+    def set_interrupt(self, irq: int) -> None: ...
+
+    def unset_interrupt(self, irq: int) -> None: ...
+
+    def fence_i(self) -> None: ...
+
+    def sfence_vma(self, start: int, size: int, asid: int | None) -> None:
+        """Drop translations of [start, start + size), of one address space or of all; (0, 0) and 2^64-1 mean
+        everything.
+        """
+        ...
+
+    def start(self, pc: int, opaque: int) -> None:
+        """Reset the vCPU and run it from `pc` with a0 = its hart id, a1 = `opaque`, satp = 0, SIE = 0."""
+        ...
+
+    def stop(self) -> None:
+        """hart_stop: the vCPU does not return from the ecall; MP_STATE_STOPPED until it is started again."""
+        ...
+
+    def suspend(self) -> None:
+        """Retentive suspend: wait for an interrupt, as WFI; the ecall returns SUCCESS after it."""
+        ...
+
+    def request_reset(self, pc: int, opaque: int) -> None:
+        """Reset the vCPU before it next enters the guest, then as `start` (non-retentive suspend and system
+        suspend).
+        """
+        ...
+
+    def load_virtual(self, address: int, size: int) -> bytes:
+        """Load through the guest's translation, as the guest would. Raises GuestTrap where that faults."""
+        ...
+
+    def set_steal_time_area(self, gpa: int | None) -> None:
+        """Remember where STA keeps steal time; None: nowhere."""
+        ...

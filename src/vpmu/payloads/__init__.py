@@ -1,0 +1,32 @@
+"""The bundled guest programs, built from ``guests/`` (``make guests``).
+
+ELF files run by themselves: they print what they did on the console and power off. ``mailbox`` and
+``mailbox-first`` are flat, for address 0x88000000: the payloads that the recorded tables were made with. A
+table's header names the one it needs by its size in bytes (1544 and 684).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vpmu.errors import UnknownNameError
+
+_DIRECTORY = Path(__file__).parent
+_SUFFIXES = (".elf", ".bin")
+
+__all__ = ["names", "path"]
+
+
+def names() -> list[str]:
+    """Names of the bundled payloads, sorted."""
+    return sorted(file.stem for file in _DIRECTORY.iterdir() if file.suffix in _SUFFIXES)
+
+
+def path(name: str) -> Path:
+    """File of the payload `name`.
+
+    :raises UnknownNameError: there is no such payload.
+    """
+    if name in names():
+        return next(file for suffix in _SUFFIXES if (file := _DIRECTORY / f"{name}{suffix}").is_file())
+    raise UnknownNameError("payload", name, names(), layer="loader")

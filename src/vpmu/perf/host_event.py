@@ -1,0 +1,315 @@
+"""One perf event on a described host PMU: Linux's perf core and RISC-V driver, from enable to overflow.
+
+Names in comments are the kernel's. Source: kernel/events/core.c; drivers/perf/riscv_pmu.c and
+riscv_pmu_sbi.c, Linux 6.12.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, field
+
+from vpmu.hart.events import Mode
+from vpmu.hart.pmu import PhysicalPmu
+from vpmu.perf.driver import MappedEvent, counts_host, guest_modes
+from vpmu.perf.event import EventState, OverflowHandler, PerfError
+from vpmu.perf.firmware import Firmware
+from vpmu.spec.perf import U64, PerfEventAttr
+from vpmu.trace.recorder import Recorder
+
+_S64_MIN = 1 << 63
+
+
+def _s64(value: int) -> int:
+    """`value` as the kernel keeps it: signed, 64 bits, wrapping."""
+    return (value + _S64_MIN & U64) - _S64_MIN
+
+
+@dataclass(slots=True)
+class Cpu:
+    """What the events of one hart share (struct cpu_hw_events, and the context of the one thread that
+    runs there).
+    """
+
+    pmu: PhysicalPmu
+    firmware: Firmware
+    recorder: Recorder
+    hart: int = 0
+    active: dict[int, HostPmuEvent] = field(default_factory=dict)
+    """By the index of the counter."""
+    waiting: list[HostPmuEvent] = field(default_factory=list)
+    """Flexible (not pinned) events that are enabled and have no counter, the oldest first."""
+    created: int = 0
+    """Events created so far."""
+
+
+class HostPmuEvent:
+    """See `vpmu.perf.event.PerfEvent` for the contract of the public methods."""
+
+    __slots__ = (
+        "_attr_period",
+        "_count",
+        "_cpu",
+        "_handler",
+        "_hw_period",
+        "_index",
+        "_mapped",
+        "_mask",
+        "_modes",
+        "_period_left",
+        "_prev_count",
+        "_serial",
+        "_up_to_date",
+        "attr",
+        "host_noise",
+        "state",
+    )
+
+    def __init__(
+        self, cpu: Cpu, attr: PerfEventAttr, mapped: MappedEvent, handler: OverflowHandler | None
+    ) -> None:
+        self.attr = attr
+        self.state = EventState.OFF
+        self.host_noise = False
+        self._cpu = cpu
+        cpu.created += 1
+        self._serial = cpu.created  # group_index: pinned events are scheduled in the order of their creation
+        self._mapped = mapped
+        self._modes: Mode = guest_modes(attr)
+        self._handler = handler
+        self._attr_period = attr.sample_period  # attr.sample_period: 0 where the event does not sample
+        # hw.sample_period: without sampling half the counter's range, so that a counter never laps its last
+        # reading.
+        self._hw_period = attr.sample_period or (1 << cpu.pmu.layout.width) - 1 >> 1
+        self._period_left = _s64(self._hw_period)
+        self._prev_count = 0  # raw counter value at the last update
+        self._mask = 0
+        self._index: int | None = None
+        self._up_to_date = True  # PERF_HES_UPTODATE: the counter has nothing that `_count` lacks
+        self._count = 0
+
+    # --- life cycle -------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The perf tool's name of the event."""
+        return self._mapped.name
+
+    @property
+    def counter(self) -> int | None:
+        """Index of the physical counter it is on; None while it is not ACTIVE."""
+        return self._index
+
+    @property
+    def sample_period(self) -> int:
+        return self._attr_period
+
+    def enable(self) -> None:
+        if self.state is EventState.OFF or self.state is EventState.ERROR:
+            self.state = EventState.INACTIVE
+            if not self._schedule_before_younger():
+                if self.attr.pinned:
+                    self.state = EventState.ERROR
+                else:
+                    self._cpu.waiting.append(self)
+        elif self.state is EventState.RELEASED:
+            raise RuntimeError(f"perf: enable of the released event {self.name}")
+        if self._cpu.recorder.enabled:
+            self._record("enable", self.state.value, counter=self._index)
+
+    def disable(self) -> None:
+        self._turn_off()
+        if self._cpu.recorder.enabled:
+            self._record("disable", self.state.value, count=self._count)
+
+    def _turn_off(self) -> None:
+        if self.state is EventState.ACTIVE:
+            self.state = EventState.OFF
+            self._schedule_out()
+        elif self.state is EventState.INACTIVE:
+            self.state = EventState.OFF
+            self._cpu.waiting.remove(self)
+
+    def release(self) -> None:
+        if self.state is EventState.RELEASED:
+            return
+        self._turn_off()
+        self.state = EventState.RELEASED
+        if self._cpu.recorder.enabled:
+            self._record("release", count=self._count)
+
+    def read(self) -> int:
+        if self._index is not None:
+            self._update()
+        return self._count
+
+    # --- scheduling (pmu->add, pmu->del) ----------------------------------------------------------
+
+    def _schedule_before_younger(self) -> bool:
+        """ctx_resched: a pinned event that is enabled takes its turn by age. Younger ones are scheduled out,
+        and in again after it; one that finds no counter then goes to ERROR.
+        """
+        if not self._cpu.active:
+            return self._schedule_in()
+        younger = sorted(
+            (
+                event
+                for event in self._cpu.active.values()
+                if event.attr.pinned and event._serial > self._serial
+            ),
+            key=lambda event: event._serial,
+        )
+        if not self.attr.pinned or not younger:
+            return self._schedule_in()
+        for event in younger:
+            event.state = EventState.INACTIVE
+            event._leave_counter()
+        scheduled = self._schedule_in()
+        for event in younger:
+            if not event._schedule_in():
+                event.state = EventState.ERROR
+        return scheduled
+
+    def _schedule_in(self) -> bool:
+        """Get a counter and start on it."""
+        cpu = self._cpu
+        index = cpu.firmware.match(self._mapped, self._modes)
+        if index is None:
+            return False
+        self.state = EventState.ACTIVE
+        self._index = index
+        self._mask = (1 << cpu.pmu.width(index)) - 1
+        cpu.active[index] = self
+        if counts_host(self.attr) or not cpu.pmu.filters(index):
+            self.host_noise = True
+        self._start()
+        return True
+
+    def _leave_counter(self) -> None:
+        cpu, index = self._cpu, self._index
+        assert index is not None
+        self._stop()
+        del cpu.active[index]
+        cpu.firmware.release(index)
+        self._index = None
+
+    @property
+    def serial(self) -> int:
+        """Its place among the events of the hart, by age."""
+        return self._serial
+
+    def lose_counter(self) -> None:
+        """The counter is taken away; `reschedule` is to follow."""
+        self.state = EventState.INACTIVE
+        self._leave_counter()
+
+    def reschedule(self) -> None:
+        """Look for a counter again, as an event that is enabled and has none."""
+        if self._schedule_in():
+            if self in self._cpu.waiting:
+                self._cpu.waiting.remove(self)
+        elif self.attr.pinned:
+            self.state = EventState.ERROR
+        elif self not in self._cpu.waiting:
+            self._cpu.waiting.append(self)
+        if self._cpu.recorder.enabled:
+            self._record("reschedule", self.state.value, counter=self._index)
+
+    def _schedule_out(self) -> None:
+        """Give the counter back; the oldest flexible event that can use it gets it."""
+        cpu = self._cpu
+        self._leave_counter()
+        for event in cpu.waiting:
+            if event._schedule_in():
+                cpu.waiting.remove(event)
+                break
+
+    # --- counting (pmu->start, pmu->stop, pmu->read) ----------------------------------------------
+
+    def _start(self) -> None:
+        """riscv_pmu_start with PERF_EF_RELOAD."""
+        self._set_period()
+        self._program()
+
+    def _program(self) -> None:
+        assert self._index is not None
+        self._up_to_date = False
+        self._cpu.firmware.start(self._index, self._prev_count & self._mask)
+
+    def _stop(self) -> None:
+        """riscv_pmu_stop with PERF_EF_UPDATE."""
+        assert self._index is not None
+        self._cpu.pmu.stop(self._index)
+        self._update()
+        self._up_to_date = True
+
+    def _update(self) -> None:
+        """riscv_pmu_event_update: move what the counter has counted into the event."""
+        if self._up_to_date:
+            return
+        assert self._index is not None
+        raw = self._cpu.pmu.read(self._index)
+        delta = (raw - self._prev_count) & self._mask
+        self._prev_count = raw
+        self._count = (self._count + delta) & U64
+        self._period_left = _s64(self._period_left - delta)
+
+    # --- sampling ---------------------------------------------------------------------------------
+
+    def set_period(self, period: int) -> None:
+        if not self._attr_period:
+            raise PerfError(errno.EINVAL, "set period: the event does not sample", step="set period")
+        if not period:
+            raise PerfError(errno.EINVAL, "set period: a period of 0", step="set period")
+        if period >> 63:
+            raise PerfError(errno.EINVAL, f"set period: {period:#x} has bit 63 set", step="set period")
+        if self._index is None:
+            self._attr_period = self._hw_period = period
+            self._period_left = 0
+        else:
+            self.restart_with_period(period)
+
+    def restart_with_period(self, period: int) -> None:
+        if self._index is not None:
+            self._stop()
+        self._attr_period = self._hw_period = period & U64
+        self._period_left = 0
+        if self._index is not None:
+            self._start()
+
+    def _set_period(self) -> bool:
+        """riscv_pmu_event_set_period: choose the counter's next value, -left. True where the period is
+        over.
+
+        Kept as the kernel has it, signs included: a period with bit 63 set is negative there, and `left`,
+        compared as unsigned, ends as the longest possible run.
+        """
+        left = self._period_left
+        period = _s64(self._hw_period)
+        over = False
+        if left <= -period:
+            left = self._period_left = period
+            over = True
+        if left <= 0:
+            left = self._period_left = _s64(left + period)
+            over = True
+        self._prev_count = -min(left & U64, self._mask >> 1) & self._mask
+        return over
+
+    def overflowed(self) -> None:
+        """The counter has wrapped: what the interrupt handler does for it (pmu_sbi_ovf_handler)."""
+        if not self._attr_period:
+            return
+        self._update()
+        self._up_to_date = True
+        if self._set_period():
+            if self._cpu.recorder.enabled:
+                self._record("overflow", count=self._count, counter=self._index)
+            if self._handler is not None:
+                self._handler(self)
+        if self._index is not None:  # the handler may have disabled it
+            self._program()
+
+    def _record(self, action: str, result: object | None = None, **args: object) -> None:
+        cpu = self._cpu
+        cpu.recorder.emit("perf", "perf_event", action, result, hart=cpu.hart, event=self.name, **args)

@@ -1,0 +1,3 @@
+"""Pages: one file each, with nothing outside of it."""
+
+from __future__ import annotations

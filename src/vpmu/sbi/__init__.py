@@ -1,0 +1,1 @@
+"""The SBI floor: the ecall dispatcher and one module per extension."""

@@ -1,0 +1,26 @@
+"""What an extension's handler takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..kvm.exits import SbiExit, SystemEvent
+from ..kvm.vcpu_api import VcpuLike
+from ..spec.sbi import SbiError, SbiRet
+
+Args = tuple[int, int, int, int, int, int]
+"""a0 to a5, unsigned 64 bits."""
+
+Answer = SbiRet | SystemEvent | SbiExit
+"""Registers for the guest, or an exit that user space serves. A failing KVM_RUN is KvmRunError, a trap
+GuestTrap.
+"""
+
+Handler = Callable[[VcpuLike, int, Args], Answer]
+"""handle(vcpu, fid, args)."""
+
+SUCCESS = SbiRet(SbiError.SUCCESS)
+NOT_SUPPORTED = SbiRet(SbiError.NOT_SUPPORTED)
+INVALID_PARAM = SbiRet(SbiError.INVALID_PARAM)
+INVALID_ADDRESS = SbiRet(SbiError.INVALID_ADDRESS)
+FAILED = SbiRet(SbiError.FAILED)

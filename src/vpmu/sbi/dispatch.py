@@ -1,0 +1,62 @@
+"""From an ecall of VS mode to the extension that answers it (kvm_riscv_vcpu_sbi_ecall)."""
+
+from __future__ import annotations
+
+from ..kvm.exits import KvmRunError, SbiExit, SystemEvent
+from ..kvm.vcpu_api import VcpuLike
+from ..spec.sbi import Eid, SbiRet, function
+from . import base, dbcn, hsm, ipi, legacy, pmu, rfence, srst, sta, susp, time
+from .answer import NOT_SUPPORTED, Answer, Args, Handler
+
+HANDLERS: dict[int, Handler] = {
+    Eid.BASE: base.handle,
+    Eid.TIME: time.handle,
+    Eid.IPI: ipi.handle,
+    Eid.RFENCE: rfence.handle,
+    Eid.HSM: hsm.handle,
+    Eid.SRST: srst.handle,
+    Eid.PMU: pmu.handle,
+    Eid.DBCN: dbcn.handle,
+    Eid.SUSP: susp.handle,
+    Eid.STA: sta.handle,
+}
+"""EID -> handler. Legacy calls and the experimental and vendor ranges are not in it."""
+
+
+def ecall(vcpu: VcpuLike, eid: int, fid: int, args: Args) -> Answer:
+    """Answer an ecall: a7 = `eid`, a6 = `fid`, a0 to a5 = `args`, all unsigned 64 bits and compared in full.
+
+    SbiRet: a0 and, unless its value is None, a1 change, pc goes on behind the ecall. SystemEvent and SbiExit
+    leave to user space, which answers an SbiExit. Raises KvmRunError where KVM_RUN ends with an errno and
+    nothing of the guest changes, and GuestTrap where the guest takes a trap instead.
+    """
+    if not vcpu.recorder.enabled:
+        return _answer(vcpu, eid, fid, args)
+    called = function(eid, fid)
+    named = dict(zip(called.arguments, args, strict=False))
+    try:
+        answer = _answer(vcpu, eid, fid, args)
+    except KvmRunError as error:
+        vcpu.recorder.emit("sbi", called.name, "kvm-run-error", -error.errno, hart=vcpu.hart_id, **named)
+        raise
+    result: object = (answer.error, answer.value) if isinstance(answer, SbiRet) else _exit_name(answer)
+    vcpu.recorder.emit("sbi", called.name, "call", result, hart=vcpu.hart_id, **named)
+    return answer
+
+
+def _exit_name(answer: SystemEvent | SbiExit) -> str:
+    """The exit to user space, as linux/kvm.h calls it."""
+    if isinstance(answer, SbiExit):
+        return "KVM_EXIT_RISCV_SBI"
+    return f"KVM_EXIT_SYSTEM_EVENT type {answer.type} reason {answer.reason}"
+
+
+def _answer(vcpu: VcpuLike, eid: int, fid: int, args: Args) -> Answer:
+    if not vcpu.sbi_enabled(eid):
+        return NOT_SUPPORTED
+    handler = HANDLERS.get(eid)
+    if handler is not None:
+        return handler(vcpu, fid, args)
+    if eid <= Eid.LEGACY_SHUTDOWN:
+        return legacy.handle(vcpu, eid, args)
+    return SbiExit(eid, fid, args)  # experimental and vendor extensions are user space's

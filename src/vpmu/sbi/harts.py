@@ -1,0 +1,30 @@
+"""Hart ids and hart masks (SBI 3.0, "Hart list parameter")."""
+
+from __future__ import annotations
+
+from ..kvm.vcpu_api import VcpuLike
+from ..spec.sbi import U64, XLEN
+
+ALL = U64
+"""hart_mask_base with this value (-1) means every hart; the mask is ignored."""
+
+
+def by_id(vcpu: VcpuLike, hart_id: int) -> VcpuLike | None:
+    """The vCPU with that hart id, None where there is none."""
+    for other in vcpu.vcpus:
+        if other.hart_id == hart_id:
+            return other
+    return None
+
+
+def select(vcpu: VcpuLike, mask: int, base: int) -> tuple[list[VcpuLike], bool]:
+    """The vCPUs that (mask, base) names, in order, and whether every hart that it names exists."""
+    if base == ALL:
+        return list(vcpu.vcpus), True
+    chosen, found = [], 0
+    for other in vcpu.vcpus:
+        bit = other.hart_id - base
+        if 0 <= bit < XLEN and mask >> bit & 1:
+            chosen.append(other)
+            found |= 1 << bit
+    return chosen, found == mask

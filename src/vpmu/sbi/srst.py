@@ -1,0 +1,33 @@
+"""SRST: shutdown and reboot, which user space carries out."""
+
+from __future__ import annotations
+
+from ..kvm.behaviours import B
+from ..kvm.exits import SystemEvent
+from ..kvm.vcpu_api import VcpuLike
+from .answer import INVALID_PARAM, NOT_SUPPORTED, Answer, Args
+
+SHUTDOWN, COLD_REBOOT, WARM_REBOOT = range(3)
+VENDOR_TYPES = range(0xF0000000, 0x1_0000_0000)
+NO_REASON, SYSTEM_FAILURE = range(2)
+PLATFORM_REASONS = range(0xE0000000, 0x1_0000_0000)
+
+EVENT_SHUTDOWN, EVENT_RESET = 1, 2
+"""KVM_SYSTEM_EVENT_SHUTDOWN and KVM_SYSTEM_EVENT_RESET."""
+
+
+def handle(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
+    """system_reset(reset_type, reset_reason), both 32 bits."""
+    if fid != 0:
+        return NOT_SUPPORTED
+    kind, reason = args[0] & 0xFFFFFFFF, args[1] & 0xFFFFFFFF
+    if not vcpu.profile.has(B.SRST_UNKNOWN_NOT_SUPPORTED):
+        if kind > WARM_REBOOT and kind not in VENDOR_TYPES:
+            return INVALID_PARAM
+        if reason > SYSTEM_FAILURE and reason not in PLATFORM_REASONS:
+            return INVALID_PARAM
+    if kind == SHUTDOWN:
+        return SystemEvent(EVENT_SHUTDOWN, reason)
+    if kind in (COLD_REBOOT, WARM_REBOOT):
+        return SystemEvent(EVENT_RESET, reason)
+    return NOT_SUPPORTED

@@ -1,0 +1,1 @@
+"""The ground floor: constants and typed layouts, no behaviour."""

@@ -1,0 +1,3 @@
+"""Tests of guests: the pytest plugin (`vpmu.testing.plugin`)."""
+
+from __future__ import annotations

@@ -1,0 +1,78 @@
+"""The machine's console: what the guest sends by serial port, DBCN or the legacy calls, and what it is
+sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from vpmu.hart.memory import MemoryFault, PhysicalMemory
+from vpmu.kvm.exits import SbiExit
+from vpmu.spec.sbi import Eid, SbiError
+from vpmu.vmm.devices import Ns16550a
+
+_WRITE, _READ, _WRITE_BYTE = 0, 1, 2
+# bytes per DBCN call that are moved at once: the call may say less than was asked for
+_MAX_TRANSFER = 1 << 20
+
+
+class Console:
+    """Collects output (and hands it on as it comes); user space's half of DBCN and of the legacy console."""
+
+    def __init__(self, memory: PhysicalMemory, sink: Callable[[bytes], None] | None) -> None:
+        self._memory, self._sink = memory, sink
+        self._output = bytearray()
+        self._input: deque[int] = deque()
+
+    @property
+    def output(self) -> bytes:
+        """Everything that the guest has sent."""
+        return bytes(self._output)
+
+    def emit(self, data: bytes) -> None:
+        """Output of the guest."""
+        self._output += data
+        if self._sink is not None:
+            self._sink(data)
+
+    def feed(self, data: bytes, serial: Ns16550a) -> None:
+        """Input for the guest: for whichever of its two consoles it reads."""
+        serial.feed(data)
+        self._input.extend(data)
+
+    def sbi(self, call: SbiExit) -> tuple[int, int | None]:
+        """Answer an SBI call that KVM forwards: (error, value); a value of None leaves a1 as it is."""
+        match call.eid, call.fid:
+            case Eid.LEGACY_CONSOLE_PUTCHAR, _:
+                self.emit(bytes((call.args[0] & 0xFF,)))
+                return 0, None
+            case Eid.LEGACY_CONSOLE_GETCHAR, _:
+                return (self._input.popleft() if self._input else -1), None
+            case Eid.DBCN, fid if fid == _WRITE:
+                return self._write(call.args[0], call.args[1], call.args[2])
+            case Eid.DBCN, fid if fid == _READ:
+                return self._read(call.args[0], call.args[1], call.args[2])
+            case Eid.DBCN, fid if fid == _WRITE_BYTE:
+                self.emit(bytes((call.args[0] & 0xFF,)))
+                return SbiError.SUCCESS, 0
+        return SbiError.NOT_SUPPORTED, 0
+
+    def _write(self, count: int, low: int, high: int) -> tuple[int, int]:
+        try:
+            data = self._memory.read(low | high << 64, min(count, _MAX_TRANSFER))
+        except MemoryFault:
+            return SbiError.INVALID_PARAM, 0
+        self.emit(data)
+        return SbiError.SUCCESS, len(data)
+
+    def _read(self, count: int, low: int, high: int) -> tuple[int, int]:
+        waiting = bytes(self._input)[: min(count, _MAX_TRANSFER)]
+        try:
+            self._memory.read(low | high << 64, min(count, _MAX_TRANSFER))  # the whole buffer must be there
+            self._memory.write(low | high << 64, waiting)
+        except MemoryFault:
+            return SbiError.INVALID_PARAM, 0
+        for _ in waiting:
+            self._input.popleft()
+        return SbiError.SUCCESS, len(waiting)

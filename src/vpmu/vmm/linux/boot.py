@@ -1,0 +1,231 @@
+"""Boot Linux on a machine: kernel, initramfs and boot arguments in, the way it ended out.
+
+`LinuxBoot` watches the console: a kernel panic ends the run at once, and with a command (`--exec`) the run
+ends when the command has, its output cut out of everything else that the guest prints.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vpmu.errors import ImageError
+from vpmu.vmm.linux import cpio
+from vpmu.vmm.linux.execution import EXEC_INIT, ExecStream, build_exec_archive
+from vpmu.vmm.loader import ImageKind, read_file
+
+if TYPE_CHECKING:
+    from vpmu.vmm.machine import Host, Machine, RunResult
+
+DEFAULT_MEMORY = 384 << 20
+"""Enough for the fetched initramfs with perf, which is unpacked while it still lies in memory."""
+
+FAST_BOOT = "cryptomgr.notests initcall_blacklist=jent_mod_init,load_system_certificate_list,trace_eval_init"
+"""Leaves out what costs most of a stock kernel's boot and changes nothing that counts: self-tests of the
+crypto
+library, the jitter entropy test, parsing built-in certificates, and the names of trace events' enums."""
+
+CONSOLE = "earlycon=sbi console=ttyS0"
+
+_PANIC = re.compile(rb"Kernel panic - not syncing: ([^\r\n]*)")
+_PANIC_END = b"---[ end Kernel panic"
+_TAIL = 512  # of the console, looked at for the end of a panic
+
+# What an initramfs may be compressed with (Linux lib/decompress.c), by its first bytes.
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x5d\x00\x00": "lzma",
+    b"\x89LZO": "lzo", b"\x02\x21\x4c\x18": "lz4", b"\x28\xb5\x2f\xfd": "zstd",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a boot ended. `ok`: the command exited with 0, or without a command the guest powered off or
+    rebooted.
+    """
+
+    result: RunResult
+    status: int | None
+    """Exit status of the command; None without one, or if it did not come to its end."""
+    panic: str | None
+    """The kernel's words, if it panicked."""
+    started: bool
+    """The command had begun."""
+    failure: str | None
+    """One line for a run that did not end as it should."""
+    console: bytes
+
+    @property
+    def ok(self) -> bool:
+        return self.failure is None and not self.status
+
+    @property
+    def exit_status(self) -> int:
+        """For a command line: that of the command, 1 if the guest was lost."""
+        return 1 if self.failure is not None else self.status or 0
+
+
+def boot_arguments(append: str = "", *, quiet: bool = False) -> str:
+    """The kernel's command line: console, the fast-boot arguments, then the caller's own, which win."""
+    return " ".join(filter(None, (CONSOLE, FAST_BOOT, "quiet" if quiet else "", append)))
+
+
+def read_kernel(path: str | Path) -> bytes:
+    """A kernel Image. Raises FileError; what it holds is checked when it is loaded."""
+    return read_file(path)
+
+
+def read_initrd(path: str | Path) -> bytes:
+    """An initramfs, checked as far as it can be without unpacking it twice.
+
+    :raises FileError: it cannot be read. :raises ImageError: it is none, or it is truncated.
+    """
+    data = read_file(path)
+    if not data:
+        raise ImageError(path, "empty file", expected="an initramfs")
+    if data.startswith((cpio.MAGIC, b"070702", b"\0")):
+        try:
+            cpio.read(data)
+        except cpio.CpioError as error:
+            raise ImageError(path, error.what, expected=error.expected, got=error.got) from None
+    elif not any(data.startswith(magic) for magic in _COMPRESSED):
+        raise ImageError(
+            path, "not an initramfs", expected="cpio (newc), plain or compressed", got=repr(data[:6])
+        )
+    elif data.startswith(b"\x1f\x8b"):
+        _check_gzip(path, data)
+    return data
+
+
+def _check_gzip(path: str | Path, data: bytes) -> None:
+    decoder = zlib.decompressobj(31)
+    try:
+        for at in range(0, len(data), 1 << 20):
+            decoder.decompress(data[at : at + (1 << 20)])
+            if decoder.eof:
+                return
+    except zlib.error as error:
+        raise ImageError(path, f"damaged gzip file: {error}") from None
+    raise ImageError(path, "truncated gzip file", got=f"{len(data)} bytes")
+
+
+class LinuxBoot:
+    """One boot of Linux; use it once. Its `sink` is the machine's `console_out`.
+
+    kernel, initrd: their bytes. command: a shell command to run instead of a shell, `files` more files for it
+    (by guest path). own_init: the initramfs is not ours, so the kernel is told to start our init from the
+    archive. output: gets what a person wants to see: the command's output, or without a command the whole
+    console.
+    """
+
+    def __init__(
+        self,
+        kernel: bytes,
+        initrd: bytes | None,
+        *,
+        command: str | None = None,
+        files: Mapping[str, bytes | Path] | None = None,
+        own_init: bool = False,
+        output: Callable[[bytes], None] | None = None,
+        kernel_name: str = "kernel",
+    ) -> None:
+        self.kernel, self.initrd = kernel, initrd
+        self._kernel_name = kernel_name
+        self._output = output
+        self._machine: Machine | None = None
+        self._stream = ExecStream() if command is not None else None
+        self._console = bytearray()
+        self._panic: str | None = None
+        self._own_init = own_init
+        if command is not None:
+            self.initrd = cpio.append(initrd or b"", build_exec_archive(command, files))
+
+    @property
+    def console(self) -> bytes:
+        """Everything that the guest has printed."""
+        return bytes(self._console)
+
+    def arguments(self, append: str = "") -> str:
+        """The kernel's command line of this boot: quiet where only a command's output is wanted."""
+        init = f"rdinit={EXEC_INIT}" if self._stream is not None and self._own_init else ""
+        return boot_arguments(" ".join(filter(None, (init, append))), quiet=self._stream is not None)
+
+    def sink(self, data: bytes) -> None:
+        """Take console output of the guest."""
+        self._console += data
+        shown = data
+        if self._stream is not None:
+            shown = self._stream.feed(data)
+            if self._stream.status is not None and self._machine is not None:
+                self._machine.halt("exited", f"the command exited with status {self._stream.status}")
+        if self._output is not None and shown:
+            self._output(shown)
+        if b"\n" in data and _PANIC_END in self._console[-_TAIL:] and self._machine is not None:
+            found = _PANIC.search(self._console)
+            self._panic = found[1].decode("utf-8", "replace") if found else "reason not printed"
+            self._machine.halt("panic", self._panic)
+
+    def load(self, machine: Machine) -> None:
+        """Put kernel, initramfs and device tree into the machine. Raises ImageError or MachineError."""
+        self._machine = machine
+        try:
+            machine.load(self.kernel, kind=ImageKind.LINUX, initrd=self.initrd)
+        except ImageError as error:
+            raise ImageError(self._kernel_name, error.what.partition(": ")[2] or error.what,
+                             expected=error.expected, got=error.got) from None  # fmt: skip
+
+    def run(
+        self, *, max_instructions: int | None = None, timeout_ns: int | None = None, host: Host | None = None
+    ) -> Outcome:
+        """Run the loaded machine to the end of the command, of the guest, or of what is allowed."""
+        assert self._machine is not None, "load first"
+        result = self._machine.run(max_instructions, timeout_ns, host)
+        status = None if self._stream is None else self._stream.status
+        started = self._stream is not None and self._stream.started
+        return Outcome(
+            result, status, self._panic, started, self._failure(result, status, started), self.console
+        )
+
+    def _failure(self, result: RunResult, status: int | None, started: bool) -> str | None:
+        """The one line that says what went wrong; None for a run that ended as it should."""
+        if status is not None:
+            return None
+        when = (
+            ""
+            if self._stream is None
+            else " while the command ran"
+            if started
+            else " before the command began"
+        )
+        match result.stop:
+            case "panic":
+                return f"guest: kernel panic{when}: {self._panic}"
+            case "kvm_run_failed":
+                return (
+                    None
+                    if result.kvm_run_errno is None
+                    else f"kvm: KVM_RUN failed with {_errno(result.kvm_run_errno)}{when}: {result.reason}"
+                )
+            case "idle" | "hung":
+                return f"guest: hangs{when}: {result.reason}"
+            case "timeout":
+                return f"guest: timed out{when}: {result.reason}"
+            case "budget":
+                used = f"{result.virtual_ns / 1e9:.3f} s of virtual time"
+                used += f", {result.instructions:,} instructions"
+                return f"guest: timed out{when}: {result.reason} ({used})"
+            case "left":
+                return None
+        if self._stream is not None:
+            return f"guest: powered off{when}: {result.reason}"
+        return None
+
+
+def _errno(number: int) -> str:
+    import errno
+
+    return errno.errorcode.get(number, str(number))

@@ -1,0 +1,106 @@
+"""One command in the guest: the archive that carries it in, and the marker lines that bring its end out.
+
+The protocol with the guest's init (guests/linux/init): `/vpmu/exec` is a shell script, `/vpmu/id` names the
+run. On the console `@vpmu-begin ID@` and a newline stand before the command's output, `@vpmu-exit ID STATUS@`
+after it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+from vpmu.vmm.linux import cpio
+
+EXEC_INIT = "/vpmu/init"
+"""Path of init in an exec archive: `rdinit=` of it runs a command on any initramfs that has a shell."""
+
+_MARK = re.compile(rb"@vpmu-(begin|exit) ([0-9a-f]{16})(?: (\d{1,3}))?@")
+_STAMP = re.compile(rb"^\[ *\d+\.\d{6}\] ", re.MULTILINE)
+_LONGEST_MARK = len("@vpmu-begin 0123456789abcdef 255@\r\n")
+
+
+def init_script() -> bytes:
+    """The guest's first process."""
+    return (resources.files("vpmu.vmm.linux") / "init").read_bytes()
+
+
+def build_exec_archive(command: str, files: Mapping[str, bytes | Path] | None = None) -> bytes:
+    """A cpio archive to append to the initramfs (cpio.append): a shell command, executables by guest path.
+
+    The same command and files give the same bytes.
+    """
+    script = command.encode() + b"\n"
+    extra = {
+        name: data.read_bytes() if isinstance(data, Path) else data for name, data in (files or {}).items()
+    }
+    digest = hashlib.sha256(script)
+    for name in sorted(extra):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(extra[name]).digest())
+    return cpio.write([
+        cpio.file("vpmu/exec", script),
+        cpio.file("vpmu/id", digest.hexdigest()[:16].encode() + b"\n"),
+        cpio.file(EXEC_INIT, init_script(), 0o755),
+        *(cpio.file(name, data, 0o755) for name, data in extra.items()),
+    ])  # fmt: skip
+
+
+def parse_exit_marker(line: str) -> int | None:
+    """The command's exit status if the console line holds the exit marker (after anything), else None."""
+    match = _MARK.search(line.encode(errors="replace"))
+    return int(match[3]) if match and match[1] == b"exit" and match[3] else None
+
+
+class ExecStream:
+    """Cuts the command's own output out of the console's byte stream.
+
+    `console` is everything that came, `started` says that the command runs, `status` is its exit status.
+    On a machine without a serial port the output comes as kernel log lines; their time stamps are taken off.
+    """
+
+    def __init__(self) -> None:
+        self.console = bytearray()
+        self.started = False
+        self.status: int | None = None
+        self._held = b""
+        self._logged = False
+        self._id = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take console bytes; returns those that the command wrote, late by a marker's length or a line."""
+        self.console += data
+        self._held += data
+        output = b""
+        while self.status is None and (match := _MARK.search(self._held)):
+            before, rest = self._held[: match.start()], self._held[match.end() :]
+            if match[1] == b"begin" and not self.started:
+                if b"\n" not in rest:
+                    return b""  # the marker's own line end is still to come
+                self.started, self._id = True, match[2]
+                self._logged = _STAMP.search(before[before.rfind(b"\n") + 1 :]) is not None
+                self._held = rest[rest.index(b"\n") + 1 :]
+            elif match[1] == b"exit" and match[3] and match[2] == self._id:
+                self.status = int(match[3])
+                return output + self._clean(before)
+            elif self.started:  # the command printed something like a marker
+                output += self._clean(self._held[: match.end()])
+                self._held = rest
+            else:
+                self._held = rest
+        if self.status is not None:
+            return b""
+        if self._logged or not self.started:
+            keep = self._held.rfind(b"\n") + 1
+        else:  # what may be the beginning of a marker waits
+            at = self._held.rfind(b"@", max(0, len(self._held) - _LONGEST_MARK))
+            keep = len(self._held) if at < 0 else at
+        if self.started:
+            output += self._clean(self._held[:keep])
+        self._held = self._held[keep:]
+        return output
+
+    def _clean(self, output: bytes) -> bytes:
+        return _STAMP.sub(b"", output).replace(b"\r\n", b"\n") if self._logged else output

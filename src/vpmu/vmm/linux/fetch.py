@@ -1,0 +1,221 @@
+"""Bring the Debian guest: find, download, unpack, build, declare complete. A second call finds it done."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vpmu.vmm.linux import initramfs
+from vpmu.vmm.linux.apt import FetchError, Package, PrivateApt
+from vpmu.vmm.linux.cache import Cache, Manifest, Result, default_root, storage_errors
+from vpmu.vmm.linux.progress import Progress
+from vpmu.vmm.linux.sources import AptSource, debian_sources, machine_sources
+
+DEFAULT_SUITE = "trixie"
+KERNEL_METAPACKAGE = "linux-image-riscv64"
+PERF_PACKAGE = "linux-perf"
+BUSYBOX_PACKAGE = "busybox-static"
+
+KERNEL, INITRD, TINY_INITRD = "Image", "perf.cpio", "tiny.cpio"
+RESULT_BYTES = 100 << 20  # kernel and both archives, rounded up
+WORK = "work"
+
+
+@dataclass(frozen=True, slots=True)
+class DebianGuest:
+    """A fetched guest: kernel Image and initramfs with perf; `tiny_initrd` holds only busybox.
+
+    `release` is the kernel's (`uname -r`), `versions` maps package names to versions.
+    """
+
+    kernel: Path
+    initrd: Path
+    versions: dict[str, str]
+    tiny_initrd: Path
+    release: str
+    fetched: bool = False
+    """True when this call did something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to download."""
+
+    kernel: Package
+    perf: Package
+    busybox: Package
+    libraries: list[Package] = field(default_factory=list)
+
+    @property
+    def packages(self) -> list[Package]:
+        return [self.busybox, self.perf, *self.libraries, self.kernel]
+
+    @property
+    def release(self) -> str:
+        return self.kernel.name.removeprefix("linux-image-")
+
+    @property
+    def versions(self) -> dict[str, str]:
+        return {package.name: package.version for package in (self.kernel, self.perf, self.busybox)}
+
+
+def debian_guest(suite: str = DEFAULT_SUITE, *, progress: Progress | None = None) -> DebianGuest:
+    """The fetched guest, fetched now if it is not there; FetchError says what to pass instead."""
+    return fetch(suite, progress=progress)
+
+
+def fetch(
+    suite: str = DEFAULT_SUITE,
+    *,
+    refresh: bool = False,
+    sources: Sequence[AptSource] | None = None,
+    root: Path | None = None,
+    progress: Progress | None = None,
+) -> DebianGuest:
+    """Fetch what is missing of the guest; `refresh` also asks the archive for newer versions.
+
+    `sources` stands for the machine's own APT sources, `root` for the cache root. FetchError, in one line, if
+    it cannot be done.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", suite):
+        raise FetchError("bad suite", expected="a Debian suite such as trixie", got=repr(suite))
+    cache = Cache((root if root is not None else default_root()) / f"debian-{suite}")
+    found = cache.current()
+    if found and not refresh and found.recipe == initramfs.recipe():
+        return _guest(cache, found)
+    progress = progress if progress is not None else Progress()
+    with storage_errors(cache.folder):
+        try:
+            waiting = f"waiting for another fetch into {cache.folder}"
+            with cache.lock(lambda: progress.step(waiting)) as lock:
+                return _fetch(cache, lock, suite, refresh, sources, progress)
+        except BaseException:
+            progress.finish(complete=False)
+            raise
+
+
+def _fetch(
+    cache: Cache,
+    lock: int,
+    suite: str,
+    refresh: bool,
+    sources: Sequence[AptSource] | None,
+    progress: Progress,
+) -> DebianGuest:
+    found = cache.current()  # another fetch may just have done it
+    if found and found.recipe != initramfs.recipe():
+        progress.step("building the initramfs anew")
+        found = _rebuild(cache, found)
+        if not refresh:
+            progress.finish()
+            return _guest(cache, found, fetched=True)
+    if found and not refresh:
+        return _guest(cache, found)
+    work = cache.folder / WORK
+    work.mkdir(exist_ok=True)
+    apt, plan = _plan(work, lock, suite, sources, progress)
+    if not (found and found.release == plan.release and found.versions == plan.versions):
+        found = _download_and_build(cache, apt, plan, progress)
+        fetched = True
+    else:
+        fetched = False
+    shutil.rmtree(work)
+    progress.finish()
+    return _guest(cache, found, fetched=fetched)
+
+
+def _plan(
+    work: Path, lock: int, suite: str, sources: Sequence[AptSource] | None, progress: Progress
+) -> tuple[PrivateApt, Plan]:
+    """Find the packages in the first of the machine's archives that has them, signed."""
+    if sources is None:
+        if shutil.which("apt-config") is None:
+            raise FetchError("fetching Debian needs APT, which is not on this machine")
+        sources = machine_sources()
+    candidates = debian_sources(sources, suite)
+    if not candidates:
+        raise FetchError("this machine's APT sources name no Debian archive (--sources FILE: another list)")
+    failure: FetchError | None = None
+    for source in candidates:
+        apt = PrivateApt(work, source, suite, lock)
+        try:
+            progress.step(f"reading the index of Debian {suite}")
+            apt.update(progress.update)
+            progress.step("choosing packages")
+            return apt, _choose(apt)
+        except FetchError as error:
+            failure = failure or error  # the likeliest archive's reason is the one to tell
+    assert failure is not None
+    raise failure
+
+
+def _choose(apt: PrivateApt) -> Plan:
+    [metapackage] = apt.show([KERNEL_METAPACKAGE])
+    images = re.findall(r"\blinux-image-\d[^\s,|(]*", metapackage.depends)
+    if not images:
+        raise FetchError(f"{KERNEL_METAPACKAGE} depends on no kernel", got=metapackage.depends)
+    closure = sorted(set(apt.closure(PERF_PACKAGE)) - {PERF_PACKAGE})
+    kernel, perf, busybox, *others = apt.show([images[0], PERF_PACKAGE, BUSYBOX_PACKAGE, *closure])
+    return Plan(kernel, perf, busybox,
+                [p for p in others if initramfs.is_debian_library(p.section, p.architecture)])  # fmt: skip
+
+
+def _download_and_build(cache: Cache, apt: PrivateApt, plan: Plan, progress: Progress) -> Manifest:
+    folder = cache.folder / WORK / "packages"
+    folder.mkdir(exist_ok=True)
+    expected = {package.file_name: package.size for package in plan.packages}
+    for path in folder.iterdir():
+        if path.name not in expected:
+            path.unlink()
+    total = sum(expected.values())
+    there = sum(path.stat().st_size for path in folder.iterdir())
+    needed, free = total - there + RESULT_BYTES, cache.free_bytes()
+    if free < needed:
+        raise FetchError(f"not enough room in the cache folder {cache.folder}",
+                         expected=f"{needed >> 20} MB", got=f"{free >> 20} MB")  # fmt: skip
+    progress.step(f"downloading Linux {plan.release}, perf and busybox: "
+                  f"{len(expected)} packages, {total / 1e6:.0f} MB")  # fmt: skip
+    busybox_deb, perf_deb, *library_debs, kernel_deb = apt.download(plan.packages, folder, progress.update)
+
+    progress.step("unpacking")
+    busybox = initramfs.extract(busybox_deb, lambda name: name == initramfs.BUSYBOX).get(initramfs.BUSYBOX)
+    perf = initramfs.extract(perf_deb, lambda name: name == initramfs.PERF).get(initramfs.PERF)
+    if busybox is None or perf is None:
+        raise FetchError(f"the packages of suite {apt.suite} hold no {initramfs.BUSYBOX} or {initramfs.PERF}")
+    libraries: dict[str, bytes] = {}
+    for number, deb in enumerate(library_debs):
+        libraries |= initramfs.extract(deb, initramfs.is_library)
+        progress.update(number / (len(library_debs) + 1))
+    image = initramfs.kernel_image(kernel_deb)
+
+    progress.step("building the initramfs")
+    files = {initramfs.BUSYBOX: busybox, **initramfs.perf_files(perf, libraries)}
+    results = {KERNEL: cache.write(KERNEL, image)} | _write_archives(cache, files)
+    manifest = Manifest(initramfs.recipe(), plan.release, plan.versions, results)
+    cache.commit(manifest)
+    return manifest
+
+
+def _rebuild(cache: Cache, found: Manifest) -> Manifest:
+    files = initramfs.debian_files((cache.folder / INITRD).read_bytes())
+    results = {**found.files} | _write_archives(cache, files)
+    manifest = Manifest(initramfs.recipe(), found.release, found.versions, results)
+    cache.commit(manifest)
+    return manifest
+
+
+def _write_archives(cache: Cache, files: dict[str, bytes]) -> dict[str, Result]:
+    tiny = {initramfs.BUSYBOX: files[initramfs.BUSYBOX]}
+    return {
+        TINY_INITRD: cache.write(TINY_INITRD, initramfs.build(tiny)),
+        INITRD: cache.write(INITRD, initramfs.build(files)),
+    }
+
+
+def _guest(cache: Cache, manifest: Manifest, *, fetched: bool = False) -> DebianGuest:
+    folder = cache.folder
+    return DebianGuest(folder / KERNEL, folder / INITRD, dict(manifest.versions), folder / TINY_INITRD,
+                       manifest.release, fetched)  # fmt: skip

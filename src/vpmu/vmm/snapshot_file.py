@@ -1,0 +1,246 @@
+"""Snapshots in files: a header in JSON, then the stored pages, both checksummed.
+
+    magic (16 bytes) | version (u32) | length of the header (u32) | CRC-32 of the header (u32) | header
+    pages, as the header's `runs` say | CRC-32 of the pages (u32)
+
+Numbers are little-endian. A file that is damaged, of another version, or of an engine with another state
+layout is
+refused with a reason; nothing of it is used.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import struct
+import zlib
+from collections import Counter, deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from .. import __version__
+from ..errors import FileError, VpmuError
+from ..hart import state as layout
+from ..hart.memory import PAGE, HostMemory
+from ..kvm.profiles import PROFILES, Profile, get_profile
+from ..perf.description import HostPmuDescription, load_host_pmu
+from .snapshot import Slot, Snapshot, runs
+
+MAGIC = b"vpmu-snapshot\r\n\0"
+VERSION = 1
+_HEAD = struct.Struct("<16sIII")
+_CRC = struct.Struct("<I")
+MAX_HEADER, MAX_MEMORY, MAX_DEPTH = 64 << 20, 8 << 30, 60
+_KINDS: dict[str, type] = {
+    "tuple": tuple, "set": set, "frozenset": frozenset, "deque": deque, "Counter": Counter, "dict": dict,
+}  # fmt: skip
+
+
+class _Damaged(Exception):
+    """The content makes no sense although the checksum holds."""
+
+
+def layout_name() -> str:
+    """Changes when the words of a hart's state do."""
+    words = repr((layout.STATE, layout.CONTEXT, layout.CONTEXT_SIZE, layout.CONTEXTS, layout.MODEL_DTLB_READ))
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+def save(snapshot: Snapshot, path: str | Path) -> None:
+    """Write a snapshot; the file is there completely or not at all. Raises FileError."""
+    header = json.dumps(_header(snapshot), separators=(",", ":")).encode()
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(_HEAD.pack(MAGIC, VERSION, len(header), zlib.crc32(header)))
+            stream.write(header)
+            crc = 0
+            for image, mask in zip(snapshot.images, snapshot.stored, strict=True):
+                for first, last in runs(mask):
+                    part = image.view[first * PAGE : last * PAGE]
+                    crc = zlib.crc32(part, crc)
+                    stream.write(part)
+            stream.write(_CRC.pack(crc))
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise FileError.from_os_error(path, error) from None
+
+
+def load(path: str | Path) -> Snapshot:
+    """Read a snapshot, check all of it, and only then answer. Raises FileError."""
+    try:
+        with Path(path).open("rb") as stream:
+            return _load(stream, path)
+    except OSError as error:
+        raise FileError.from_os_error(path, error) from None
+    except ValueError as error:
+        raise FileError(repr(str(path)), str(error)) from None
+
+
+def _load(stream: IO[bytes], path: str | Path) -> Snapshot:
+    size = os.fstat(stream.fileno()).st_size
+    head = stream.read(_HEAD.size)
+    if len(head) < _HEAD.size or not head.startswith(MAGIC):
+        raise FileError(path, "not a snapshot of vpmu", layer="snapshot")
+    _, version, length, checksum = _HEAD.unpack(head)
+    if version != VERSION:
+        raise FileError(
+            path, "snapshot", expected=f"version {VERSION}", got=f"version {version}", layer="snapshot"
+        )
+    if length > MAX_HEADER or _HEAD.size + length + _CRC.size > size:
+        raise FileError(path, "truncated snapshot", got=f"{size} bytes", layer="snapshot")
+    raw = stream.read(length)
+    if zlib.crc32(raw) != checksum:
+        raise FileError(path, "damaged snapshot: the checksum of the header is wrong", layer="snapshot")
+    try:
+        header = json.loads(raw)
+        if header["layout"] != layout_name():
+            raise FileError(
+                path, "snapshot of another engine", expected=f"state layout {layout_name()}",
+                got=f"{header['layout']} (vpmu {header['vpmu']})", layer="snapshot",
+            )  # fmt: skip
+        snapshot, expected = _parts(header)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError, _Damaged) as error:
+        what = f"damaged snapshot: {type(error).__name__}: {error}"
+        raise FileError(path, what[:120], layer="snapshot") from None
+    except VpmuError as error:
+        raise FileError(path, f"snapshot that does not fit: {error}", layer="snapshot") from None
+    if _HEAD.size + length + expected + _CRC.size != size:
+        raise FileError(
+            path, "truncated snapshot", expected=f"{expected >> 10} KiB of pages", layer="snapshot"
+        )
+    crc = 0
+    for image, mask in zip(snapshot.images, snapshot.stored, strict=True):
+        for first, last in runs(mask):
+            part = image.view[first * PAGE : last * PAGE]
+            if stream.readinto(part) != len(part):  # type: ignore[attr-defined]
+                raise FileError(path, "truncated snapshot", layer="snapshot")
+            crc = zlib.crc32(part, crc)
+    if stream.read(_CRC.size) != _CRC.pack(crc):
+        raise FileError(path, "damaged snapshot: the checksum of the pages is wrong", layer="snapshot")
+    return snapshot
+
+
+def _header(snapshot: Snapshot) -> dict[str, object]:
+    arguments = dict(snapshot.arguments)
+    profile, host_pmu = arguments.pop("profile"), arguments.pop("host_pmu")
+    assert isinstance(profile, Profile)
+    assert isinstance(host_pmu, HostPmuDescription)
+    return {
+        "vpmu": __version__,
+        "layout": layout_name(),
+        "profile": _profile(profile),
+        "host_pmu": [host_pmu.name, repr(host_pmu)],
+        "arguments": encode(arguments),
+        "fingerprint": encode(snapshot.fingerprint),
+        "vcpus": encode(snapshot.vcpus),
+        "devices": encode(snapshot.devices),
+        "slots": [[getattr(slot, name) for name in Slot.__slots__] for slot in snapshot.slots],
+        "runs": [[len(mask), *map(list, runs(mask))] for mask in snapshot.stored],
+        "flags": encode(zlib.compress(snapshot.flags, 1)),
+        "wanted": encode(snapshot.wanted),
+    }
+
+
+def _profile(profile: Profile) -> list[object]:
+    """Name of the profile it comes from, and what was switched on and off by hand."""
+    base = next(
+        known for known in sorted(PROFILES, key=len, reverse=True)
+        if profile.name == known or profile.name.startswith((f"{known}+", f"{known}-"))
+    )  # fmt: skip
+    before = PROFILES[base].behaviours
+    added = sorted(behaviour.name for behaviour in profile.behaviours - before)
+    removed = sorted(behaviour.name for behaviour in before - profile.behaviours)
+    return [base, added, removed]
+
+
+def _parts(header: Mapping[str, object]) -> tuple[Snapshot, int]:
+    """The snapshot without the content of its pages, and how many bytes these are."""
+    base, added, removed = header["profile"]  # type: ignore[misc]
+    name, description = header["host_pmu"]  # type: ignore[misc]
+    host_pmu = load_host_pmu(name)  # type: ignore[has-type]
+    if repr(host_pmu) != description:  # type: ignore[has-type]
+        raise _Damaged(f"the host PMU {host_pmu.name} is not described as it was then")
+    arguments = decode(header["arguments"])
+    fingerprint, vcpus = decode(header["fingerprint"]), decode(header["vcpus"])
+    devices, wanted = decode(header["devices"]), decode(header["wanted"])
+    packed = decode(header["flags"])
+    if not (
+        isinstance(arguments, dict) and isinstance(fingerprint, dict) and isinstance(vcpus, list)
+        and isinstance(devices, dict) and isinstance(wanted, dict) and isinstance(packed, bytes)
+    ):  # fmt: skip
+        raise _Damaged("a part has the wrong type")
+    arguments["profile"] = get_profile(base, added, removed)  # type: ignore[has-type]
+    arguments["host_pmu"] = host_pmu
+    slots = tuple(Slot(*row) for row in header["slots"])  # type: ignore[attr-defined]
+    images, stored, total = [], [], 0
+    for pages, *spans in header["runs"]:  # type: ignore[attr-defined]
+        if not 0 < pages <= MAX_MEMORY // PAGE:
+            raise _Damaged(f"{pages} pages in a slot")
+        mask, end = bytearray(pages), 0
+        for first, last in spans:
+            if not end <= first < last <= pages:
+                raise _Damaged("runs of pages that are not in order")
+            mask[first:last] = b"\1" * (last - first)
+            total += (last - first) * PAGE
+            end = last
+        images.append(HostMemory(pages * PAGE))
+        stored.append(bytes(mask))
+    flags = zlib.decompressobj().decompress(packed, MAX_MEMORY // PAGE)
+    return Snapshot(arguments, fingerprint, vcpus, devices, slots, images, stored, flags, wanted), total
+
+
+def encode(value: object) -> object:
+    """Plain data as JSON has it; what JSON has not is a list that begins with its kind."""
+    if value is None or isinstance(value, bool | str):
+        return value if not isinstance(value, str) else str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return value
+    if isinstance(value, bytes | bytearray):
+        kind = "bytes" if isinstance(value, bytes) else "bytearray"
+        return [kind, base64.b64encode(zlib.compress(value, 1)).decode(), len(value)]
+    if isinstance(value, dict):
+        pairs = [[encode(key), encode(item)] for key, item in value.items()]
+        return ["Counter" if isinstance(value, Counter) else "dict", pairs]
+    if isinstance(value, set | frozenset):
+        return [type(value).__name__, sorted(map(encode, value), key=repr)]
+    if isinstance(value, deque):
+        return ["deque", [encode(item) for item in value]]
+    if isinstance(value, tuple):
+        return ["tuple", [encode(item) for item in value]]
+    if isinstance(value, list):
+        return ["list", [encode(item) for item in value]]
+    raise TypeError(f"no plain data: {type(value).__name__}")
+
+
+def decode(value: object, depth: int = 0) -> object:
+    """What `encode` gave. Raises TypeError, ValueError or IndexError for what it cannot have given."""
+    if not isinstance(value, list):
+        if isinstance(value, dict):
+            raise TypeError("a table where none can be")
+        return value
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    kind, content = value[0], value[1]
+    if kind in ("bytes", "bytearray"):
+        size = value[2]
+        if not isinstance(size, int) or not 0 <= size <= MAX_HEADER:
+            raise ValueError("bytes of no size")
+        try:
+            data = zlib.decompressobj().decompress(base64.b64decode(content, validate=True), size + 1)
+        except zlib.error as error:
+            raise ValueError(str(error)) from None
+        if len(data) != size:
+            raise ValueError("bytes of another size")
+        return data if kind == "bytes" else bytearray(data)
+    if kind in ("dict", "Counter"):
+        return _KINDS[kind]({decode(key, depth + 1): decode(item, depth + 1) for key, item in content})
+    items = [decode(item, depth + 1) for item in content]
+    return items if kind == "list" else _KINDS[kind](items)

@@ -1,0 +1,216 @@
+"""Campaigns: the same results however they are run, stopped, killed and taken up again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vpmu.campaign.coordinator import Coordinator, campaign
+from vpmu.campaign.plan import CampaignPlan, load_campaign
+from vpmu.campaign.run import Runner
+from vpmu.campaign.shrink import find_cases, shortest
+from vpmu.campaign.store import Store, load_results
+from vpmu.campaign.verdict import Verdict
+from vpmu.errors import FileError, VpmuError
+
+PLAN = """
+name = "test"
+profiles = ["spec-3.0", "kvm-6.9", "kvm-6.12", "kvm-7.2"]
+guests = ["failing-event", "overflow", "random: 16"]
+seeds = 6
+[[fault]]
+name = "none"
+[[fault]]
+name = "busy"
+inject = ["perf.create:errno=EBUSY,probability=40"]
+[[fault]]
+name = "no counter"
+inject = ["perf.enable:state=error,probability=50", "kvm.interrupt:irq=13,drop,probability=50"]
+"""
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> CampaignPlan:
+    (tmp_path / "plan.toml").write_text(PLAN)
+    return load_campaign(tmp_path / "plan.toml")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    folder = tmp_path_factory.mktemp("reference")
+    (folder / "plan.toml").write_text(PLAN)
+    digest, _ = campaign(load_campaign(folder / "plan.toml"), folder / "out")
+    return digest, folder / "out"
+
+
+def test_the_product(plan: CampaignPlan) -> None:
+    assert len(plan) == 3 * 4 * 3 * 6
+    runs = [plan.run(number) for number in range(len(plan))]
+    assert len({(run.fault, run.profile, run.guest, run.seed) for run in runs}) == len(plan)
+    assert CampaignPlan.from_object(json.loads(json.dumps(plan.as_object()))).digest == plan.digest
+
+
+def test_results_do_not_depend_on_the_workers(
+    plan: CampaignPlan, reference: tuple[str, Path], tmp_path: Path
+) -> None:
+    digest, results = campaign(plan, tmp_path / "two", workers=2)
+    assert digest == reference[0]
+    assert (tmp_path / "two" / "results.jsonl").read_bytes() == (reference[1] / "results.jsonl").read_bytes()
+    assert load_results(tmp_path / "two") == results
+    runner = Runner(plan)
+    for number in (0, 7, 100, len(plan) - 1):  # alone, and in another order
+        assert runner.run(number) == results[number]
+
+
+def test_verdicts(reference: tuple[str, Path]) -> None:
+    results = load_results(reference[1])
+
+    def verdicts(**wanted: object) -> set[object]:
+        return {r["verdict"] for r in results if all(r[key] == value for key, value in wanted.items())}
+
+    assert verdicts(profile="spec-3.0", fault="none") == {Verdict.AS_SPECIFIED}
+    assert verdicts(profile="kvm-7.2", fault="none", guest="overflow") == {Verdict.AS_SPECIFIED}
+    assert Verdict.GUEST_LOST in verdicts(profile="kvm-6.9", fault="busy")
+    assert verdicts(profile="kvm-7.2", fault="busy", guest="failing-event") <= {
+        Verdict.AS_SPECIFIED, Verdict.DEGRADED,
+    }  # fmt: skip
+    assert Verdict.SILENTLY_WRONG in verdicts(profile="kvm-7.2", fault="no counter", guest="failing-event")
+    with sqlite3.connect(reference[1] / "results.sqlite") as database:
+        (rows,) = database.execute("SELECT count(*) FROM runs").fetchone()
+        wrong = database.execute("SELECT count(*) FROM runs WHERE verdict = 'silently wrong'").fetchone()
+    database.close()
+    assert rows == len(results)
+    assert wrong == (sum(r["verdict"] == Verdict.SILENTLY_WRONG for r in results),)
+
+
+def test_a_stopped_campaign_goes_on(plan: CampaignPlan, reference: tuple[str, Path], tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        if done == 40:
+            raise Stop
+
+    with pytest.raises(Stop):
+        campaign(plan, tmp_path / "out", progress=stop)
+    journal = tmp_path / "out" / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes() + b'{"run": 99, "verd')  # a line that was never finished
+    again: list[int] = []
+    digest, _ = campaign(plan, tmp_path / "out", progress=lambda done, total: again.append(done))
+    assert digest == reference[0]
+    assert len(again) == len(plan) - 40
+
+
+def test_killed_workers_are_replaced(plan: CampaignPlan, reference: tuple[str, Path], tmp_path: Path) -> None:
+    store = Store(tmp_path / "out", plan)
+    killed: list[int] = []
+
+    def kill(done: int, total: int) -> None:
+        if done in (10, 60):
+            victim = coordinator.pids[0]
+            killed.append(victim)
+            os.kill(victim, signal.SIGKILL)
+
+    coordinator = Coordinator(plan, store, 2, kill)
+    coordinator.run()
+    assert len(killed) == 2
+    assert coordinator.restarted >= 2
+    assert store.finish() == reference[0]
+    lines = (tmp_path / "out" / "journal.jsonl").read_bytes().splitlines()
+    assert len(lines) == len({json.loads(line)["run"] for line in lines}) == len(plan)
+    store.close()
+
+
+def test_a_killed_coordinator_is_taken_up(reference: tuple[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(PLAN)
+    command = [sys.executable, "-m", "vpmu", "campaign", str(tmp_path / "plan.toml"), "-o",
+               str(tmp_path / "out"), "-j", "2", "--no-cases"]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    journal = tmp_path / "out" / "journal.jsonl"
+    deadline = time.monotonic() + 60
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 20:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    done = subprocess.run(
+        [*command, "--json"], env=environment, capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["hash"] == reference[0]
+
+
+def test_a_run_that_hangs_is_a_result(tmp_path: Path) -> None:
+    import struct
+
+    loop = tmp_path / "loop.bin"
+    loop.write_bytes(struct.pack("<I", 0x0000006F))
+    (tmp_path / "plan.toml").write_text(
+        f'guests = ["{loop}", "hello"]\nmax_instructions = 1_000_000_000_000\nseconds = 1\n'
+    )
+    _, results = campaign(load_campaign(tmp_path / "plan.toml"), tmp_path / "out")
+    assert [result["verdict"] for result in results] == [Verdict.GUEST_HUNG, Verdict.AS_SPECIFIED]
+    assert results[0]["reason"] == "no end within 1 s of host time"
+    (tmp_path / "plan.toml").write_text(f'guests = ["{loop}"]\nmax_instructions = 100_000\n')
+    _, results = campaign(load_campaign(tmp_path / "plan.toml"), tmp_path / "budget")
+    assert results[0]["verdict"] == Verdict.GUEST_HUNG
+
+
+def test_folders_are_kept_apart(plan: CampaignPlan, tmp_path: Path) -> None:
+    store = Store(tmp_path / "out", plan)
+    with pytest.raises(FileError, match="another campaign works"):
+        Store(tmp_path / "out", plan)
+    store.close()
+    (tmp_path / "other.toml").write_text('guests = ["hello"]')
+    with pytest.raises(FileError, match="results of another plan"):
+        Store(tmp_path / "out", load_campaign(tmp_path / "other.toml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "at least one"),
+        ('guests = ["helo"]', "did you mean hello"),
+        ('guests = ["hello"]\nprofiles = ["kvm-7.3"]', "did you mean kvm-7.2"),
+        ('guests = ["hello"]\nhost_pmus = ["fll"]', "did you mean full"),
+        ('guests = ["hello"]\nseed = 3', "did you mean seeds"),
+        ('guests = ["hello"]\nseeds = 0', "how many"),
+        ('guests = ["hello"]\n[[fault]]\ninject = ["perf.creat:errno=EIO"]', "did you mean perf.create"),
+        ('guests = ["hello"]\n[[fault]]\nname = "a"\n[[fault]]\nname = "a"', "no other fault"),
+        ('guests = ["random: x"]', "number of steps"),
+        ('guests = ["script: strat 3"]', "unknown step"),
+        ('guests = ["window: 3"]', "kind of guest"),
+        ('guests = ["hello"', "expected TOML"),
+        ('guests = ["hello"]\nseeds = 10_000_000\nprofiles = ["kvm-7.2", "kvm-6.9"]', "runs"),
+    ],
+)
+def test_plans_that_are_none(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "plan.toml").write_text(text)
+    with pytest.raises(VpmuError, match=words) as caught:
+        load_campaign(tmp_path / "plan.toml")
+    assert "plan.toml" in str(caught.value)
+
+
+def test_shortest() -> None:
+    assert shortest(list(range(40)), lambda some: {3, 17, 30} <= set(some)) == [3, 17, 30]
+    assert shortest([1, 2], lambda some: True) == []
+
+
+def test_it_finds_wrong_counts_by_itself_and_says_why(
+    plan: CampaignPlan, reference: tuple[str, Path]
+) -> None:
+    cases = find_cases(plan, load_results(reference[1]), Runner(plan))
+    blamed = {name for case in cases for name in case.behaviours}
+    assert {"read-accumulates", "error-state-ignored", "event-created-enabled"} <= blamed
+    assert all(len(case.rules) <= 1 for case in cases)
+    assert all(case.records for case in cases)
+    assert all(case.profile != "spec-3.0" for case in cases)

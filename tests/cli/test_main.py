@@ -1,0 +1,120 @@
+"""The command line's frame: every bad input is one line and the right exit status."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+import vpmu
+from vpmu.cli import main as cli
+from vpmu.cli import run as run_module
+
+
+def call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of one command line."""
+    try:
+        status = cli.main(argv)
+    except SystemExit as exit_:
+        status = exit_.code if isinstance(exit_.code, int) else 0
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ((), "no command given"),
+        (("--frobnicate",), "unrecognized arguments: --frobnicate"),
+        (("rnu",), "unknown command 'rnu'; did you mean run"),
+        (("run",), "the following arguments are required: IMAGE"),
+        (("run", "--memory", "12Q", "x"), "expected a size such as 128M or 1G, got '12Q'"),
+        (("run", "--max-instructions", "0", "x"), "expected a number above zero"),
+        (("run", "--refuse", "cycles", "x"), "expected EVENT=ERRNO"),
+        (("run", "--refuse", "cycles=ENOTENT", "x"), "unknown errno 'ENOTENT'; did you mean ENOENT"),
+        (("run", "--engine", "quick", "x"), "invalid choice: 'quick'"),
+        (("stat", "-e", "cycels", "x"), "unknown event 'cycels'; did you mean cycles"),
+        (("stat", "-e", "cycles:z", "x"), "event 'cycles:z'"),
+        (("stat", "-e", "fw:set_timer", "x"), "event 'fw:set_timer'"),
+        (("stat", "-e", "", "x"), "-e names no event"),
+        (("events", "cycels"), "unknown event 'cycels'"),
+        (("events", "--host-pmu", "qemu-vitr"), "unknown host PMU 'qemu-vitr'; did you mean qemu-virt"),
+        (("profiles", "kvm-6.99"), "unknown profile 'kvm-6.99'"),
+        (("replay", "/nonexistent/table.txt"), "/nonexistent/table.txt: No such file or directory"),
+        (("run", "nosuchpayload"), "unknown image 'nosuchpayload'"),
+    ],
+)
+def test_bad_usage_is_one_line_and_status_2(
+    capsys: pytest.CaptureFixture[str], argv: Sequence[str], message: str
+) -> None:
+    status, out, err = call(capsys, *argv)
+    assert (status, out) == (2, "")
+    assert err.startswith("vpmu: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--version") == (0, f"vpmu {vpmu.__version__}\n", "")
+    status, out, _ = call(capsys, "--help")
+    assert status == 0
+    assert all(f"  {name} " in out for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "fetch"])
+def test_every_command_describes_itself_and_takes_json(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    status, out, _ = call(capsys, name, "--help")
+    assert status == 0
+    assert out.startswith(f"usage: vpmu {name} ")
+    assert "--json" in out
+
+
+def test_interrupt_is_one_line_and_status_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(args: Any) -> int:
+        print("console so far")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "run", interrupted)
+    assert call(capsys, "run", "x") == (130, "console so far\n", "vpmu: interrupted\n")
+
+
+def test_a_reader_that_leaves_is_no_traceback() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "vpmu", "events"], stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_importing_the_package_and_the_frame_costs_no_machine() -> None:
+    code = "import sys, vpmu.cli.main; print(*[m for m in sys.modules if m.startswith(HEAVY)])"
+    code = code.replace("HEAVY", "('vpmu.vmm', 'vpmu.hart', 'llvmlite')")
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_public_names_are_listed() -> None:
+    assert set(vpmu.__all__) <= set(dir(vpmu))
+    with pytest.raises(AttributeError, match="nonsense"):
+        vpmu.nonsense  # noqa: B018
+
+
+def test_console_passes_lines_on_and_keeps_them() -> None:
+    from vpmu.cli.output import Console
+
+    stream = io.BytesIO()
+    console = Console(stream)
+    console(b"hel")
+    console(b"lo\n\xff")
+    console.close()
+    assert stream.getvalue() == b"hello\n\xff"
+    assert console.text == "hello\n\N{REPLACEMENT CHARACTER}"

@@ -1,0 +1,141 @@
+"""Compiled regions that are kept between processes."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+from vpmu.hart import hart, hot_code, hot_tier, native
+from vpmu.hart.hot_cache import CachedRegion, RegionCache
+from vpmu.hart.memory import PhysicalMemory
+
+ONE = CachedRegion((0, 16), (0, 4, 8, 16, 18), b"\x7fELF one")
+TWO = CachedRegion((64,), (64, 66), b"\x7fELF two" * 100)
+
+
+def test_regions_of_a_page_come_back_in_another_process(tmp_path: Path) -> None:
+    cache = RegionCache(tmp_path / "regions")
+    assert "page" not in cache
+    cache.add("page", ONE)
+    cache.add("page", TWO)
+    assert cache.load("page") == [ONE, TWO]
+    later = RegionCache(tmp_path / "regions")
+    assert "page" in later
+    assert later.load("page") == [ONE, TWO]
+
+
+def test_a_damaged_file_is_no_file(tmp_path: Path) -> None:
+    RegionCache(tmp_path).add("page", TWO)
+    whole = (tmp_path / "page").read_bytes()
+    for damaged in (b"", whole[:40], whole[:-1], b"x" + whole):
+        (tmp_path / "page").write_bytes(damaged)
+        cache = RegionCache(tmp_path)
+        assert cache.load("page") == []
+        assert "page" not in cache
+
+
+def test_a_folder_that_cannot_be_written_is_only_slower(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    cache = RegionCache(tmp_path / "file" / "regions")
+    cache.add("page", ONE)
+    assert cache.load("page") == []
+
+
+def looping() -> hart.Hart:
+    """A hart in a loop of four instructions."""
+    pytest.importorskip("llvmlite")
+    memory = PhysicalMemory()
+    memory.set_slot(0, 0x80000000, 1 << 20)
+    memory.write(0x80000000, struct.pack("<4I", 0x00138393, 0x0072C2B3, 0x00538333, 0xFF5FF06F))
+    made = hart.Hart(0, memory)
+    made.pc = 0x80000000
+    return made
+
+
+def test_an_equal_page_uses_at_once_what_was_compiled_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    native.engine(looping().memory.counting)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(hart, "CHUNK", 10_000)
+    monkeypatch.setattr(hart, "HOT_AFTER", 0)
+    monkeypatch.setattr(hot_tier, "SAMPLES", 1)
+    caches = (native.region_folder, hot_tier.region_cache)
+    try:
+        for cache in caches:
+            cache.cache_clear()
+        first = looping()
+        deadline = time.monotonic() + 60
+        while not (first.memory.hot_tier and first.memory.hot_tier.installed) and time.monotonic() < deadline:
+            first.run(50_000)
+        for cache in caches:
+            cache.cache_clear()  # as in another process
+        monkeypatch.setattr(hot_tier, "SAMPLES", 1 << 40)  # nothing is compiled any more
+        second = looping()
+        second.run(25_000)
+        assert second.memory.hot_tier is not None
+        assert second.memory.hot_tier.installed == 1
+        plain = looping()
+        monkeypatch.setattr(hart, "CHUNK", 1 << 40)
+        plain.run(25_000 + 1_000)
+        second.run(1_000)
+        assert [second.x(n) for n in range(32)] == [plain.x(n) for n in range(32)]
+        assert (second.pc, second.instructions) == (plain.pc, plain.instructions)
+    finally:
+        for cache in caches:
+            cache.cache_clear()
+
+
+def object_file(*sections: tuple[int, int, bytes, int]) -> bytes:
+    """A bare ELF object of sections (type, flags, contents, info)."""
+    body, headers = b"", [bytes(64)]
+    for kind, flags, contents, info in sections:
+        headers.append(
+            struct.pack("<IIQQQQIIQQ", 0, kind, flags, 0, 64 + len(body), len(contents), 0, info, 1, 0)
+        )
+        body += contents
+    header = struct.pack(
+        "<16sHHIQQQIHHHHHH",
+        b"\x7fELF\x02\x01\x01",
+        1,
+        62,
+        1,
+        0,
+        0,
+        64 + len(body),
+        0,
+        64,
+        0,
+        0,
+        64,
+        len(headers),
+        0,
+    )
+    return header + body + b"".join(headers)
+
+
+def test_only_code_that_needs_no_linker_is_taken_out() -> None:
+    text, unwind, constants = (1, 6, b"\xc3" * 5, 0), (0x70000001, 2, b"eh", 0), (1, 2, b"data", 0)
+    assert hot_code.machine_code(object_file(text, unwind)) == b"\xc3" * 5
+    assert (
+        hot_code.machine_code(object_file(text, (4, 0, bytes(24), 2))) == b"\xc3" * 5
+    )  # relocates something else
+    assert hot_code.machine_code(object_file(text, (4, 0, bytes(24), 1))) is None
+    assert hot_code.machine_code(object_file(text, constants)) is None
+    assert hot_code.machine_code(object_file(text, text)) is None
+    assert hot_code.machine_code(b"\xcf\xfa\xed\xfe" + bytes(100)) is None
+    assert hot_code.machine_code(object_file(text)[:-10]) is None
+
+
+def test_code_is_placed_apart_and_never_moves() -> None:
+    arena = hot_code.CodeArena()
+    first, second = arena.place(b"\xc3"), arena.place(b"\xc3" * 100)
+    if first is None or second is None:
+        pytest.skip("no memory for code on this machine")
+    assert second == first + hot_code.ALIGNMENT
+    assert ctypes.string_at(second, 100) == b"\xc3" * 100
+    assert arena.place(bytes(hot_code.ARENA)) is None

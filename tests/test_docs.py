@@ -1,0 +1,76 @@
+"""The documentation: its links lead somewhere, and what it shows is what the commands print."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vpmu.cli.main import COMMANDS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+README = (ROOT / "README.md").read_text()
+SESSIONS = [
+    (command, output)
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    if not language  # ```console needs a fetched guest: tests/linux checks what it shows
+    for command, output in re.findall(
+        r"^\$ (vpmu [^\n]*|make demo)\n(.*?)(?=^\$ |\Z)", block, re.DOTALL | re.MULTILINE
+    )
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_readme_names_every_command() -> None:
+    for name in COMMANDS:
+        assert f"`vpmu {name}" in README
+
+
+def test_the_readme_has_sessions() -> None:
+    assert [command.split()[1] for command, _ in SESSIONS] == [
+        "demo",
+        "explain",
+        "explain",
+        "stat",
+        "profiles",
+        "replay",
+    ]
+
+
+@pytest.mark.parametrize(("command", "shown"), SESSIONS, ids=[command for command, _ in SESSIONS])
+def test_what_the_readme_shows_is_what_comes(command: str, shown: str) -> None:
+    arguments = shlex.split(command)[1:]
+    done = subprocess.run(
+        [sys.executable, "-m", "vpmu", *arguments], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    printed = (done.stderr if arguments[0] == "stat" else done.stdout).strip("\n").splitlines()
+    at = 0
+    for line in shown.strip("\n").splitlines():
+        if line == "  ...":  # lines left out
+            at = -1
+        elif at < 0:
+            assert line in printed
+            at = printed.index(line) + 1
+        else:
+            assert line == printed[at]
+            at += 1
+
+
+def test_the_script_of_the_readme_runs() -> None:
+    (script,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    expected = re.findall(r"# (\d+)$", script, re.MULTILINE)
+    *numbers, failure = done.stdout.splitlines()
+    assert numbers == expected
+    assert "KVM_RUN failed: Device or resource busy" in failure
