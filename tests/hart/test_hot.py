@@ -4,8 +4,12 @@ budget.
 
 from __future__ import annotations
 
+import ast
 import random
 import struct
+import sys
+import threading
+from typing import Any
 
 import pytest
 
@@ -13,7 +17,7 @@ from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.exits import Stop
 from vpmu.hart.hart import Hart
-from vpmu.hart.hot_tier import HotTier, compile_job
+from vpmu.hart.hot_tier import HotTier, _start_compiler, compile_job
 from vpmu.hart.isa.instruction import B, I, J, Kind, R, S
 from vpmu.hart.isa.table import INSTRUCTIONS
 from vpmu.hart.memory import PhysicalMemory
@@ -183,3 +187,29 @@ def test_modelled_misses_are_the_same_with_and_without_regions() -> None:
         assert plain.words[word] == hot.words[word], name
     assert hot.memory.hot_tier is not None
     assert hot.memory.hot_tier.installed
+
+
+def test_the_compiling_thread_neither_parses_nor_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CPython cannot parse on two threads at once (python/cpython#106905); importing may parse."""
+    hart = _hart("native", 3, NOTHING)
+    hart.run(400)
+    tier = HotTier(hart.memory)
+    jobs = [job for offset in range(0, 700, 20) if (job := tier.job(hart.get("dbase"), offset)) is not None]
+    assert jobs
+    compiler = _start_compiler()
+    elsewhere: list[str] = []
+    parse = ast.parse
+
+    def watched(source: str, *args: Any, **kwargs: Any) -> Any:
+        if threading.current_thread() is compiler:
+            elsewhere.append(source)
+        return parse(source, *args, **kwargs)
+
+    monkeypatch.setattr(ast, "parse", watched)
+    modules = set(sys.modules)
+    for job in jobs:
+        compiler.jobs.put((job, tier))
+    finished = [tier.done.get(timeout=60) for _ in jobs]
+    assert all(job.address for job in finished)
+    assert not elsewhere
+    assert not [name for name in set(sys.modules) - modules if name.startswith("vpmu")]

@@ -86,12 +86,12 @@ class LocalArchive:
         self.stanzas.append(control + file)
         return deb
 
-    def publish(self) -> None:
-        """Write the index and sign it."""
-        suite = self.folder / "dists/trixie"
+    def publish(self, name: str = "trixie", codename: str = "trixie") -> None:
+        """Write the index of the suite that the archive serves as `name`, and sign it."""
+        suite = self.folder / "dists" / name
         (suite / "main/binary-riscv64").mkdir(parents=True, exist_ok=True)
         index = "\n".join(self.stanzas).encode()
-        lines = ["Origin: Debian", "Suite: stable", "Codename: trixie", "Architectures: riscv64",
+        lines = ["Origin: Debian", "Suite: stable", f"Codename: {codename}", "Architectures: riscv64",
                  "Components: main", "Date: Sat, 01 Jan 2022 00:00:00 UTC", "SHA256:"]  # fmt: skip
         for name, data in (("Packages", index), ("Packages.gz", gzip.compress(index, mtime=0))):
             (suite / "main/binary-riscv64" / name).write_bytes(data)

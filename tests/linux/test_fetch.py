@@ -74,6 +74,24 @@ def test_guest_is_fetched_once(archive: Any, root: Path) -> None:
     assert (again.kernel, again.initrd, again.versions) == (guest.kernel, guest.initrd, guest.versions)
 
 
+def tear(archive: Any, name: str = "trixie") -> None:
+    """What a mirror serves that is being synchronised: the new index's signature, the old index."""
+    for index in (archive.folder / "dists" / name / "main/binary-riscv64").iterdir():
+        index.write_bytes(index.read_bytes()[:-7])
+
+
+def test_torn_mirror_is_read_under_the_suites_other_name(archive: Any, root: Path) -> None:
+    archive.publish("stable")
+    tear(archive)
+    assert get(archive, root).release == "6.99.1+deb13-riscv64"
+
+
+def test_torn_mirror_is_not_another_release(archive: Any, root: Path) -> None:
+    archive.publish("stable", codename="forky")
+    tear(archive)
+    assert "do not match its index" in refusal(archive, root)
+
+
 def test_same_packages_give_the_same_bytes(archive: Any, tmp_path: Path) -> None:
     one, two = get(archive, tmp_path / "one"), get(archive, tmp_path / "two")
     assert one.initrd.read_bytes() == two.initrd.read_bytes()

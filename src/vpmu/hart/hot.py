@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 from vpmu.hart import state
 from vpmu.hart.codegen import (
@@ -33,7 +34,9 @@ from vpmu.hart.codegen import (
 )
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.isa.instruction import Kind
+from vpmu.hart.isa.table import INSTRUCTIONS
 from vpmu.hart.semantics import DECLARATIONS, Constants, signed
+from vpmu.hart.syntax import parse_expression
 
 MAX_INSTRUCTIONS = 96  # compile time grows faster than the region: about 0.5 ms an instruction at this size
 _NOT_IN_REGIONS = ("decode", "page_end", "straddle", "hot", "fence.i")
@@ -82,6 +85,14 @@ class Region:
     @property
     def steps(self) -> list[Step]:
         return [step for block in self.blocks.values() for step in block]
+
+
+@cache
+def prepare() -> None:
+    """Parse what regions are made of, so that the compiling thread has nothing left to parse (syntax.py)."""
+    for row in INSTRUCTIONS:
+        if row.kind in (Kind.VALUE, Kind.BRANCH):
+            parse_expression(row.semantics)
 
 
 def find_region(record_at: Callable[[int], int], start: int) -> Region:

@@ -118,8 +118,12 @@ _compiler: _Compiler | None = None
 
 
 def _start_compiler() -> _Compiler:
+    """The thread that compiles, started now if need be. What it uses is imported and parsed by the caller."""
     global _compiler
     if _compiler is None:
+        from vpmu.hart import hot, native, program  # noqa: F401 - for the thread
+
+        hot.prepare()
         _compiler = _Compiler()
         _compiler.start()
     return _compiler

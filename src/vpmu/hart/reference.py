@@ -17,7 +17,6 @@ from vpmu.hart.isa.instruction import Instruction, Kind
 from vpmu.hart.isa.rv64fd import FD_BY_NAME, RM_SHIFT
 from vpmu.hart.isa.table import Decoded, decode
 from vpmu.hart.program import CONTINUE, EXIT, RESUME
-from vpmu.hart.syntax import parse_expression
 from vpmu.spec.csr import SSTATUS_FS
 
 MASK = semantics.MASK
@@ -39,7 +38,7 @@ def _program_code() -> object:
 @cache
 def _expression(source: str) -> Expression:
     """A row's semantics as a function of (rs1, rs2, imm, pc, old)."""
-    tree = parse_expression(f"lambda rs1, rs2, imm, pc, old: {source}")
+    tree = ast.parse(f"lambda rs1, rs2, imm, pc, old: {source}", mode="eval")
     tree.body.body = semantics.to_python(tree.body.body)  # type: ignore[attr-defined]
     names = {name: intrinsic.python for name, intrinsic in semantics.INTRINSICS.items()}
     function: Expression = eval(compile(ast.fix_missing_locations(tree), source, "eval"), names)

@@ -435,8 +435,7 @@ def _fold_binary(op: ast.operator, left: int, right: int) -> int | None:
 
 
 def _as_load(target: ast.expr) -> ast.expr:
-    tree = parse_expression(ast.unparse(target))
-    return tree.body
+    return ast.parse(ast.unparse(target), mode="eval").body
 
 
 class _ToPython(ast.NodeTransformer):
@@ -448,7 +447,7 @@ class _ToPython(ast.NodeTransformer):
             raise SemanticsError(f"not in the semantics language: {ast.unparse(node)}")
         index = ast.Constant(_BLOCKS[block.id][node.attr])
         if block.id == "t":
-            offset = parse_expression(f"context_base() + {_BLOCKS[block.id][node.attr]}").body
+            offset = ast.parse(f"context_base() + {_BLOCKS[block.id][node.attr]}", mode="eval").body
             return ast.Subscript(value=ast.Name("S", ast.Load()), slice=offset, ctx=node.ctx)
         return ast.Subscript(
             value=ast.Name("S" if block.id == "s" else "M", ast.Load()), slice=index, ctx=node.ctx

@@ -40,6 +40,8 @@ Dir::State::status "/dev/null";
 Dir::Etc::preferences "/dev/null";
 """
 
+OUT_OF_STEP = r"Hash Sum mismatch|File has unexpected size|Mirror sync in progress"
+
 # What APT says -> what it means to somebody who wants to boot a guest. The first pattern found wins.
 DIAGNOSES: tuple[tuple[str, str], ...] = (
     (r"NO_PUBKEY|is not signed|EXPKEYSIG|BADSIG|KEYEXPIRED|signature.* invalid|couldn't be verified"
@@ -52,7 +54,7 @@ DIAGNOSES: tuple[tuple[str, str], ...] = (
     (r"Could not resolve|Temporary failure resolving|Could not connect|Cannot initiate the connection"
      r"|timed out|Connection (refused|failed|reset)|Unable to connect|Network is unreachable|No route to",
      "no connection to the Debian mirror"),
-    (r"Hash Sum mismatch|File has unexpected size|Mirror sync in progress",
+    (OUT_OF_STEP,
      "the mirror's files do not match its index (it may be changing right now: try again later)"),
     (r"\b(40[0-9]|5[0-9][0-9]) +\w+|does not have a Release file|File not found|No such file",
      "the mirror refused the download"),
@@ -66,6 +68,10 @@ class FetchError(VpmuError):
 
     def __str__(self) -> str:
         return super().__str__() + HINT
+
+
+class MirrorOutOfStep(FetchError):
+    """The mirror's files are not those of the index that it serves under this name of the suite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,13 @@ class PrivateApt:
     def update(self, progress: Callable[[float], None]) -> None:
         """Read the suite's signed index; FetchError when it cannot be had or trusted."""
         self._run(["apt-get", "update"], progress)
+
+    def codename(self) -> str:
+        """The release that the signed index which `update` has read is of: `trixie`, also under `stable`."""
+        for index in sorted((self.folder / "lists").glob("*Release")):
+            if match := re.search(r"^Codename: (\S+)$", index.read_text("utf-8", "replace"), re.MULTILINE):
+                return match[1]
+        return ""
 
     def show(self, names: Sequence[str]) -> list[Package]:
         """The candidate version of each package; FetchError when the index has none of one of them."""
@@ -180,7 +193,8 @@ class PrivateApt:
             err.seek(0)
             output, errors = out.read(), err.read()
         if process.returncode != 0:
-            raise FetchError(diagnose(errors, process.returncode))
+            kind = MirrorOutOfStep if re.search(OUT_OF_STEP, errors) else FetchError
+            raise kind(diagnose(errors, process.returncode))
         return output
 
 

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vpmu.vmm.linux import initramfs
-from vpmu.vmm.linux.apt import FetchError, Package, PrivateApt
+from vpmu.vmm.linux.apt import FetchError, MirrorOutOfStep, Package, PrivateApt
 from vpmu.vmm.linux.cache import Cache, Manifest, Result, default_root, storage_errors
 from vpmu.vmm.linux.progress import Progress
 from vpmu.vmm.linux.sources import AptSource, debian_sources, machine_sources
 
 DEFAULT_SUITE = "trixie"
+# What else an archive calls a release. A mirror that is being synchronised can have it whole under one name
+# and torn under the other.
+ALIASES = ("stable", "oldstable", "testing", "unstable")
 KERNEL_METAPACKAGE = "linux-image-riscv64"
 PERF_PACKAGE = "linux-perf"
 BUSYBOX_PACKAGE = "busybox-static"
@@ -140,16 +143,35 @@ def _plan(
         raise FetchError("this machine's APT sources name no Debian archive (--sources FILE: another list)")
     failure: FetchError | None = None
     for source in candidates:
-        apt = PrivateApt(work, source, suite, lock)
         try:
-            progress.step(f"reading the index of Debian {suite}")
-            apt.update(progress.update)
+            apt = _read_index(work, lock, source, suite, progress)
             progress.step("choosing packages")
             return apt, _choose(apt)
         except FetchError as error:
             failure = failure or error  # the likeliest archive's reason is the one to tell
     assert failure is not None
     raise failure
+
+
+def _read_index(work: Path, lock: int, source: AptSource, suite: str, progress: Progress) -> PrivateApt:
+    """An archive's index of `suite`; under another of its names where the mirror is out of step on this."""
+    apt = PrivateApt(work, source, suite, lock)
+    progress.step(f"reading the index of Debian {suite}")
+    try:
+        apt.update(progress.update)
+        return apt
+    except MirrorOutOfStep as torn:
+        for alias in ALIASES:
+            shutil.rmtree(work / "lists")
+            apt = PrivateApt(work, source, alias, lock)
+            progress.step(f"the mirror is being synchronised: trying {suite} under the name {alias}")
+            try:
+                apt.update(progress.update)
+            except FetchError:
+                continue
+            if apt.codename() == suite:
+                return apt
+        raise torn
 
 
 def _choose(apt: PrivateApt) -> Plan:
