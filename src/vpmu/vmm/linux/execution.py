@@ -1,8 +1,8 @@
 """One command in the guest: the archive that carries it in, and the marker lines that bring its end out.
 
 The protocol with the guest's first process (the file `init` beside this one): `/vpmu/exec` is a shell script,
-`/vpmu/id` names the run. On the console `@vpmu-begin ID@` and a newline stand before the command's output, `@vpmu-exit ID STATUS@`
-after it.
+`/vpmu/id` names the run. On the console `@vpmu-begin ID@` and a newline stand before the command's output,
+`@vpmu-exit ID STATUS@` after it.
 """
 
 from __future__ import annotations
