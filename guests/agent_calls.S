@@ -117,6 +117,10 @@ next_call:
     beq     s5, t0, op_interrupt_csr
     li      t0, 'i'
     beq     s5, t0, op_interrupts
+#ifdef MAILBOX
+    li      t0, 'R'
+    beq     s5, t0, op_reset
+#endif
     li      a0, -1
     li      a1, 0
 done:
@@ -259,6 +263,52 @@ back_from_user:
     li      t0, 7
     csrw    scounteren, t0
     j       value
+
+#ifdef MAILBOX
+/*
+ * A reset of this vCPU, by the monitor: another vCPU runs `starter`, which starts this one at `resume` with a1 = sp.
+ * The device: + 8 takes starter's address, + 16 resume's and resets, + 24 takes what hart_start answered.
+ */
+op_reset:
+    addi    sp, sp, -80
+    sd      s0, 0(sp)
+    sd      s1, 8(sp)
+    sd      s2, 16(sp)
+    sd      s3, 24(sp)
+    sd      s4, 32(sp)
+    li      t0, 0x10000000
+    lla     t1, starter
+    sd      t1, 8(t0)
+    mv      a1, sp
+    lla     t1, resume
+    li      a0, -1                  /* what a monitor that does nothing leaves */
+    sd      t1, 16(t0)
+    addi    sp, sp, 80
+    j       value
+resume:
+    mv      sp, a1
+    ld      s0, 0(sp)
+    ld      s1, 8(sp)
+    ld      s2, 16(sp)
+    ld      s3, 24(sp)
+    ld      s4, 32(sp)
+    addi    sp, sp, 80
+    csrw    sie, zero
+    li      t0, 7
+    csrw    scounteren, t0
+    lla     t0, trap
+    csrw    stvec, t0
+    li      a0, 0
+    j       value
+starter:                            /* a1 address, a2 its a1 */
+    li      a0, 0
+    li      a6, 0
+    li      a7, 0x48534d            /* HSM, hart_start */
+    ecall
+    li      t0, 0x10000000
+    sd      a0, 24(t0)
+1:  j       1b
+#endif
 
 /* Exceptions: note the cause and step over. Interrupts: note the cause, clear it. An ECALL of U mode ends op_user. */
     .balign 4

@@ -57,6 +57,12 @@ ALL = (
         (toolchain.GUESTS / "agent_calls.S", toolchain.GUESTS / "agent.c"),
         toolchain.RUNTIME / "agent.ld",
     ),
+    Payload(
+        "agent-kvm.bin",
+        (toolchain.GUESTS / "agent_calls.S", toolchain.GUESTS / "agent.c"),
+        toolchain.RUNTIME / "agent.ld",
+        ("MAILBOX",),
+    ),
     _mailbox("mailbox"),
     _mailbox("mailbox-first", "FIRST"),
     _mailbox("mailbox-native", "NATIVE"),

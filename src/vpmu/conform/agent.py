@@ -25,6 +25,8 @@ KVM_RUN_FAILED = -1000
 """a0 of an ecall that ended KVM_RUN: this minus the errno, put there by a user space that goes on behind
 it.
 """
+LOST = b"X"
+"""Kind of an answer, with a text behind it: the machine below the agent is lost (vpmu.peers.monitor)."""
 _HELLO = struct.Struct("<10sBQQQQ")
 _RESULT = struct.Struct("<QQQ")
 
@@ -89,6 +91,9 @@ class AgentTarget:
     TargetError where no agent answers.
     """
 
+    fresh_kind = b"R"
+    """Kind of a batch after `reset`: `F` where the other end then takes a fresh machine."""
+
     def __init__(
         self, link: Link, name: str, description: str, *, profile: str | None = None, memory_end: int = 0,
         hole: int = 0x40_0000_0000, interrupts: bool = False, slack: int = 6000,
@@ -140,11 +145,12 @@ class AgentTarget:
 
     def run(self, calls: Sequence[Call]) -> list[Result]:
         before = self._fresh if self._pending_reset else []
+        kind = self.fresh_kind if self._pending_reset else b"R"
         self._pending_reset = False
         everything = [*before, *(_moved(call, len(before)) for call in calls)]
         if len(everything) > MAX_CALLS:
             raise TargetError("batch", expected=f"at most {MAX_CALLS} calls", got=len(everything))
-        request = b"R" + struct.pack("<H5x", len(everything)) + b"".join(map(_packed, everything))
+        request = kind + struct.pack("<H5x", len(everything)) + b"".join(map(_packed, everything))
         answer = self._exchange(request)
         if len(answer) != 8 + _RESULT.size * len(everything):
             raise TargetError(
@@ -167,10 +173,12 @@ class AgentTarget:
             self._link.send(PADDING + packed if attempt else packed)
             while data := self._link.receive(min(1 + attempt, 3)):
                 for frame in self._reader.feed(data):
-                    if frame.sequence == self._sequence and frame.payload[:1] == (
-                        b"v" if payload == b"H" else b"R"
-                    ):
+                    if frame.sequence != self._sequence:
+                        continue
+                    if frame.payload[:1] == (b"v" if payload == b"H" else b"R"):
                         return frame.payload
+                    if frame.payload[:1] == LOST:
+                        raise TargetLost(frame.payload[1:].decode(errors="replace"))
         raise TargetLost(f"no answer to a request after {ATTEMPTS} attempts")
 
 

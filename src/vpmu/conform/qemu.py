@@ -21,7 +21,6 @@ PROGRAM = "qemu-system-riscv64"
 MEMORY = 128 << 20
 MEMORY_BASE = 0x80000000
 WAIT = 2.0
-"""Seconds for an answer before the first repetition."""
 _OPTIONS = (
     "-machine",
     "virt",
@@ -50,9 +49,12 @@ def _die_with_parent() -> None:
 
 
 class ProcessLink:
-    """The standard input and output of a process. `command` is killed at `close`."""
+    """The standard input and output of a process. `command` is killed at `close`. `wait`: seconds for an
+    answer before the first repetition.
+    """
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], wait: float = WAIT) -> None:
+        self._wait = wait
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -73,7 +75,7 @@ class ProcessLink:
             raise TargetLost(self._last_words()) from None
 
     def receive(self, patience: float) -> bytes:
-        ready, _, _ = select.select([self._from], [], [], WAIT * patience)
+        ready, _, _ = select.select([self._from], [], [], self._wait * patience)
         if not ready:
             return b""
         data = os.read(self._from.fileno(), 65536)

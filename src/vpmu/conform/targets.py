@@ -6,7 +6,7 @@ from ..errors import UnknownNameError, UsageError
 from ..faults.plan import FaultPlan
 from .target import Target
 
-NAMES = ("in-process", "agent", "qemu", "serial:DEVICE")
+NAMES = ("in-process", "agent", "qemu", "kvm", "serial:DEVICE")
 
 
 def open_target(
@@ -31,6 +31,10 @@ def open_target(
         from .qemu import qemu_target
 
         return qemu_target(profile)
+    if name == "kvm" or name.startswith("kvm:"):
+        from .kvm import kvm_target
+
+        return kvm_target(profile, name.partition(":")[2] or None)
     if name.startswith("serial:"):
         from .serial_link import serial_target
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from vpmu.vmm.linux import initramfs
 from vpmu.vmm.linux.apt import FetchError, MirrorOutOfStep, Package, PrivateApt
@@ -25,6 +26,7 @@ BUSYBOX_PACKAGE = "busybox-static"
 KERNEL, INITRD, TINY_INITRD = "Image", "perf.cpio", "tiny.cpio"
 RESULT_BYTES = 100 << 20  # kernel and both archives, rounded up
 WORK = "work"
+Chosen = TypeVar("Chosen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def _fetch(
         return _guest(cache, found)
     work = cache.folder / WORK
     work.mkdir(exist_ok=True)
-    apt, plan = _plan(work, lock, suite, sources, progress)
+    apt, plan = choose_in_archive(work, lock, suite, sources, progress, _choose)
     if not (found and found.release == plan.release and found.versions == plan.versions):
         found = _download_and_build(cache, apt, plan, progress)
         fetched = True
@@ -130,10 +132,15 @@ def _fetch(
     return _guest(cache, found, fetched=fetched)
 
 
-def _plan(
-    work: Path, lock: int, suite: str, sources: Sequence[AptSource] | None, progress: Progress
-) -> tuple[PrivateApt, Plan]:
-    """Find the packages in the first of the machine's archives that has them, signed."""
+def choose_in_archive(
+    work: Path,
+    lock: int,
+    suite: str,
+    sources: Sequence[AptSource] | None,
+    progress: Progress,
+    choose: Callable[[PrivateApt], Chosen],
+) -> tuple[PrivateApt, Chosen]:
+    """What `choose` finds in the first of the machine's archives that has it, signed. Raises FetchError."""
     if sources is None:
         if shutil.which("apt-config") is None:
             raise FetchError("fetching Debian needs APT, which is not on this machine")
@@ -146,7 +153,7 @@ def _plan(
         try:
             apt = _read_index(work, lock, source, suite, progress)
             progress.step("choosing packages")
-            return apt, _choose(apt)
+            return apt, choose(apt)
         except FetchError as error:
             failure = failure or error  # the likeliest archive's reason is the one to tell
     assert failure is not None
@@ -174,21 +181,29 @@ def _read_index(work: Path, lock: int, source: AptSource, suite: str, progress: 
         raise torn
 
 
-def _choose(apt: PrivateApt) -> Plan:
+def kernel_package(apt: PrivateApt) -> str:
+    """Name of the package that holds the archive's default kernel. Raises FetchError."""
     [metapackage] = apt.show([KERNEL_METAPACKAGE])
     images = re.findall(r"\blinux-image-\d[^\s,|(]*", metapackage.depends)
     if not images:
         raise FetchError(f"{KERNEL_METAPACKAGE} depends on no kernel", got=metapackage.depends)
+    return str(images[0])
+
+
+def _choose(apt: PrivateApt) -> Plan:
     closure = sorted(set(apt.closure(PERF_PACKAGE)) - {PERF_PACKAGE})
-    kernel, perf, busybox, *others = apt.show([images[0], PERF_PACKAGE, BUSYBOX_PACKAGE, *closure])
+    kernel, perf, busybox, *others = apt.show([kernel_package(apt), PERF_PACKAGE, BUSYBOX_PACKAGE, *closure])
     return Plan(kernel, perf, busybox,
                 [p for p in others if initramfs.is_debian_library(p.section, p.architecture)])  # fmt: skip
 
 
-def _download_and_build(cache: Cache, apt: PrivateApt, plan: Plan, progress: Progress) -> Manifest:
+def download(
+    cache: Cache, apt: PrivateApt, packages: Sequence[Package], progress: Progress, what: str
+) -> list[Path]:
+    """The packages' files, in their order, in the cache's working folder. Raises FetchError."""
     folder = cache.folder / WORK / "packages"
     folder.mkdir(exist_ok=True)
-    expected = {package.file_name: package.size for package in plan.packages}
+    expected = {package.file_name: package.size for package in packages}
     for path in folder.iterdir():
         if path.name not in expected:
             path.unlink()
@@ -198,9 +213,13 @@ def _download_and_build(cache: Cache, apt: PrivateApt, plan: Plan, progress: Pro
     if free < needed:
         raise FetchError(f"not enough room in the cache folder {cache.folder}",
                          expected=f"{needed >> 20} MB", got=f"{free >> 20} MB")  # fmt: skip
-    progress.step(f"downloading Linux {plan.release}, perf and busybox: "
-                  f"{len(expected)} packages, {total / 1e6:.0f} MB")  # fmt: skip
-    busybox_deb, perf_deb, *library_debs, kernel_deb = apt.download(plan.packages, folder, progress.update)
+    progress.step(f"downloading {what}: {len(expected)} packages, {total / 1e6:.0f} MB")
+    return apt.download(packages, folder, progress.update)
+
+
+def _download_and_build(cache: Cache, apt: PrivateApt, plan: Plan, progress: Progress) -> Manifest:
+    what = f"Linux {plan.release}, perf and busybox"
+    busybox_deb, perf_deb, *library_debs, kernel_deb = download(cache, apt, plan.packages, progress, what)
 
     progress.step("unpacking")
     busybox = initramfs.extract(busybox_deb, lambda name: name == initramfs.BUSYBOX).get(initramfs.BUSYBOX)

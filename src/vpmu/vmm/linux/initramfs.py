@@ -93,33 +93,40 @@ def is_library(name: str) -> bool:
 
 
 def perf_files(perf: bytes, libraries: Mapping[str, bytes]) -> dict[str, bytes]:
-    """perf, its interpreter and the closure of the libraries they need, at their guest paths.
+    """perf with what it loads, at its guest paths; see `with_libraries`."""
+    return with_libraries({PERF: perf}, libraries)
+
+
+def with_libraries(programs: Mapping[str, bytes], libraries: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Programs and libraries by guest path, their interpreters and the closure of the libraries they need.
 
     `libraries` holds candidates by package path. FetchError names a library that no package brought.
     """
     by_name = {PurePosixPath(name).name: data for name, data in libraries.items()}
-    files = {PERF: perf}
-    program = elf.dynamic(perf)
-    if program is None:
-        raise FetchError("perf of the linux-perf package is not a RISC-V ELF program")
+    files = dict(programs)
     done: set[str] = set()
-    if program.interpreter:
-        linker = PurePosixPath(program.interpreter).name
-        if linker not in by_name:
-            raise FetchError(f"no package brought perf's program interpreter {program.interpreter}")
-        files[f"usr/lib/{linker}"] = by_name[linker]
-        done.add(linker)
-    wanted = list(program.needed)
+    wanted: list[tuple[str, str]] = []
+    for path, data in programs.items():
+        name = PurePosixPath(path).name
+        program = elf.dynamic(data)
+        if program is None:
+            raise FetchError(f"{name} of its package is not a RISC-V ELF program")
+        if program.interpreter and (linker := PurePosixPath(program.interpreter).name) not in done:
+            if linker not in by_name:
+                raise FetchError(f"no package brought {name}'s program interpreter {program.interpreter}")
+            files[f"usr/lib/{linker}"] = by_name[linker]
+            done.add(linker)
+        wanted += [(needed, name) for needed in program.needed]
     while wanted:
-        name = wanted.pop()
+        name, user = wanted.pop()
         if name in done:
             continue
         done.add(name)
         library = elf.dynamic(by_name.get(name, b""))
         if library is None:
-            raise FetchError(f"no package brought the library {name}, which perf needs")
+            raise FetchError(f"no package brought the library {name}, which {user} needs")
         files[f"{LIBRARY_FOLDER}/{name}"] = by_name[name]
-        wanted += library.needed
+        wanted += [(needed, user) for needed in library.needed]
     return files
 
 

@@ -1,0 +1,160 @@
+"""Real KVM as a target: our monitor on this machine's /dev/kvm, or on that of a Debian host in QEMU."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import VpmuError
+from ..peers.kvm_host import agent_path, command, find_program, firmware, monitor_path, prepare, trouble
+from ..vmm.linux.apt import FetchError
+from ..vmm.linux.progress import Progress
+from .agent import AgentTarget
+from .calls import Call
+from .frames import FrameReader
+from .qemu import PROGRAM, ProcessLink, version
+from .target import TargetError, TargetLost
+
+WAIT = 20.0
+"""Seconds for an answer before the first repetition: nothing is lost on this line, the host is only slow."""
+BOOT_LIMIT = 400.0
+"""Seconds in which the host must be up."""
+DEVICE = Path("/dev/kvm")
+CONSOLE = "console.log"
+# The monitor's memory map (vpmu.peers.monitor), which must not be imported for two numbers.
+MEMORY_END = 0x8000_0000 + (4 << 20)
+
+
+class PeerAbsent(VpmuError):
+    """The peer cannot be had on this machine: nothing is said about it, a command skips."""
+
+    layer = "peers"
+    exit_status = 4
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """What the monitor says about its host."""
+
+    kernel: str = ""
+    machine: str = ""
+    isa: str = ""
+    log: list[str] = field(default_factory=list)
+    """What the kernel logged about SBI, its PMU and KVM."""
+
+
+class KvmLink(ProcessLink):
+    """The monitor's line; `folder` holds the host's console and goes at `close`. Raises TargetError where the
+    monitor does not come up.
+    """
+
+    def __init__(self, command: list[str], folder: tempfile.TemporaryDirectory[str] | None = None) -> None:
+        self._folder = folder
+        super().__init__(command, wait=WAIT)
+        try:
+            self.facts = self._facts()
+        except TargetLost as lost:
+            self.close()
+            raise TargetError(f"no KVM: {lost.what}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _facts(self) -> HostFacts:
+        """The first frame, which comes unasked when the monitor is ready."""
+        reader = FrameReader()
+        end = time.monotonic() + BOOT_LIMIT
+        while time.monotonic() < end:
+            for frame in reader.feed(self.receive(0.05)):
+                if frame.payload[:1] == b"I":
+                    return parse_facts(frame.payload[1:].decode(errors="replace"))
+        raise TargetError(f"the KVM host is not up after {BOOT_LIMIT:.0f} s: {trouble(self.console())}")
+
+    def console(self) -> str:
+        """What the host has printed so far."""
+        if self._folder is None:
+            return ""
+        try:
+            return Path(self._folder.name, CONSOLE).read_text("utf-8", "replace")
+        except OSError:
+            return ""
+
+    def close(self) -> None:
+        super().close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def _last_words(self) -> str:
+        words = super()._last_words()
+        said = trouble(self.console())
+        return f"{words}; its console: {said}" if said else words
+
+
+def parse_facts(text: str) -> HostFacts:
+    """The facts from the monitor's `name: value` lines."""
+    pairs = [line.partition(": ")[::2] for line in text.splitlines()]
+    known = {name: value for name, value in pairs if name in ("kernel", "machine", "isa")}
+    return HostFacts(**known, log=[value for name, value in pairs if name == "log"])
+
+
+class KvmTarget(AgentTarget):
+    """The agent in a VM of real KVM; `reset` takes a new VM. `facts` describe the host, `versions` name what
+    runs it.
+    """
+
+    fresh_kind = b"F"
+
+    def __init__(self, link: KvmLink, where: str, versions: dict[str, str], profile: str | None) -> None:
+        self.facts, self.versions = link.facts, versions
+        super().__init__(link, "kvm", where, profile=profile, memory_end=MEMORY_END)
+        self.missing = frozenset()
+
+    def _reset_calls(self) -> list[Call]:
+        return []
+
+
+def kvm_target(
+    profile: str | None = None, suite: str | None = None, *, progress: Progress | None = None
+) -> KvmTarget:
+    """Real KVM: this machine's, or that of Debian `suite` in QEMU. Raises PeerAbsent and TargetError."""
+    if suite is None and platform.machine() == "riscv64" and DEVICE.exists():
+        if not os.access(DEVICE, os.R_OK | os.W_OK):
+            raise PeerAbsent(f"{DEVICE} cannot be opened (is this user in the group kvm?)")
+        link = KvmLink([sys.executable, "-I", str(monitor_path()), str(agent_path())])
+        return _opened(link, "KVM of this machine", {}, profile)
+    return _in_qemu(profile, suite, progress)
+
+
+def _in_qemu(profile: str | None, suite: str | None, progress: Progress | None) -> KvmTarget:
+    from ..peers.host_image import DEFAULT_SUITE, host_image
+
+    program = find_program(PROGRAM)
+    if program is None:
+        raise PeerAbsent(f"{PROGRAM} is not installed", expected="the package qemu-system-misc, with opensbi")
+    try:
+        image = host_image(suite or DEFAULT_SUITE, progress=progress)
+    except FetchError as error:
+        raise PeerAbsent(error.what, expected=error.expected, got=error.got) from None
+    folder = tempfile.TemporaryDirectory(prefix="vpmu-kvm-")
+    try:
+        root = prepare(image, Path(folder.name))
+        qemu = version(program)
+        link = KvmLink(command(program, image, root, Path(folder.name, CONSOLE)), folder)
+    except BaseException:
+        folder.cleanup()
+        raise
+    versions = {"QEMU": qemu.removeprefix("QEMU "), "firmware": firmware(link.console()), **image.versions}
+    return _opened(link, f"{qemu}, {versions['firmware']}", versions, profile)
+
+
+def _opened(link: KvmLink, where: str, versions: dict[str, str], profile: str | None) -> KvmTarget:
+    try:
+        return KvmTarget(link, f"{where}, {link.facts.kernel.split(' #')[0]}", versions, profile)
+    except BaseException:
+        link.close()
+        raise

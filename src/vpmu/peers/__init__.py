@@ -1,0 +1,1 @@
+"""Real implementations to compare with: what starts them and what talks to them."""
