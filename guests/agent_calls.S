@@ -276,6 +276,10 @@ op_reset:
     sd      s2, 16(sp)
     sd      s3, 24(sp)
     sd      s4, 32(sp)
+    sd      s10, 40(sp)             /* the C program's */
+    sd      s11, 48(sp)
+    sd      gp, 56(sp)
+    sd      tp, 64(sp)
     li      t0, 0x10000000
     lla     t1, starter
     sd      t1, 8(t0)
@@ -292,6 +296,10 @@ resume:
     ld      s2, 16(sp)
     ld      s3, 24(sp)
     ld      s4, 32(sp)
+    ld      s10, 40(sp)
+    ld      s11, 48(sp)
+    ld      gp, 56(sp)
+    ld      tp, 64(sp)
     addi    sp, sp, 80
     csrw    sie, zero
     li      t0, 7

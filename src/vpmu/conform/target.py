@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -40,6 +40,7 @@ class Target(Protocol):
     scratch: address of SCRATCH_PAGES pages that tests may use; memory_end: first address behind the memory;
     hole: an address where there is none; slack: more instructions than the target needs around one call.
     missing: letters of the operations that it does not have. interrupts: the host signals overflows at once.
+    avoided: tests that are not run on it, by identifier, and why.
     Raises TargetLost and TargetError.
     """
 
@@ -52,6 +53,7 @@ class Target(Protocol):
     slack: int
     missing: frozenset[str]
     interrupts: bool
+    avoided: Mapping[str, str]
 
     def run(self, calls: Sequence[Call]) -> list[Result]:
         """Do the calls in order; one result for each."""
