@@ -34,7 +34,7 @@ def session() -> LinuxSession:
     def build(sink: Callable[[bytes], None], bootargs: str) -> Machine:
         return Machine(host_pmu="full", memory=384 << 20, console_out=sink, bootargs=bootargs, plic=True)
 
-    return LinuxSession.boot(build, guest.kernel.read_bytes(), guest.initrd.read_bytes())
+    return LinuxSession.boot(build, guest.kernel_image(), guest.initramfs())
 
 
 def counts(session: LinuxSession, *rules: str) -> tuple[list[str], Oracle]:

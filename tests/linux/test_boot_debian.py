@@ -51,8 +51,8 @@ def boot(
 ) -> tuple[Outcome, str]:
     """Run a command in the guest; how it went, and the command's output."""
     output = bytearray()
-    initrd = (debian.tiny_initrd if tiny else debian.initrd).read_bytes()
-    guest = LinuxBoot(debian.kernel.read_bytes(), initrd, command=command, files=files, output=output.extend)
+    initrd = debian.initramfs(tiny=tiny)
+    guest = LinuxBoot(debian.kernel_image(), initrd, command=command, files=files, output=output.extend)
     common = {"memory": DEFAULT_MEMORY, "bootargs": guest.arguments(append), "console_out": guest.sink}
     built = Machine(**common, plic=True, recorder=recorder, **machine)  # type: ignore[arg-type]
     guest.load(built)

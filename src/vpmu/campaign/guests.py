@@ -157,7 +157,7 @@ def _booted(profile: str, host_pmu: str) -> LinuxSession:
             profile, host_pmu=host_pmu, memory=LINUX_MEMORY, console_out=sink, bootargs=bootargs, plic=True
         )
 
-    return LinuxSession.boot(build, debian.kernel.read_bytes(), debian.initrd.read_bytes())
+    return LinuxSession.boot(build, debian.kernel_image(), debian.initramfs())
 
 
 class ScriptStation:

@@ -20,6 +20,7 @@ from .output import as_object, print_json
 
 if TYPE_CHECKING:
     from ..vmm.linux.boot import LinuxBoot, Outcome
+    from ..vmm.loader import Buffer
     from ..vmm.machine import Machine
 
 _TIMES = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -88,16 +89,16 @@ def prepare(
     from ..vmm.linux.boot import LinuxBoot, read_initrd, read_kernel
 
     kernel_path, initrd_path = args.kernel, args.initrd
-    kernel = None if kernel_path is None else read_kernel(kernel_path)
-    initrd = None if initrd_path is None else read_initrd(initrd_path)
+    kernel: Buffer | None = None if kernel_path is None else read_kernel(kernel_path)
+    initrd: Buffer | None = None if initrd_path is None else read_initrd(initrd_path)
     if kernel is None or initrd is None:
         from ..vmm.linux.fetch import debian_guest
 
         guest = debian_guest()
         if kernel is None:
-            kernel_path, kernel = guest.kernel, guest.kernel.read_bytes()
+            kernel_path, kernel = guest.kernel, guest.kernel_image()
         if initrd is None:
-            initrd = guest.initrd.read_bytes()
+            initrd = guest.initramfs()
     return LinuxBoot(
         kernel,
         initrd,

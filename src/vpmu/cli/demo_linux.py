@@ -87,7 +87,7 @@ def boot(scenario: Scenario) -> tuple[Outcome, str]:
     guest = debian_guest()
     output = bytearray()
     linux = LinuxBoot(
-        guest.kernel.read_bytes(), guest.initrd.read_bytes(), command=STAT, output=output.extend
+        guest.kernel_image(), guest.initramfs(), command=STAT, output=output.extend
     )
     machine_of: Callable[..., Machine] = Machine
     machine = machine_of(

@@ -72,7 +72,7 @@ def _session(args: argparse.Namespace, guest: DebianGuest) -> tuple[LinuxSession
         without_faults = argparse.Namespace(**{**vars(args), "inject": []})
         return build_machine(without_faults, console_out=sink, bootargs=bootargs, plic=True)
 
-    session = LinuxSession.boot(build, guest.kernel.read_bytes(), guest.initrd.read_bytes())
+    session = LinuxSession.boot(build, guest.kernel_image(), guest.initramfs())
     _keep(session, folder, path)
     return session, True
 

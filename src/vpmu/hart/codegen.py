@@ -58,8 +58,7 @@ def operations() -> tuple[Operation, ...]:
 
     The index of a handler is 2 * number + (length == 4).
     """
-    special = ("decode", "page_end", "straddle", "hot")
-    rows = [Operation(name, ILLEGAL) for name in special] + [Operation("illegal", ILLEGAL)]
+    rows = [Operation(name, ILLEGAL) for name in (*state.SPECIAL_OPERATIONS, "illegal")]
     for row in INSTRUCTIONS:
         rows.append(Operation(row.name, row))
         if row.kind in (Kind.BRANCH, Kind.JAL):
@@ -494,7 +493,7 @@ class Handler(codegen_fp.Floating):
         linkage = "internal " if slow_path else ""
         self.lines.append(f"define {linkage}{_CC} i64 @{name}({_ARGUMENTS}) {{")
         self.label("entry")
-        if self.operation.name in ("decode", "page_end", "straddle", "hot"):
+        if self.operation.name in state.SPECIAL_OPERATIONS:
             getattr(self, self.operation.name)()
         else:
             match self.row.kind:
@@ -613,7 +612,6 @@ class Decoder(Emitter):
 
 def _decode_at() -> str:
     """`decode_at(host page, offset)`: read the word at an offset of a page and decode it."""
-    straddle = record_constant("straddle")
     return f"""
 define internal fastcc i64 @decode_at(i64 %host, i64 %offset) {{
 entry:
@@ -628,7 +626,7 @@ full:
   %at_end = icmp eq i64 %offset, 4094
   br i1 %at_end, label %last, label %wide
 last:
-  ret i64 {straddle}
+  ret i64 {state.RECORD_STRADDLE}
 wide:
   %half2 = load i32, ptr %pointer, align 1
   %word = zext i32 %half2 to i64
@@ -715,22 +713,17 @@ class Entry(Handler):
         return "\n".join(self.lines)
 
     def run(self) -> str:
-        """`run(state)`: the one function that Python calls."""
-        self.lines.append("define i64 @run(i64 %address) {")
+        """`run(state, budget) -> exits.Stop`: the one function that Python calls to run a guest."""
+        self.lines.append("define i64 @run(i64 %address, i64 %budget) {")
         self.label("entry")
         self.emit("%S = inttoptr i64 %address to ptr")
-        self.store_word("s", "exit", "0")
-        self.call("synchronise", [])
-        self.call("update_context", [])
-        action = self.call("check_interrupts", [])
+        action = self.call("begin_run", ["%budget"])
         self.fork(self.compare("eq", action, self.constants["EXIT"]), "stopped", "start")
-        self.label("stopped")
-        self.emit(f"ret i64 {action}")
         self.label("start")
-        result = self.value(
-            f"call {_CC} i64 @resume(ptr %S, ptr %S, ptr %S, i64 0, i64 0, i64 0, ptr @handlers)"
-        )
-        self.emit(f"ret i64 {result}")
+        self.value(f"call {_CC} i64 @resume(ptr %S, ptr %S, ptr %S, i64 0, i64 0, i64 0, ptr @handlers)")
+        self.emit("br label %stopped")
+        self.label("stopped")
+        self.emit(f"ret i64 {self.call('end_run', [])}")
         self.lines.append("}")
         return "\n".join(self.lines)
 

@@ -175,6 +175,10 @@ class Floating(Emitter):
     def to_nearest(self) -> str:
         return self.compare("eq", self.rounding_mode(), RNE)
 
+    def any_mode(self) -> str:
+        """The rounding mode exists; enough where the result is exact."""
+        return self.compare("ule", self.rounding_mode(), RMM)
+
     def _unbox(self, register: str, p: Precision) -> str:
         if p is DOUBLE:
             return register
@@ -347,7 +351,8 @@ class Floating(Emitter):
 
     def _convert(self, source: Precision, target: Precision, register: str) -> str:
         operand = self._unbox(register, source)
-        self.require(self.both(self.to_nearest(), self._zero_or_normal(operand, source)))
+        mode = self.any_mode() if target is DOUBLE else self.to_nearest()
+        self.require(self.both(mode, self._zero_or_normal(operand, source)))
         number = self._host(operand, source)
         if target is DOUBLE:
             return self._bits(self._wide(number, source), target)
@@ -363,8 +368,7 @@ class Floating(Emitter):
         mode = self.rounding_mode()
         high = ((127 + 62) << 23) if p is SINGLE else ((1023 + 62) << 52)
         small = self._between(operand, p.least_normal, high, p)
-        valid = self.compare("ule", mode, RMM)
-        self.require(self.both(valid, self.either(small, self._is_zero(operand, p))))
+        self.require(self.both(self.any_mode(), self.either(small, self._is_zero(operand, p))))
         number = self._wide(self._host(operand, p), p)
         whole = self.value(f"fptosi double {number} to i64")
         rest = self._float("sub", number, self.value(f"sitofp i64 {whole} to double"))  # exact
@@ -394,15 +398,17 @@ class Floating(Emitter):
         return integer
 
     def _from_integer(self, p: Precision, register: str, width: int, is_signed: bool) -> str:
-        self.require(self.to_nearest())
         integer = register
         if width == 32:
             integer = self.call("sext32" if is_signed else "zext32", [register])
         result = self.value(f"{'si' if is_signed else 'ui'}tofp i64 {integer} to {p.llvm}")
         if p is DOUBLE and width == 32:
+            self.require(self.any_mode())
             return self._bits(result, p)
-        magnitude = self._absolute(integer) if is_signed else integer
-        self.accrue_if(self._rounds(magnitude, 24 if p is SINGLE else 53), NX)
+        rounds = self._rounds(self._absolute(integer) if is_signed else integer, 24 if p is SINGLE else 53)
+        exact = self.value(f"xor i1 {rounds}, true")
+        self.require(self.either(self.to_nearest(), self.both(self.any_mode(), exact)))
+        self.accrue_if(rounds, NX)
         return self._bits(result, p)
 
     def _absolute(self, integer: str) -> str:

@@ -67,14 +67,14 @@ HEDELEG = (1 << Cause.FETCH_MISALIGNED | 1 << Cause.BREAKPOINT | 1 << Cause.USER
 
 
 # A run is entered and left at every exit of a guest: the words that it needs are looked up once.
-_N, _N_FOLD, _N_START, _TRAP_N = (state.STATE[name] for name in ("n", "n_fold", "n_start", "trap_n"))
-_COUNT_VU, _COUNT_VS, _MODE = (state.STATE[name] for name in ("count_vu", "count_vs", "mode"))
-_TIME, _EXIT = state.STATE["time_ns"], state.STATE["exit"]
+_N, _TIME = state.STATE["n"], state.STATE["time_ns"]
+_COUNT_VU, _COUNT_VS = state.STATE["count_vu"], state.STATE["count_vs"]
 _STOPS = tuple(Stop)
+_STEP, _BUDGET = int(Stop.STEP), int(Stop.BUDGET)
 assert all(stop == position for position, stop in enumerate(_STOPS))
 
 
-def _no_engine(address: int) -> int:
+def _no_engine(address: int, budget: int) -> int:
     raise AssertionError("no engine has been chosen")
 
 
@@ -112,9 +112,10 @@ class Hart:
         self.memory = memory
         self.block = state.Block(state.STATE_SIZE)
         self.words = self.block.words
-        self._engines: dict[int, Callable[[int], int]] = {}  # by the value of their variant
+        self._address = self.block.address
+        self._engines: dict[int, Callable[[int, int], int]] = {}  # by the value of their variant
         self._variant: Counting | None = None  # that `_native` is the run function of
-        self._native: Callable[[int], int] = _no_engine
+        self._native: Callable[[int, int], int] = _no_engine
         self._indices: dict[tuple[int, int], tuple[int, ...]] = {}  # where the words of a count are
         self._engine_name = engine
         self._reference: object | None = None
@@ -189,13 +190,19 @@ class Hart:
 
     def run(self, budget: int) -> Stop:
         """Run at most `budget` (>= 1) instructions; the counts, the clock and pc are exact afterwards."""
-        while budget > CHUNK and self._engine_name == "native":
-            stop = self._run(CHUNK)
-            if stop is not Stop.BUDGET:
-                return stop
+        if self._engine_name != "native":
+            return _STOPS[self.reference().run(budget)]
+        if self._variant is not self.memory.counting:
+            self._choose_engine()
+        native, address = self._native, self._address
+        while True:
+            stop = native(address, budget if budget < CHUNK else CHUNK)
+            if stop == _STEP:
+                stop = self._step_over()
+            if stop != _BUDGET or budget <= CHUNK:
+                return _STOPS[stop]
             budget -= CHUNK
             self._sample()
-        return self._run(budget)
 
     def _sample(self) -> None:
         """Tell the hot tier where a chunk of the run ended; a short guest never pays for loading it."""
@@ -207,42 +214,27 @@ class Hart:
             self.memory.hot_tier = HotTier(self.memory)
         self.memory.hot_tier.sample(self.get("dbase"), self.pc)
 
-    def _run(self, budget: int) -> Stop:
-        """One run of the engine."""
-        words = self.words
-        words[_N] = words[_N_FOLD] = words[_N_START] = budget
-        words[_TRAP_N] = MASK
-        if self._engine_name == "native":
-            self._run_native()
-        else:
-            self.reference().run()
-        left = words[_N]
-        words[_COUNT_VS if words[_MODE] else _COUNT_VU] += words[_N_FOLD] - left
-        words[_TIME] += budget - left
-        words[_N] = words[_N_FOLD] = words[_N_START] = 0
-        return _STOPS[words[_EXIT]]
-
-    def _run_native(self) -> None:
-        """Run the native engine; what it leaves to the reference engine is executed there, one instruction
-        at a time.
+    def _step_over(self) -> int:
+        """What the native engine leaves to the reference engine is executed there, one instruction at a
+        time; why the hart stopped after that.
         """
-        if self._variant is not self.memory.counting:
-            self._variant = self.memory.counting
-            self._native = self._engines.get(self._variant.value) or self._load_engine(self._variant)
-        run, words, address = self._native, self.words, self.block.address
-        run(address)
-        while words[_EXIT] == Stop.STEP:
-            self.reference().step()  # stops for a reason of its own, or leaves STEP standing
-            if words[_EXIT] == Stop.STEP and words[_N]:
-                run(address)
-            elif words[_EXIT] == Stop.STEP:
-                words[_EXIT] = Stop.BUDGET
+        stop: int = _STEP
+        while stop == _STEP:
+            left = self.words[_N]
+            stop = self.reference().run(1)
+            if stop == _BUDGET and left > 1:
+                stop = self._native(self._address, left - 1)
+        return stop
 
-    def _load_engine(self, variant: Counting) -> Callable[[int], int]:
-        from vpmu.hart.native import engine
+    def _choose_engine(self) -> None:
+        """The engine variant that keeps what is to be counted."""
+        self._variant = variant = self.memory.counting
+        known = self._engines.get(variant.value)
+        if known is None:
+            from vpmu.hart.native import engine
 
-        run = self._engines[variant.value] = engine(variant).run
-        return run
+            known = self._engines[variant.value] = engine(variant).run
+        self._native = known
 
     def reference(self) -> ReferenceEngine:
         """The plain-Python engine on this hart's state."""

@@ -39,7 +39,7 @@ from vpmu.hart.semantics import DECLARATIONS, Constants, signed
 from vpmu.hart.syntax import parse_expression
 
 MAX_INSTRUCTIONS = 96  # compile time grows faster than the region: about 0.5 ms an instruction at this size
-_NOT_IN_REGIONS = ("decode", "page_end", "straddle", "hot", "fence.i")
+_NOT_IN_REGIONS = (*state.SPECIAL_OPERATIONS, "fence.i")
 _STRAIGHT = (Kind.VALUE, Kind.LOAD, Kind.STORE, Kind.NOP)
 _JUMPS = (Kind.BRANCH, Kind.JAL, Kind.JALR)
 

@@ -29,7 +29,7 @@ from vpmu.hart.memory import HostMemory, PhysicalMemory
 if TYPE_CHECKING:
     from vpmu.hart.hot import Region
 
-SAMPLES = 8  # that must fall into a page before it is compiled
+SAMPLES = 8
 TABLE_ENTRIES = 1 << 16
 
 _RECORD = ctypes.c_uint64
@@ -208,10 +208,8 @@ class HotTier:
 
     def _record(self, address: int) -> int:
         """A record as its page was decoded."""
-        from vpmu.hart.codegen import NUMBER
-
         record = _RECORD.from_address(address).value
-        if (record & 0xFFFF) >> 1 == NUMBER["hot"]:
+        if record & 0xFFFF == state.RECORD_HOT:
             return self._originals.get(address, 0)
         return record
 
@@ -227,13 +225,11 @@ class HotTier:
 
     def _point(self, decoded: int, entries: Iterable[int], function: int) -> None:
         """Make the records of entries lead into a region."""
-        from vpmu.hart.codegen import record_constant
-
         self._functions[self._entries] = function
         for entry in entries:
             address = decoded + 4 * entry
             self._originals[address] = self._record(address)
-            _RECORD.from_address(address).value = record_constant("hot") | self._entries << 40
+            _RECORD.from_address(address).value = state.RECORD_HOT | self._entries << 40
         _RECORD.from_address(decoded + state.DECODED_COMPILED).value = 1
         self._entries += 1
         self.installed += 1
@@ -242,11 +238,9 @@ class HotTier:
         """The engine variant changes: regions of another variant must not run. Their records become what
         they were.
         """
-        from vpmu.hart.codegen import NUMBER
-
         for address, record in self._originals.items():
             value = _RECORD.from_address(address)
-            if (value.value & 0xFFFF) >> 1 == NUMBER["hot"]:
+            if value.value & 0xFFFF == state.RECORD_HOT:
                 value.value = record
         for kept in (self._originals, self._samples, self._covered, self._looked_up):
             kept.clear()

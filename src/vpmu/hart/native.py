@@ -49,9 +49,10 @@ _ISA_SOURCES = (
 class NativeEngine:
     """The two functions of a compiled engine; both take the address of a hart's state block."""
 
-    run: Callable[[int], int]
+    run: Callable[[int, int], int]
+    """(state, budget) -> exits.Stop"""
     probe: Callable[[int, int, int], int]
-    """Addresses of what the hot tier's regions call."""
+    """(state, virtual address, access) -> physical address; the state's `fault` says whether there is one."""
     keep_alive: object
 
 
@@ -166,6 +167,6 @@ def engine(counting: Counting) -> NativeEngine:
     builder = llvm.JITLibraryBuilder().add_object_img(image).export_symbol("run").export_symbol("probe")
     library = builder.link(linker, f"engine{counting.value}")
     u64 = ctypes.c_uint64
-    run = ctypes.CFUNCTYPE(u64, u64)(library["run"])
+    run = ctypes.CFUNCTYPE(u64, u64, u64)(library["run"])
     probe = ctypes.CFUNCTYPE(u64, u64, u64, u64)(library["probe"])
     return NativeEngine(run, probe, (linker, library))

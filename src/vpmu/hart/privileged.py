@@ -38,6 +38,26 @@ def fold_counts():
     return 0
 
 
+def begin_run(budget):
+    """Grant `budget` instructions. Answers EXIT where the hart stops before the first of them."""
+    s.n = budget
+    s.n_fold = budget
+    s.n_start = budget
+    s.trap_n = NEVER
+    s.exit = 0
+    synchronise()
+    update_context()
+    return check_interrupts()
+
+
+def end_run():
+    """Credit what was retired to the counts and the clock; the reason of the stop. `s.n` are left."""
+    fold_counts()
+    s.time_ns += s.n_start - s.n
+    s.n_start = s.n
+    return s.exit
+
+
 def set_mode(mode):
     fold_counts()
     s.mode = mode

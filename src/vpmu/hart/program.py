@@ -7,7 +7,6 @@ from functools import lru_cache
 from importlib import resources
 
 from vpmu.hart import exits, state
-from vpmu.hart.codegen import record_constant
 from vpmu.spec import csr
 
 TRAP_FUEL = 4096  # traps in a row, without one instruction retired, that count as a guest that hangs
@@ -31,10 +30,11 @@ def constants() -> dict[str, int]:
         "REGIONS": 8 * state.SHARED["r0_base"], "REGION_BYTES": 8 * state.REGION_WORDS,
         "REGION_READONLY": state.REGION_READONLY,
         "PAGE_TOUCHED": PAGE_TOUCHED, "PAGE_DIRTY": PAGE_DIRTY, "NO_RESERVATION": state.NO_RESERVATION,
+        "NEVER": state.NEVER,
         "DECODED_HOST": state.DECODED_HOST, "DECODED_STORES": state.DECODED_STORES,
         "DECODED_SIZE": state.DECODED_SIZE, "DECODED_COMPILED": state.DECODED_COMPILED,
         "DECODED_STRIDE": state.DECODED_STRIDE, "DECODED_STORES_MAX": state.DECODED_STORES_MAX,
-        "RECORD_PAGE_END": record_constant("page_end"),
+        "RECORD_PAGE_END": state.RECORD_PAGE_END,
         "TRAP_FUEL": TRAP_FUEL, "TICK_NS": state.TICK_NS, "SATP_PPN": csr.SATP_PPN,
         "PTE_V": 1, "PTE_R": 2, "PTE_W": 4, "PTE_X": 8, "PTE_U": 16, "PTE_A": 64, "PTE_D": 128,
     }  # fmt: skip

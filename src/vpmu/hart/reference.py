@@ -46,7 +46,7 @@ def _expression(source: str) -> Expression:
 
 
 class ReferenceEngine:
-    """Runs one hart's state block; `run()` has the contract of the native engine's `run(address)`."""
+    """Runs one hart's state block; `run(budget)` is the native engine's `run(state, budget)`."""
 
     def __init__(self, block: state.Block, shared: state.Block) -> None:
         self.words = block.words
@@ -62,19 +62,16 @@ class ReferenceEngine:
     def _context_base(self) -> int:
         return (self.words[_CTX] - self._base) // 8
 
-    def run(self) -> int:
-        """Run until something stops the hart; `exit` in the state says what."""
+    def run(self, budget: int) -> int:
+        """Run at most `budget` instructions; the number of what stopped the hart (exits.Stop)."""
         words, call = self.words, self.call
-        words[_EXIT] = 0
-        call["synchronise"]()
-        call["update_context"]()
-        if call["check_interrupts"]() == EXIT:
-            return EXIT
-        while words[_N]:
-            if self.step() == EXIT:
-                return EXIT
-        words[_EXIT] = Stop.BUDGET
-        return EXIT
+        action = call["begin_run"](budget)
+        while action != EXIT:
+            if not words[_N]:
+                words[_EXIT] = Stop.BUDGET
+                break
+            action = self.step()
+        return call["end_run"]()
 
     def step(self) -> int:
         """Execute one instruction; answers RESUME or EXIT, the state is final."""

@@ -56,6 +56,14 @@ INVALID_TAG = 1  # never equal to a page address
 assert max(STATE.values()) * 8 < CONTEXTS
 assert max(CONTEXT.values()) * 8 < CONTEXT_SIZE
 
+# Operations that are no instructions, by number; those of the instruction table come behind them
+# (codegen.operations). The low 16 bits of a record are twice its operation, plus one for an instruction of
+# four bytes.
+SPECIAL_OPERATIONS = ("decode", "page_end", "straddle", "hot")
+RECORD_PAGE_END, RECORD_STRADDLE, RECORD_HOT = (
+    2 * SPECIAL_OPERATIONS.index(name) + 1 for name in ("page_end", "straddle", "hot")
+)
+
 # A decoded page: 2048 records, two sentinels, then three words.
 DECODED_HOST = 8 * 2050  # host address of the page of memory
 DECODED_STORES = 8 * 2051  # stores that hit it since it was last entered
@@ -65,6 +73,7 @@ DECODED_STRIDE = DECODED_SIZE + 64 - DECODED_SIZE % 64
 DECODED_STORES_MAX = 256  # stores into a page, without an entry, after which it is data
 
 NO_RESERVATION = (1 << 64) - 1
+NEVER = (1 << 64) - 1  # no number of instructions left
 TICK_NS = 100  # one tick of `time` (10 MHz) in nanoseconds of virtual time
 VU, VS = 0, 1  # values of `mode`
 

@@ -49,7 +49,8 @@ SLICE = 50_000_000  # instructions between two chances for Ctrl-C: an engine doe
 # exits in a row, without a retired instruction or an answer of user space, of a guest that hangs
 STALLED_EXITS = 100_000
 
-_SIP, _SIE = STATE["sip"], STATE["sie"]
+_SIP, _SIE, _PC, _TIME = (STATE[name] for name in ("sip", "sie", "pc", "time_ns"))
+_COUNT_VU, _COUNT_VS = STATE["count_vu"], STATE["count_vs"]
 
 # Enum.name is a descriptor, and this is asked for at every exit
 _STOP_NAME = {stop: stop.name for stop in Stop}
@@ -158,7 +159,7 @@ class Vcpu:
         Raises KvmRunError where KVM_RUN fails with an errno.
         """
         self.extensions.ran_at_least_once = True
-        hart, words = self.hart, self.hart.words
+        hart, words, interrupts = self.hart, self.hart.words, self.interrupts
         limit = UNLIMITED if max_instructions is None else hart.instructions + max_instructions
         while True:
             if self.at_entry is not None:
@@ -169,41 +170,42 @@ class Vcpu:
                 return IdleExit(None)
             if self._timer is not None:
                 self._expire_timer()
-            words[_SIP] = self.interrupts.flush()
+            words[_SIP] = interrupts.flush() if interrupts.pending_mask else interrupts.hvip
             if self.blocking:
                 if not words[_SIP] & words[_SIE]:
                     return IdleExit(None if self._timer is None else self._timer * TICK_NS)
                 self.blocking = False
-            if self.immediate_exit:
+            retired = words[_COUNT_VU] + words[_COUNT_VS]
+            budget = self._budget(limit - retired, until_ns)
+            if budget <= 0 or self.immediate_exit:
                 return BudgetExit()
-            budget = self._budget(limit, until_ns)
-            if budget <= 0:
-                return BudgetExit()
-            before = hart.instructions
             stop = self._enter_guest(budget)
-            self.interrupts.sync(words[_SIP])
+            if words[_SIP] != interrupts.hvip:
+                interrupts.sync(words[_SIP])
             self.perf.poll()
-            self._stalled = 0 if hart.instructions != before else self._stalled + 1
             if stop is Stop.BUDGET:
+                self._stalled = 0
                 continue
             self.exits[_STOP_NAME[stop]] += 1
-            exit_ = self._handle(stop)
+            exit_ = self._sbi_call() if stop is Stop.ECALL else self._handle(stop)
             if exit_ is not None:
                 self._stalled = 0
                 return exit_
-            if self._stalled > STALLED_EXITS:
+            if words[_COUNT_VU] + words[_COUNT_VS] != retired:
+                self._stalled = 0
+            elif self._stalled < STALLED_EXITS:
+                self._stalled += 1
+            else:
                 return HungExit(f"{STALLED_EXITS} exits at pc {hart.pc:#x} without one retired instruction")
 
     def _enter_guest(self, budget: int) -> Stop:
         """Run the hart; accesses to devices on the in-kernel bus are served on the way."""
         hart = self.hart
+        end = hart.words[_TIME] + budget
+        stop = hart.run(budget)
         if self.io_bus is None or self.recorder.enabled:
-            return hart.run(budget)
-        end = hart.time_ns + budget
-        while True:
-            stop = hart.run(budget)
-            if stop is not Stop.MMIO_LOAD and stop is not Stop.MMIO_STORE:
-                return stop
+            return stop
+        while stop is Stop.MMIO_LOAD or stop is Stop.MMIO_STORE:
             self.interrupts.sync(hart.get("sip"))
             if not self._serve_on_bus(self.io_bus, stop is Stop.MMIO_STORE):
                 return stop
@@ -212,23 +214,25 @@ class Vcpu:
             if budget <= 0 or self.immediate_exit:
                 return Stop.BUDGET
             hart.set("sip", self.interrupts.flush())
+            stop = hart.run(budget)
+        return stop
 
-    def _budget(self, limit: int, until_ns: int | None) -> int:
+    def _budget(self, left: int, until_ns: int | None) -> int:
         """Instructions until user space's limit, the timer, or the next host counter overflow."""
-        hart = self.hart
-        budget = min(limit - hart.instructions, SLICE)
-        if until_ns is not None:
-            budget = min(budget, until_ns - hart.time_ns)
-        if self._timer is not None:
-            budget = min(budget, max(self._timer * TICK_NS - hart.time_ns, 1))
+        budget = left if left < SLICE else SLICE
+        if until_ns is not None or self._timer is not None:
+            now = self.hart.time_ns
+            if until_ns is not None and until_ns - now < budget:
+                budget = until_ns - now
+            if self._timer is not None:
+                budget = min(budget, max(self._timer * TICK_NS - now, 1))
         overflow = self.perf.budget()
-        if overflow is not None:
+        if overflow is not None and overflow < budget:
             budget = min(budget, max(overflow, 1))
         return budget
 
     def _handle(self, stop: Stop) -> VcpuExit | None:
-        if stop is Stop.ECALL:
-            return self._sbi_call()
+        """An exit other than an ECALL."""
         details = self.hart.details
         match stop:
             case Stop.VIRTUAL:
@@ -293,29 +297,29 @@ class Vcpu:
             self._redirect(trap.cause, trap.stval)
             return None
         if isinstance(answer, SbiRet):
-            self.sbi_calls[eid, fid, answer.error] += 1
-            self._finish_sbi(answer)
+            self._finish_sbi(eid, fid, answer)
             return None
         if isinstance(answer, SystemEvent):
             return answer
         self._sbi_pending = True
         return answer
 
-    def _finish_sbi(self, answer: SbiRet) -> None:
+    def _finish_sbi(self, eid: int, fid: int, answer: SbiRet) -> None:
+        error, value = answer
+        self.sbi_calls[eid, fid, error] += 1
         if self._reset_to is not None and self.mp_state == MP_STATE_RUNNABLE and not self.blocking:
             return
         words = self.hart.words
-        words[10] = answer.error & MASK
-        if answer.value is not None:
-            words[11] = answer.value & MASK
-        self.hart.pc += 4
+        words[10] = error & MASK
+        if value is not None:
+            words[11] = value & MASK
+        words[_PC] = words[_PC] + 4 & MASK
 
     def complete_sbi(self, error: int, value: int | None) -> None:
         """User space's answer to an SbiExit."""
         if self._sbi_pending:
             self._sbi_pending = False
-            self.sbi_calls[self.regs[17], self.regs[16], error] += 1
-            self._finish_sbi(SbiRet(error, value))
+            self._finish_sbi(self.regs[17], self.regs[16], SbiRet(error, value))
 
     # ------------------------------------------------------------ virtual instructions
 

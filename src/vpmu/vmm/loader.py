@@ -6,6 +6,7 @@ Nothing is written here; the machine copies the segments into its RAM. Layout as
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 import struct
@@ -46,6 +47,9 @@ _NOT_CODE = (
 )
 
 
+Buffer = bytes | memoryview
+
+
 class ImageKind(StrEnum):
     """What a guest image is."""
 
@@ -63,10 +67,10 @@ class LoadedImage:
 
     name: str
     kind: ImageKind
-    segments: list[tuple[int, bytes]]
+    segments: list[tuple[int, Buffer]]
     entry: int
     zeroes: list[tuple[int, int]]
-    data: bytes
+    data: Buffer
 
     @property
     def end(self) -> int:
@@ -84,13 +88,13 @@ class LoadedImage:
         if self.kind is not ImageKind.ELF:
             return {}
         try:
-            return elf.symbols(self.data)
+            return elf.symbols(bytes(self.data))
         except elf.ElfError as error:
             raise ImageError(self.name, error.what) from None
 
 
 def load_image(
-    source: str | Path | bytes,
+    source: str | Path | Buffer,
     memory_base: int = DEFAULT_MEMORY_BASE,
     memory_size: int = DEFAULT_MEMORY_SIZE,
     *,
@@ -105,8 +109,8 @@ def load_image(
     :raises FileError: the file cannot be read.
     :raises ImageError: it is not a guest image for RV64, is truncated, or does not fit.
     """
-    name = "image" if isinstance(source, bytes) else str(source)
-    data = source if isinstance(source, bytes) else read_file(source)
+    name = "image" if isinstance(source, Buffer) else str(source)
+    data = source if isinstance(source, Buffer) else read_file(source)
     if not data:
         raise ImageError(name, "empty file")
     found = _identify(name, data) if kind is not ImageKind.FLAT else ImageKind.FLAT
@@ -122,6 +126,15 @@ def load_image(
             image = LoadedImage(name, found, [(start, data)], start, [], data)
     _check_fit(image, memory_base, memory_size)
     return image
+
+
+def map_file(path: str | Path) -> memoryview:
+    """A file's bytes where the kernel has them: nothing is read before it is used. Raises OSError.
+
+    For files of our own that nobody shortens while they are mapped.
+    """
+    with open(path, "rb") as file:  # noqa: PTH123 (pathlib is not imported)
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def read_file(path: str | Path) -> bytes:
@@ -143,34 +156,34 @@ def read_file(path: str | Path) -> bytes:
     return data
 
 
-def _identify(name: str, data: bytes) -> ImageKind:
-    if data.startswith(elf.MAGIC):
+def _identify(name: str, data: Buffer) -> ImageKind:
+    head = bytes(data[:512])
+    if head.startswith(elf.MAGIC):
         return ImageKind.ELF
     if data[LINUX_MAGIC_OFFSET : LINUX_MAGIC_OFFSET + 4] == LINUX_MAGIC:
         return ImageKind.LINUX
     expected = "ELF, RISC-V Linux Image or flat machine code"
     for magic, what in _NOT_CODE:
-        if data.startswith(magic):
+        if head.startswith(magic):
             raise ImageError(name, "not a guest image", expected=expected, got=what)
     if data[4:8] == b"zimg":
         raise ImageError(name, "not a guest image", expected=expected, got="a compressed kernel (zboot)")
-    if data.startswith(b"MZ"):
+    if head.startswith(b"MZ"):
         raise ImageError(
             name, "not a guest image", expected=expected, got="a PE file without the RISC-V Image header"
         )
-    head = data[:512]
     if all(byte in b"\t\n\r\f" or 0x20 <= byte < 0x7F for byte in head):
         # No sequence of RISC-V instructions that does anything is plain text.
         raise ImageError(name, "not a guest image", expected=expected, got="a text file")
     return ImageKind.FLAT
 
 
-def _load_elf(name: str, data: bytes) -> LoadedImage:
+def _load_elf(name: str, data: Buffer) -> LoadedImage:
     try:
-        file = elf.parse(data)
+        file = elf.parse(bytes(data))
     except elf.ElfError as error:
         raise ImageError(name, error.what, expected=error.expected, got=error.got) from None
-    segments = []
+    segments: list[tuple[int, Buffer]] = []
     zeroes = []
     for segment in file.segments:
         if segment.file_size:
@@ -182,7 +195,7 @@ def _load_elf(name: str, data: bytes) -> LoadedImage:
     return LoadedImage(name, ImageKind.ELF, segments, file.entry, zeroes, data)
 
 
-def _load_linux(name: str, data: bytes, memory_base: int) -> LoadedImage:
+def _load_linux(name: str, data: Buffer, memory_base: int) -> LoadedImage:
     if len(data) < 0x40:
         raise ImageError(name, "truncated Linux Image header", expected="64 bytes", got=len(data))
     text_offset, image_size, flags, _version = _LINUX_HEADER.unpack_from(data)
@@ -195,7 +208,7 @@ def _load_linux(name: str, data: bytes, memory_base: int) -> LoadedImage:
     return LoadedImage(name, ImageKind.LINUX, [(start, data)], start, zeroes, data)
 
 
-def _pe_size(data: bytes) -> int:
+def _pe_size(data: Buffer) -> int:
     """Bytes that the section table of an EFI-stub kernel accounts for; 0 if it has none.
 
     The Image header gives only the size in memory, which a whole file does not reach: the difference is .bss.
@@ -204,7 +217,7 @@ def _pe_size(data: bytes) -> int:
     sections: int
     optional: int
     (pe,) = struct.unpack_from("<I", data, 0x3C)
-    if not data.startswith(b"MZ") or data[pe : pe + 4] != b"PE\0\0" or pe + 24 > len(data):
+    if data[:2] != b"MZ" or data[pe : pe + 4] != b"PE\0\0" or pe + 24 > len(data):
         return 0
     sections, optional = struct.unpack_from("<6xH12xH", data, pe)
     table = pe + 24 + optional

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,7 +39,7 @@ from vpmu.trace.recorder import NULL, Recorder
 from vpmu.vmm import devicetree
 from vpmu.vmm.console import Console
 from vpmu.vmm.devices import Bus, Device, EventKind, MachineEvent, Ns16550a, Plic, SifiveTest
-from vpmu.vmm.loader import LoadedImage, load_image
+from vpmu.vmm.loader import Buffer, LoadedImage, load_image
 
 if TYPE_CHECKING:
     from vpmu.faults.plan import FaultPlan
@@ -290,17 +290,17 @@ class Machine:
         return 0
 
     def load(
-        self, image: str | bytes | object, *, kind: object = None, initrd: bytes | None = None
+        self, image: str | bytes | object, *, kind: object = None, initrd: Sequence[Buffer] = ()
     ) -> LoadedImage:
-        """Load a guest image (path or bytes), an initrd and the device tree; hart 0 starts at its entry.
-        Raises ImageError.
+        """Load a guest image (path or bytes), an initrd (its parts, in order) and the device tree; hart 0
+        starts at its entry. Raises ImageError.
         """
         loaded = load_image(image, self.memory_base, self.memory_size, kind=kind)  # type: ignore[arg-type]
         for gpa, data in loaded.segments:
             self.memory.write(gpa, data)
         where = None
         end = self.memory_base + self.memory_size
-        if initrd is not None:
+        if initrd:
             where = self._place_initrd(loaded, initrd)
         tree = devicetree.build(
             len(self._vcpus),
@@ -333,9 +333,9 @@ class Machine:
         first.hart.set("sstatus", SSTATUS_FS)
         return loaded
 
-    def _place_initrd(self, loaded: LoadedImage, initrd: bytes) -> tuple[int, int]:
+    def _place_initrd(self, loaded: LoadedImage, initrd: Sequence[Buffer]) -> tuple[int, int]:
         start = (loaded.end + 0x1FFFFF) & ~0x1FFFFF
-        end = start + len(initrd)
+        end = start + sum(len(part) for part in initrd)
         if end > self.memory_base + self.memory_size - (4 << 20):
             needed = end + (4 << 20) - self.memory_base
             raise MachineError(
@@ -343,7 +343,10 @@ class Machine:
                 expected=f"{-(-needed >> 20)} MiB of memory or more",
                 got=f"{self.memory_size >> 20} MiB",
             )
-        self.memory.write(start, initrd)
+        at = start
+        for part in initrd:
+            self.memory.write(at, part)
+            at += len(part)
         return start, end
 
     def _isa(self) -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from vpmu.errors import ImageError
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.execution import EXEC_INIT, ExecStream, build_exec_archive
-from vpmu.vmm.loader import ImageKind, read_file
+from vpmu.vmm.loader import Buffer, ImageKind, read_file
 
 if TYPE_CHECKING:
     from vpmu.vmm.machine import Host, Machine, RunResult
@@ -124,8 +124,8 @@ class LinuxBoot:
 
     def __init__(
         self,
-        kernel: bytes,
-        initrd: bytes | None,
+        kernel: Buffer,
+        initrd: Buffer | None,
         *,
         command: str | None = None,
         files: Mapping[str, bytes | Path] | None = None,
@@ -133,7 +133,7 @@ class LinuxBoot:
         output: Callable[[bytes], None] | None = None,
         kernel_name: str = "kernel",
     ) -> None:
-        self.kernel, self.initrd = kernel, initrd
+        self.kernel, self.initrd = kernel, [] if initrd is None else [initrd]
         self._kernel_name = kernel_name
         self._output = output
         self._machine: Machine | None = None
@@ -142,7 +142,8 @@ class LinuxBoot:
         self._panic: str | None = None
         self._own_init = own_init
         if command is not None:
-            self.initrd = cpio.append(initrd or b"", build_exec_archive(command, files))
+            size = 0 if initrd is None else len(initrd)
+            self.initrd.append(cpio.behind(size, build_exec_archive(command, files)))
 
     @property
     def console(self) -> bytes:

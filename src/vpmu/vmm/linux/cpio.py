@@ -108,7 +108,12 @@ def write(entries: Iterable[Entry]) -> bytes:
 
 def append(archive: bytes, more: bytes) -> bytes:
     """Both archives in one: Linux unpacks them in order, a later file replaces an earlier one of its name."""
-    return archive + _padding(len(archive)) + more
+    return archive + behind(len(archive), more)
+
+
+def behind(size: int, more: bytes) -> bytes:
+    """`more`, so that it can stand behind an archive of `size` bytes."""
+    return _padding(size) + more
 
 
 def read(archive: bytes) -> list[Entry]:

@@ -14,6 +14,7 @@ from vpmu.vmm.linux.apt import FetchError, MirrorOutOfStep, Package, PrivateApt
 from vpmu.vmm.linux.cache import Cache, Manifest, Result, default_root, storage_errors
 from vpmu.vmm.linux.progress import Progress
 from vpmu.vmm.linux.sources import AptSource, debian_sources, machine_sources
+from vpmu.vmm.loader import map_file
 
 DEFAULT_SUITE = "trixie"
 # What else an archive calls a release. A mirror that is being synchronised can have it whole under one name
@@ -43,6 +44,14 @@ class DebianGuest:
     release: str
     fetched: bool = False
     """True when this call did something."""
+
+    def kernel_image(self) -> memoryview:
+        """The kernel's bytes, not copied: the cache never changes a file, it puts another in its place."""
+        return map_file(self.kernel)
+
+    def initramfs(self, *, tiny: bool = False) -> memoryview:
+        """The bytes of an initramfs, not copied."""
+        return map_file(self.tiny_initrd if tiny else self.initrd)
 
 
 @dataclass(frozen=True, slots=True)

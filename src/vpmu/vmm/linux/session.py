@@ -16,6 +16,7 @@ from vpmu.vmm.linux.execution import ExecStream
 from vpmu.vmm.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from vpmu.vmm.loader import Buffer
     from vpmu.vmm.machine import Machine, RunResult
 
 READY = b"@vpmu-ready@"
@@ -64,7 +65,7 @@ class LinuxSession:
 
     @classmethod
     def boot(
-        cls, build: Callable[[Callable[[bytes], None], str], Machine], kernel: bytes, initrd: bytes,
+        cls, build: Callable[[Callable[[bytes], None], str], Machine], kernel: Buffer, initrd: Buffer,
         *, max_instructions: int = 60_000_000_000,
     ) -> LinuxSession:  # fmt: skip
         """Boot to the prompt. `build(console_out, bootargs)` gives a machine with an interrupt controller.
