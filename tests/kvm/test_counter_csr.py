@@ -50,15 +50,13 @@ def test_which_csrs(bench: Any) -> None:
 
 
 def test_firmware_counters_behind_the_hardware_ones(bench: Any) -> None:
+    """No hart has a CSR for them: KVM 6.12.107 on QEMU 7.2.22 (18 hardware counters), hpmcounter19: scause 2."""
     for name in PROFILES:
         b = bench(name)
         b.pmu.counter_config_matching(19, 1, 4, 0xF0005, 0)
         b.pmu.incr_fw(5)
         assert illegal(b.pmu, Csr.CYCLE + 18)
-        if b.pmu.profile.has(B.CSR_READS_FIRMWARE):
-            assert emulate(b.pmu, Csr.CYCLE + 19, writes=False) == 1
-        else:
-            assert illegal(b.pmu, Csr.CYCLE + 19)
+        assert illegal(b.pmu, Csr.CYCLE + 19)
 
 
 @pytest.mark.parametrize("name", PROFILES)

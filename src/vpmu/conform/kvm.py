@@ -25,7 +25,7 @@ WAIT = 20.0
 """Seconds for an answer before the first repetition: nothing is lost on this line, the host is only slow."""
 BOOT_LIMIT = 400.0
 """Seconds in which the host must be up."""
-SLACK = 60_000
+SLACK = 45_000
 """Instructions around one call: on QEMU before 9.2 counters have no mode filter and count the host's, too."""
 FATAL = ("SHMEM-ACROSS-END",)
 """Tests after which the host kernel trips over its own memory sooner or later."""

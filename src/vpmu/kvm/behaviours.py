@@ -256,9 +256,6 @@ class B:
         "7d1ffc8b087e", "6.3", "6.12", "3.11")
     CSR_IGNORES_SCOUNTEREN = Behaviour(
         "VU mode reads counters that scounteren closes", "a9ac6c37521f", "6.3", "", "F70")
-    CSR_READS_FIRMWARE = Behaviour(
-        "the counter CSRs above the hardware counters read firmware counters",
-        "a9ac6c37521f", "6.3", "7.2", "3.11")
     CSR_ILLEGAL_WHEN_DISABLED = Behaviour(
         "with the PMU extension switched off cycle and instret are illegal instead of 0",
         "7d1ffc8b087e", "6.3", "", "O30, F63")
