@@ -335,7 +335,7 @@ class TestLayout:
 
     def test_widths(self) -> None:
         _, pmu = make(width=48)
-        assert (pmu.width(CYCLE), pmu.width(3)) == (64, 48)
+        assert (pmu.mask(CYCLE).bit_length(), pmu.mask(3).bit_length()) == (64, 48)
 
 
 def test_cycles_by_the_cost_model_overflow_at_the_instruction_that_takes_them_past_the_end() -> None:

@@ -27,7 +27,7 @@ def narrow(width: int, **counters: Any) -> Host:
 class TestPeriodRules:
     @pytest.mark.parametrize(
         ("period", "words"),
-        [(0, "a period of 0"), (1 << 63, "bit 63"), (U64, "0xffffffffffffffff has bit 63 set")],
+        [(0, "a period of 0"), (1 << 63, "bit 63"), (U64, "bit 63 of the period is set")],
     )
     def test_refused_and_the_old_period_stays(self, period: int, words: str) -> None:
         host = make_host("full")

@@ -63,6 +63,7 @@ class _Counter:
     __slots__ = (
         "base",
         "counted",
+        "held",
         "index",
         "interrupts",
         "mark",
@@ -84,6 +85,14 @@ class _Counter:
         self.running = False
         self.interrupts = interrupts  # has an overflow flag, and it works
         self.overflow = False
+        self.held: Selector | None = None  # the selector that nobody else may count (one_counter_per_event)
+
+
+class _Counters(dict[int, _Counter]):
+    """The counters by index."""
+
+    def __missing__(self, index: int) -> _Counter:
+        raise ValueError(f"no counter {index}; counters: {', '.join(map(str, self))}")
 
 
 class PhysicalPmu:
@@ -104,22 +113,26 @@ class PhysicalPmu:
         self.layout = layout
         self._source = source
         self._interrupts = layout.sscofpmf and layout.overflow_interrupts
-        self._counters = {
-            index: _Counter(
+        self._counters = _Counters(
+            (
                 index,
-                64 if index in FIXED else layout.width,
-                (FIXED[index],) if index in FIXED else (),
-                # Smcntrpmf's mcyclecfg and minstretcfg have no OF bit: these two cannot interrupt.
-                interrupts=self._interrupts and index not in FIXED,
+                _Counter(
+                    index,
+                    64 if index in FIXED else layout.width,
+                    (FIXED[index],) if index in FIXED else (),
+                    # Smcntrpmf's mcyclecfg and minstretcfg have no OF bit: these two cannot interrupt.
+                    interrupts=self._interrupts and index not in FIXED,
+                ),
             )
             for index in layout.indices
-        }
+        )
         self._running: list[_Counter] = []
         self._costs = tuple(layout.cycle_costs.items())
         self._most_cycles = 1 + sum(layout.cycle_costs.values())
         """Cycles that one instruction can take at most."""
         self._wanted: dict[HartEvent, int] = {}  # event -> how many running counters need it
-        self._holders: dict[Selector, int] = {}  # only with one_counter_per_event
+        self._exclusive = layout.one_counter_per_event
+        self._holders: dict[Selector, int] = {}  # only where `_exclusive`
         self._requests: list[int] = []
 
     # --- configuration ----------------------------------------------------------------------------
@@ -144,7 +157,7 @@ class PhysicalPmu:
         A counter that honours no filter counts in all modes whatever `modes` says. None: no event (cycle
         and instret keep theirs). ValueError for an event that the counter cannot count.
         """
-        counter = self._at(index)
+        counter = self._counters[index]
         if event is None:
             selector: Selector = counter.selector if index in FIXED else ()
         else:
@@ -156,8 +169,9 @@ class PhysicalPmu:
             self.stop(index)
         counter.selector = counter.counted = selector
         counter.modes = modes if self.filters(index) else ALL_MODES
-        self._clear_overflow(counter)
-        if self.layout.one_counter_per_event:
+        if counter.overflow:
+            self._clear_overflow(counter)
+        if self._exclusive:
             self._hold(counter)
         if counter.modes == _NO_MODE:
             counter.counted = ()
@@ -166,32 +180,34 @@ class PhysicalPmu:
 
     def _hold(self, counter: _Counter) -> None:
         """With one_counter_per_event: give up the old selector, and take the new one if nobody has it."""
-        if self._holders:
-            self._holders = {what: index for what, index in self._holders.items() if index != counter.index}
+        if counter.held is not None:
+            del self._holders[counter.held]
+            counter.held = None
         if counter.selector and counter.selector not in _EXEMPT:
-            holder = self._holders.setdefault(counter.selector, counter.index)
-            if holder != counter.index:
+            if self._holders.setdefault(counter.selector, counter.index) == counter.index:
+                counter.held = counter.selector
+            else:
                 counter.counted = ()
 
     # --- the counter registers --------------------------------------------------------------------
 
     def read(self, index: int) -> int:
         """Value now, unsigned, modulo 2^width."""
-        counter = self._at(index)
+        counter = self._counters[index]
         if counter.running:
             self._advance(counter)
         return counter.base
 
     def write(self, index: int, value: int) -> None:
         """Set the value modulo 2^width. A write never overflows; a wrap before it is kept."""
-        counter = self._at(index)
+        counter = self._counters[index]
         if counter.running:
             self._advance(counter)
         counter.base = value & counter.mask
 
     def start(self, index: int) -> None:
         """Clear the inhibit bit: the counter counts from now on."""
-        counter = self._at(index)
+        counter = self._counters[index]
         if counter.running:
             return
         wanted = self._wanted
@@ -206,9 +222,10 @@ class PhysicalPmu:
 
     def restart(self, index: int, value: int) -> None:
         """Set the value, clear the overflow flag and start: `write`, `clear_overflow` and `start` at once."""
-        counter = self._at(index)
+        counter = self._counters[index]
         counter.base = value & counter.mask
-        self._clear_overflow(counter)
+        if counter.overflow:
+            self._clear_overflow(counter)
         if counter.running:
             counter.mark = self._count(counter)
         else:
@@ -216,7 +233,7 @@ class PhysicalPmu:
 
     def stop(self, index: int) -> None:
         """Set the inhibit bit: the counter keeps the value it has now."""
-        counter = self._at(index)
+        counter = self._counters[index]
         if not counter.running:
             return
         self._advance(counter)
@@ -238,13 +255,13 @@ class PhysicalPmu:
             events |= frozenset(event for event, _ in self._costs)
         self._source.want(events)
 
-    def width(self, index: int) -> int:
-        """Implemented bits of a counter."""
-        return self._at(index).mask.bit_length()
+    def mask(self, index: int) -> int:
+        """2^width - 1 of a counter."""
+        return self._counters[index].mask
 
     def running(self, index: int) -> bool:
         """True where the counter is not inhibited."""
-        return self._at(index).running
+        return self._counters[index].running
 
     @property
     def inhibit(self) -> int:
@@ -262,7 +279,7 @@ class PhysicalPmu:
 
     def clear_overflow(self, index: int) -> None:
         """Clear OF, so that the next wrap requests an interrupt again."""
-        counter = self._at(index)
+        counter = self._counters[index]
         if counter.running:
             self._advance(counter)
         self._clear_overflow(counter)
@@ -274,8 +291,8 @@ class PhysicalPmu:
         An event happens at most once per instruction (a cycle as often as the cost model says), so the events
         left are a lower bound: ask again until it is 0.
         """
-        if not self._interrupts:
-            return None
+        if not self._running or not self._interrupts:
+            return 0 if self._requests else None
         least: int | None = None
         for counter in self._armed():
             self._advance(counter)
@@ -291,21 +308,16 @@ class PhysicalPmu:
         """Indices of the counters whose OF went from 0 to 1 since the last poll: each is one interrupt
         request.
         """
-        if not self._interrupts:
+        if self._interrupts and self._running:
+            for counter in self._armed():
+                self._advance(counter)
+        if not self._requests:
             return ()
-        for counter in self._armed():
-            self._advance(counter)
         requests = tuple(self._requests)
         self._requests.clear()
         return requests
 
     # --- inside -----------------------------------------------------------------------------------
-
-    def _at(self, index: int) -> _Counter:
-        try:
-            return self._counters[index]
-        except KeyError:
-            raise ValueError(f"no counter {index}; counters: {', '.join(map(str, self._counters))}") from None
 
     def _clear_overflow(self, counter: _Counter) -> None:
         counter.overflow = False

@@ -109,7 +109,7 @@ class OpenSbiPmu(VcpuPmu):
         if self.num_hw <= index < self.num_counters_total:
             return SbiRet(SbiError.SUCCESS, CounterInfo(0, 63, CounterType.FIRMWARE).pack())
         if index in self.physical.layout.indices:
-            width = self.physical.width(index) - 1
+            width = self.physical.mask(index).bit_length() - 1
             return SbiRet(
                 SbiError.SUCCESS, CounterInfo(Csr.CYCLE + index, width, CounterType.HARDWARE).pack()
             )

@@ -278,6 +278,9 @@ class VcpuPmu:
 
     def members(self, base: int, mask: int) -> list[tuple[int, int]]:
         """(bit, logical index) of a set, ascending by bit; indices wrap at 2^64."""
+        if not mask & mask - 1:  # nearly always
+            bit = mask.bit_length() - 1
+            return [(bit, base + bit & U64)]
         found = []
         while mask:
             bit = (mask & -mask).bit_length() - 1

@@ -52,8 +52,8 @@ STALLED_EXITS = 100_000
 _SIP, _SIE, _PC, _TIME = (STATE[name] for name in ("sip", "sie", "pc", "time_ns"))
 _COUNT_VU, _COUNT_VS = STATE["count_vu"], STATE["count_vs"]
 
-# Enum.name is a descriptor, and this is asked for at every exit
-_STOP_NAME = {stop: stop.name for stop in Stop}
+# Asked for at every exit: Enum.name is a descriptor, and an enum's member hashes slowly.
+_STOP_NAME = tuple(stop.name for stop in Stop)
 
 Args = tuple[int, int, int, int, int, int]
 IoBus = Callable[[int, int, bool, int], int | None]
@@ -127,6 +127,7 @@ class Vcpu:
         self._lcofi = lcofi
         self.pmu = make_pmu(profile, perf, memory, self._raise_overflow, recorder, self.hart_id)
         self.extensions = SbiExtensions(profile, pmu_available=self.pmu.available)
+        self.sbi_enabled = self.extensions.enabled
         self.mp_state = MP_STATE_RUNNABLE if vcpu_id == 0 else MP_STATE_STOPPED
         self.blocking = False
         self.exits: Counter[str] = Counter()  # exits to KVM by reason
@@ -305,7 +306,7 @@ class Vcpu:
         return answer
 
     def _finish_sbi(self, eid: int, fid: int, answer: SbiRet) -> None:
-        error, value = answer
+        error, value = int(answer.error), answer.value
         self.sbi_calls[eid, fid, error] += 1
         if self._reset_to is not None and self.mp_state == MP_STATE_RUNNABLE and not self.blocking:
             return
@@ -421,9 +422,6 @@ class Vcpu:
 
     # ------------------------------------------------------------ what SBI extensions ask of it
     # (vcpu_api.VcpuLike)
-
-    def sbi_enabled(self, eid: int) -> bool:
-        return self.extensions.enabled(eid)
 
     @property
     def timer_ns(self) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from functools import lru_cache
 
 from vpmu.hart.events import Mode
 from vpmu.hart.pmu import FIXED, Selector
@@ -72,8 +73,10 @@ class Driver:
             for config, counters, selector in description.countable_raw()
         }
 
-    def event_map(self, type_: int, config: int) -> MappedEvent | Refusal:
-        """The event that (type, config) stands for, or the driver's errno."""
+        self.event_map = lru_cache(maxsize=1024)(self._event_map)
+        """(type, config) -> the event that this stands for, or the driver's errno."""
+
+    def _event_map(self, type_: int, config: int) -> MappedEvent | Refusal:
         if type_ == PerfType.RAW:
             return self._raw_event(config)
         # The upper half of the config names a PMU. perf drops it when no PMU of that number takes the

@@ -107,7 +107,7 @@ class HostPmuEvent:
     def enable(self) -> None:
         if self.state is EventState.OFF or self.state is EventState.ERROR:
             self.state = EventState.INACTIVE
-            if not self._schedule_before_younger():
+            if not (self._schedule_before_younger() if self._cpu.active else self._schedule_in()):
                 if self.attr.pinned:
                     self.state = EventState.ERROR
                 else:
@@ -149,8 +149,6 @@ class HostPmuEvent:
         """ctx_resched: a pinned event that is enabled takes its turn by age. Younger ones are scheduled out,
         and in again after it; one that finds no counter then goes to ERROR.
         """
-        if not self._cpu.active:
-            return self._schedule_in()
         younger = sorted(
             (
                 event
@@ -178,7 +176,7 @@ class HostPmuEvent:
             return False
         self.state = EventState.ACTIVE
         self._index = index
-        self._mask = (1 << cpu.pmu.width(index)) - 1
+        self._mask = cpu.pmu.mask(index)
         cpu.active[index] = self
         if counts_host(self.attr) or not cpu.pmu.filters(index):
             self.host_noise = True
@@ -262,7 +260,7 @@ class HostPmuEvent:
         if not period:
             raise PerfError(errno.EINVAL, "set period: a period of 0", step="set period")
         if period >> 63:
-            raise PerfError(errno.EINVAL, f"set period: {period:#x} has bit 63 set", step="set period")
+            raise PerfError(errno.EINVAL, "set period: bit 63 of the period is set", step="set period")
         if self._index is None:
             self._attr_period = self._hw_period = period
             self._period_left = 0

@@ -180,6 +180,8 @@ def _put_physical(pmu: PhysicalPmu, state: Mapping[str, object]) -> None:
     pmu._running = [pmu._counters[index] for index in order]
     pmu._requests = list(state["requests"])  # type: ignore[call-overload]
     pmu._holders = {_selector(what): index for what, index in holders}
+    for counter in pmu._counters.values():
+        counter.held = counter.selector if pmu._holders.get(counter.selector) == counter.index else None
     pmu._wanted = {}
     for counter in pmu._running:
         for event in counter.counted:
