@@ -5,7 +5,6 @@ machine share.
 from __future__ import annotations
 
 import ctypes
-import errno
 import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ _PAGE_CAPACITY = (
     1 << 21
 )  # pages of all regions together: 8 GiB; the arrays are reserved, the host commits what is used
 _MADE_DIRTY = bytes(flags | 2 for flags in range(256))
-_HUGE_FROM = 32 << 20  # bytes of memory that ask for huge pages: a boot faults in thousands of small ones
 _CODE_POOL = 128 << 20  # decoded pages; when it is full the engine starts again
 
 
@@ -43,14 +41,7 @@ class HostMemory:
     def __init__(self, size: int) -> None:
         size = -(-size // PAGE) * PAGE
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-        memory = mmap.mmap(-1, size, flags=flags)
-        if size >= _HUGE_FROM and hasattr(mmap, "MADV_HUGEPAGE"):
-            try:
-                memory.madvise(mmap.MADV_HUGEPAGE)
-            except OSError as error:  # a kernel without them
-                if error.errno != errno.EINVAL:
-                    raise
-        self._use(memoryview(memory))
+        self._use(memoryview(mmap.mmap(-1, size, flags=flags)))
 
     def _use(self, view: memoryview) -> None:
         self.size, self.view = len(view), view
