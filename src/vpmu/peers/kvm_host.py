@@ -17,7 +17,7 @@ MEMORY = 512
 """MB: the root is unpacked while it still lies in memory."""
 MONITOR, AGENT, INIT = "vpmu/monitor.py", "vpmu/agent.bin", "vpmu/init"
 PORT = "/dev/vport0p1"
-ARGUMENTS = f"earlycon=sbi console=ttyS0 {FAST_BOOT} panic_on_oops=1 panic=-1 rdinit=/{INIT}"
+ARGUMENTS = f"earlycon=sbi console=ttyS0 {FAST_BOOT} oops=panic panic=-1 rdinit=/{INIT}"
 """Whatever the kernel trips over ends the machine: a target that is lost must not go on half alive."""
 _INIT = f"""\
 #!/bin/sh
