@@ -556,6 +556,39 @@ def test_permissions_of_a_page(engine: str, mode: int, access: str) -> None:
             assert hart.get("scause") in (0, cause)
 
 
+@pytest.mark.parametrize("access", ACCESSES)
+@pytest.mark.parametrize("missing", [A, D, A | D])
+def test_accessed_and_dirty_bits_that_the_hart_sets(engine: str, missing: int, access: str) -> None:
+    """Svadu (12.3.1): what an access needs and nothing else is written to the leaf, where it is allowed."""
+    word, cause = ACCESSES[access]
+    for flags, adue in product((V | R | W | X, V), (0, 1)):
+        hart = boot(engine, [word], x={10: PAGE}, adue=adue)
+        map_pages(hart, {PAGE: (DATA, flags | (A | D) & ~missing)})
+        hart.memory.write(DATA, code([NOP]))
+        hart.run(2 if access == "fetch" else 1)
+        needed = missing & (A | D if access == "store" else A)
+        entry = int.from_bytes(hart.memory.read(LEAVES + 8 * (PAGE >> 12 & 511), 8), "little")
+        allowed_now = flags != V and (adue or not needed)
+        assert (hart.get("scause") == 0) == allowed_now
+        assert hart.get("scause") in (0, cause)
+        assert entry & (A | D) == ((A | D) & ~missing | (needed if allowed_now else 0))
+
+
+def test_a_page_table_in_read_only_memory_keeps_its_bits(engine: str) -> None:
+    """A bit that cannot be written is a page fault; in writable memory the same access succeeds."""
+    for readonly in (False, True):
+        hart = boot(engine, [LW], x={10: PAGE + (2 << 20)}, adue=1)
+        map_pages(hart, {PAGE: (DATA, ALL)})
+        backing = hart.memory.set_slot(1, HOLE, 4096)
+        put(hart, HOLE, PAGE >> 12 & 511, DATA, V | R)
+        hart.memory.set_slot(1, HOLE, 4096, backing=backing, readonly=readonly)
+        put(hart, MIDDLE, (PAGE >> 21) + 1 & 511, HOLE, V)
+        hart.run(1)
+        assert hart.get("scause") == (Cause.LOAD_PAGE_FAULT if readonly else 0)
+        entry = hart.memory.read(HOLE + 8 * (PAGE >> 12 & 511), 1)[0]
+        assert entry == (V | R if readonly else V | R | A)
+
+
 HARTS: dict[str, Hart] = {}
 """One hart for thousands of little runs: a new one takes a millisecond."""
 

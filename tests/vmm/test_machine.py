@@ -255,3 +255,31 @@ def test_what_cannot_be_loaded() -> None:
         Machine(memory=(2 << 20) + 8192).load(code(FOR_EVER) * 1500)
     with pytest.raises(VpmuError, match="hart: expected 0 to 0, got 1"):
         machine.vcpu(1)
+
+
+# --- what a profile makes of a hart
+
+
+@pytest.mark.parametrize(("profile", "sets"), [("kvm-6.12", 0), ("kvm-7.2", 1), ("spec-3.0", 1)])
+def test_accessed_and_dirty_bits_by_profile(profile: str, sets: int) -> None:
+    """KVM passes Svadu on since 6.13 (97eccf7db4f2); a vCPU reset does not take it away (henvcfg)."""
+    machine = machine_with(FOR_EVER, profile=profile)
+    vcpu = machine.vcpu(0)
+    assert vcpu.hart.get("adue") == sets
+    vcpu.reset()
+    assert vcpu.hart.get("adue") == sets
+    assert (b"svadu" in (machine._tree or b"")) == bool(sets)
+
+
+def test_scountovf_is_no_register_of_user_mode() -> None:
+    """A supervisor CSR: virtual instruction in VU mode (Sscofpmf, 19.8.3), which KVM makes illegal."""
+    read = 0xDA0022F3  # csrr t0, scountovf
+    for mode, cause in ((1, 0), (0, 2)):
+        machine = machine_with(read, FOR_EVER, host_pmu="full")
+        hart = machine.vcpu(0).hart
+        hart.set("mode", mode)
+        hart.set("stvec", hart.pc + 4)
+        hart.set_x(5, 77)
+        machine.run(max_instructions=1)
+        assert hart.get("scause") == cause
+        assert (hart.x(5) == 77) == bool(cause)

@@ -166,8 +166,8 @@ def page_fault(address, access):
 
 
 def translate(address, access):
-    """Guest physical address of a virtual one; on a fault `s.fault` is set. Accessed and dirty bits are
-    checked, never set (Svade).
+    """Guest physical address of a virtual one; on a fault `s.fault` is set. An entry whose accessed or dirty
+    bit is missing faults, or gets it where `s.adue` is not 0 (Svade and Svadu, 12.3.1).
     """
     s.fault = 0
     if s.satp >> 60 == 0:
@@ -187,25 +187,23 @@ def translate(address, access):
         if (entry & PTE_V) == 0 or (entry & (PTE_R | PTE_W)) == PTE_W or entry >> 54 != 0:
             return page_fault(address, access)
         if entry & (PTE_R | PTE_X):
-            return translate_leaf(address, access, entry, level)
+            return translate_leaf(address, access, entry, level, pointer)
         if entry & (PTE_U | PTE_A | PTE_D):
             return page_fault(address, access)
         table = (entry >> 10) << 12
     return page_fault(address, access)
 
 
-def translate_leaf(address, access, entry, level):
-    """Permission checks of a leaf entry and the physical address."""
+def translate_leaf(address, access, entry, level, pointer):
+    """Permission checks of the leaf entry at guest physical `pointer`, and the physical address."""
     readable = entry & PTE_R
     if s.sstatus & SSTATUS_MXR:
         readable = entry & (PTE_R | PTE_X)
     if access == LOAD and readable == 0:
         return page_fault(address, access)
-    if access == STORE and ((entry & PTE_W) == 0 or (entry & PTE_D) == 0):
+    if access == STORE and (entry & PTE_W) == 0:
         return page_fault(address, access)
     if access == FETCH and (entry & PTE_X) == 0:
-        return page_fault(address, access)
-    if (entry & PTE_A) == 0:
         return page_fault(address, access)
     if entry & PTE_U:
         if s.mode == VS and (access == FETCH or (s.sstatus & SSTATUS_SUM) == 0):
@@ -216,7 +214,31 @@ def translate_leaf(address, access, entry, level):
     base = (entry >> 10) << 12
     if base & span:
         return page_fault(address, access)
+    missing = PTE_A
+    if access == STORE:
+        missing = PTE_A | PTE_D
+    missing = missing & ~entry
+    if missing:
+        if s.adue == 0:
+            return page_fault(address, access)
+        if update_entry(pointer, entry | missing) == 0:
+            return page_fault(address, access)
     return base | (address & span)
+
+
+def update_entry(pointer, entry):
+    """Write a page-table entry back with its accessed and dirty bits; 0 where the memory is read-only."""
+    region = find_region(pointer)
+    if load64(region + 32) & REGION_READONLY:
+        return 0
+    offset = pointer - load64(region)
+    page = load64(region + 24) + (offset >> 12)
+    store8(m.page_flags + page, PAGE_TOUCHED | PAGE_DIRTY)
+    store64(load64(region + 16) + offset, entry)
+    decoded = load64(m.code_map + 8 * page)
+    if decoded:
+        code_written(decoded, page, pointer & 4095, 8)
+    return 1
 
 
 def flush_all():

@@ -17,7 +17,7 @@ F = 64  # f0..f31, single precision NaN-boxed
 _STATE_NAMES = """
 pc n n_fold n_start mode ctx exit exit_a exit_b exit_c fault insn length dbase
 sstatus stvec sscratch sepc scause stval satp sie sip scounteren senvcfg fflags frm
-hedeleg sie_mask sip_mask traps_retire fp
+hedeleg sie_mask sip_mask traps_retire fp adue
 time_ns reservation reserved_value trap_n trap_fuel shared contexts epoch hart_id
 count_vu count_vs traps_vu traps_vs
 """.split()  # noqa: SIM905 - rows of names

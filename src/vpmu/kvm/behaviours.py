@@ -28,6 +28,7 @@ COMMITS: dict[str, str] = {
     "0611f78f83c9": "riscv: KVM: Fix SBI IPI error generation",
     "b90148485299": "riscv: KVM: Fix SBI TIME error generation",
     "bbb622488749": "RISC-V: KVM: Disable the kernel perf counter during configure",
+    "97eccf7db4f2": "RISC-V: KVM: Add Svade and Svadu Extensions Support for Guest/VM",
     "3729fe8cbb48": "RISC-V: KVM: Delegate illegal instruction fault to VS mode",
     "190b74154299": "RISC-V: KVM: Add support for Raw event v2",
     "41f4d0cc331a": "RISC-V: KVM: No need of explicit writable slot check",
@@ -246,6 +247,10 @@ class B:
     ILLEGAL_INSN_DELEGATED = Behaviour(
         "illegal instructions go straight to the guest: firmware event ILLEGAL_INSN stays 0",
         "3729fe8cbb48", "6.17", "", "3.10")
+
+    SVADU_WITHHELD = Behaviour(
+        "a guest takes a page fault for an accessed or dirty bit that is not set: the hart does not set it",
+        "97eccf7db4f2", "6.3", "6.13", "3.10")
 
     # Counter CSRs.
     CSR_TABLE_ENDS_AT_30 = Behaviour(

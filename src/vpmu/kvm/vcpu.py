@@ -125,6 +125,7 @@ class Vcpu:
         self.vcpus = vcpus
         self.interrupts = VcpuInterrupts()
         self._lcofi = lcofi
+        self._configure_hart()
         self.pmu = make_pmu(profile, perf, memory, self._raise_overflow, recorder, self.hart_id)
         self.extensions = SbiExtensions(profile, pmu_available=self.pmu.available)
         self.sbi_enabled = self.extensions.enabled
@@ -344,7 +345,7 @@ class Vcpu:
         if self.pmu.direct_csrs:
             self._emulate_counter_csr(csr, writes)  # illegal: it does not retire
             self.hart.advance(1)  # the hart answers, and counts the instruction in what it answers
-        elif csr == Csr.SCOUNTOVF and not writes:
+        elif csr == Csr.SCOUNTOVF and not writes and self.hart.mode is Mode.VS:
             overflowed = self._scountovf()
             if overflowed is not None:
                 self.pmu.undetermined = True  # the host's counters, whoever uses them
@@ -506,6 +507,7 @@ class Vcpu:
     def reset(self) -> None:
         """A vCPU reset: registers, pending interrupts, timer and virtual PMU."""
         self.hart.reset()
+        self._configure_hart()
         if self.faults is None or self.faults.ask("kvm.reset", self.hart_id) is None:
             self.pmu.reset()
         self.interrupts.reset()
@@ -514,6 +516,12 @@ class Vcpu:
         self._mmio = None
         if self.watch is not None:
             self.watch(self, None, 0)
+
+    def _configure_hart(self) -> None:
+        """henvcfg, which a vCPU reset does not change. ADUE is set where the ISA of the vCPU has Svadu and
+        not Svade, as the recorded hosts offer it (kvm_riscv_vcpu_config_ran_once).
+        """
+        self.hart.set("adue", not self.profile.has(B.SVADU_WITHHELD))
 
     def renew_pmu(self) -> None:
         """A virtual PMU as after the creation of a vCPU; the old one is the caller's business."""

@@ -353,6 +353,8 @@ class Machine:
         extensions = [*devicetree.DEFAULT_ISA]
         if self._vcpus[0].hart.get("sie_mask") >> 13 & 1 and "sscofpmf" not in extensions:
             extensions.append("sscofpmf")
+        if self._vcpus[0].hart.get("adue"):
+            extensions.append("svadu")
         return extensions
 
     def console_input(self, data: bytes) -> None:
