@@ -98,7 +98,7 @@ class Generator:
         if random.random() < 0.12:
             base = random.choice((0, 1, total - 1, total, 63, U64, 1 << 32))
             mask = random.choice((0, 1, 2, 3, 1 << total, 1 << 63))
-            # Never a set that holds valid counters only behind 2^64: KVM before 7.1 then takes the others, too.
+            # Never a set of valid counters only behind 2^64: KVM before 7.1 then takes the others, too.
             return base, mask & ~1 if base == U64 and mask > 1 else mask
         low = random.choice((0, 2, 3, 4, 5, first, first + 1))
         mask = random.choice((1, 1, 1, 3, 5, 7))

@@ -55,7 +55,8 @@ class HostImage:
 class Plan:
     """What to download."""
 
-    kernel: Package
+    kernel: list[Package]
+    """The package that is named after the release, and those that it is split into since Linux 7.2."""
     busybox: Package
     python: list[Package]
     """Interpreter, its minimal library, its whole library."""
@@ -63,15 +64,15 @@ class Plan:
 
     @property
     def packages(self) -> list[Package]:
-        return [self.busybox, *self.python, *self.libraries, self.kernel]
+        return [self.busybox, *self.python, *self.libraries, *self.kernel]
 
     @property
     def release(self) -> str:
-        return self.kernel.name.removeprefix("linux-image-")
+        return self.kernel[0].name.removeprefix("linux-image-")
 
     @property
     def versions(self) -> dict[str, str]:
-        return {package.name: package.version for package in (self.kernel, self.busybox, self.python[0])}
+        return {package.name: package.version for package in (self.kernel[0], self.busybox, self.python[0])}
 
 
 def host_image(
@@ -133,10 +134,12 @@ def choose(apt: PrivateApt) -> Plan:
         if len(found) != 1:
             raise FetchError(f"the packages of Python in suite {apt.suite}", expected=pattern, got=found)
         python += found
-    wanted = [kernel_package(apt), BUSYBOX_PACKAGE, *python]
-    kernel, busybox, *others = apt.show([*wanted, *sorted(names - set(python))])
+    kernel, busybox, *others = apt.show(
+        [kernel_package(apt), BUSYBOX_PACKAGE, *python, *sorted(names - set(python))]
+    )
     libraries = [p for p in others[3:] if initramfs.is_debian_library(p.section, p.architecture)]
-    return Plan(kernel, busybox, others[:3], libraries)
+    parts = re.findall(r"\blinux-(?:binary|modules)-\d[^\s,|(]*", kernel.depends)
+    return Plan([kernel, *(apt.show(parts) if parts else [])], busybox, others[:3], libraries)
 
 
 def _fetch(
@@ -160,23 +163,34 @@ def _fetch(
 
 def unpack(plan: Plan, debs: Sequence[Path]) -> tuple[bytes, dict[str, bytes]]:
     """The kernel and the files of the root from the packages' files. Raises FetchError."""
-    busybox_deb, *middle, kernel_deb = debs
+    parts = len(plan.kernel)
+    busybox_deb, *middle = debs[:-parts]
     files = initramfs.extract(busybox_deb, lambda name: name == initramfs.BUSYBOX)
     if initramfs.BUSYBOX not in files:
         raise FetchError(f"{busybox_deb.name} holds no {initramfs.BUSYBOX}")
     files |= python_files(middle[:3], middle[3:])
-    modules = initramfs.extract(kernel_deb, lambda name: name.endswith(("/kvm/kvm.ko.xz", "/kvm/kvm.ko")))
-    if not modules:
-        raise FetchError(f"{kernel_deb.name} holds no KVM module")
-    [(name, module)] = modules.items()
-    module = lzma.decompress(module) if name.endswith(".xz") else module
+    kernel: dict[str, bytes] = {}
+    for deb in debs[-parts:]:
+        kernel |= initramfs.extract(deb, is_kernel_file)
+    modules = [name for name in kernel if "/kvm.ko" in name]
+    images = [name for name in kernel if "/vmlinu" in name]
+    if len(modules) != 1 or len(images) != 1:
+        raise FetchError(f"Linux {plan.release}", expected="a kernel and its KVM module", got=sorted(kernel))
+    module = kernel[modules[0]]
+    module = lzma.decompress(module) if modules[0].endswith(".xz") else module
     needed = re.findall(rb"\0depends=([^\0]+)", module)
     if needed:
         raise FetchError(
-            f"the KVM module of {kernel_deb.name} needs {needed[0].decode()}, which is not there"
+            f"KVM of Linux {plan.release} needs a module that is not there", got=needed[0].decode()
         )
     files[MODULE] = module
-    return initramfs.kernel_image(kernel_deb), files
+    return initramfs.uncompressed_image(kernel[images[0]], images[0]), files
+
+
+def is_kernel_file(name: str) -> bool:
+    """Whether a path in a package of the kernel is the kernel itself or its KVM module."""
+    path = PurePosixPath(name)
+    return path.name.startswith("vmlinu") or (path.parent.name == "kvm" and path.name.startswith("kvm.ko"))
 
 
 def python_files(python: Sequence[Path], libraries: Sequence[Path]) -> dict[str, bytes]:

@@ -76,12 +76,16 @@ def extract(package: Path, wanted: Callable[[str], bool], *, first: bool = False
 def kernel_image(package: Path) -> bytes:
     """The uncompressed kernel Image of a linux-image package; FetchError when there is none."""
     files = extract(package, lambda name: name.startswith("boot/vmlinu"), first=True)
-    image = next(iter(files.values()), b"")
+    return uncompressed_image(next(iter(files.values()), b""), f"{package.name}: boot/vmlinux")
+
+
+def uncompressed_image(image: bytes, name: str) -> bytes:
+    """The Image itself of one that may be compressed; FetchError where it is none."""
     if image.startswith(b"\x1f\x8b"):
         image = gzip.decompress(image)
     if image[0x38:0x3C] != b"RSC\x05":
         # magic2 of Documentation/arch/riscv/boot-image-header.rst
-        raise FetchError(f"{package.name}: boot/vmlinux is not a RISC-V Image", expected="RSC\\x05 at 0x38",
+        raise FetchError(f"{name} is not a RISC-V Image", expected="RSC\\x05 at 0x38",
                          got=repr(image[0x38:0x3C]))  # fmt: skip
     return image
 
