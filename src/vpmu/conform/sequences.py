@@ -27,6 +27,7 @@ class Generator:
         self._facts, self._random = facts, Random(seed)
         self._numbers = facts.numbers
         self._has_shmem = "SHMEM" in facts.numbers
+        self._shared = False
 
     def prologue(self) -> list[Call]:
         """Every firmware counter at 0 and free, whatever ran before: some implementations keep values over
@@ -46,8 +47,8 @@ class Generator:
 
     def sequence(self) -> list[Call]:
         """The next sequence."""
-        random = self._random
-        return [self._call(number) for number in range(random.randint(*LENGTH))]
+        self._shared = False
+        return [self._call(number) for number in range(self._random.randint(*LENGTH))]
 
     def _call(self, number: int) -> Call:
         random = self._random
@@ -80,9 +81,11 @@ class Generator:
                 return Call("w", (random.choice((1, 100, 5000)),))
             case "shmem":
                 page = self._numbers["PAGE"]
-                lo, hi = random.choice(
-                    ((page, 0), (page, 0), (U64, U64), (page + 8, 0), (self._numbers["HOLE"], 0))
-                )
+                choices = [(page, 0), (page, 0), (U64, U64), (page + 8, 0), (self._numbers["HOLE"], 0)]
+                if self._shared:  # what KVM does with a page after it has refused another one is no answer
+                    choices.pop()
+                lo, hi = random.choice(choices)
+                self._shared = True
                 return pmu(PmuFid.SNAPSHOT_SET_SHMEM, lo, hi, random.choice((0, 0, 0, 1)))
         return random.choice((_TIMER, _TIMER, _FENCE_I))
 

@@ -138,7 +138,7 @@ class HotTier:
         self._functions = self._table.view.cast("Q")
         memory.shared.words[state.SHARED["hot_table"]] = self._table.address
         self._entries = 0
-        self._samples: Counter[int] = Counter()
+        self._samples: dict[int, list[int]] = {}  # decoded page -> offsets at which samples found the guest
         self._originals: dict[int, int] = {}  # address of an entry's record -> what the record was
         self._covered: dict[int, set[int]] = {}  # decoded page -> offsets that regions hold or will hold
         self._pending: Counter[int] = Counter()  # decoded page -> regions that are being compiled
@@ -164,16 +164,24 @@ class HotTier:
             self._install_kept(decoded, key)
             if offset in self._covered.get(decoded, ()):
                 return
-        self._samples[decoded] += 1
-        if self._samples[decoded] < SAMPLES or self._entries + len(self._pending) >= TABLE_ENTRIES:
+        samples = self._samples.setdefault(decoded, [])
+        samples.append(offset)
+        if len(samples) < SAMPLES or self._entries + self._pending.total() + SAMPLES >= TABLE_ENTRIES:
             return
-        self._samples[decoded] = 0
+        del self._samples[decoded]
+        for sampled in samples:
+            if sampled not in self._covered.get(decoded, ()) and self._record(decoded + 4 * sampled):
+                self._compile(decoded, sampled, key)
+
+    def _compile(self, decoded: int, offset: int, key: str) -> None:
+        """Have the region around an offset compiled, where there is one."""
         job = self.job(decoded, offset)
-        if job is not None:
-            job.key = key
-            self._pending[decoded] += 1
-            self._cover(job)
-            _start_compiler().jobs.put((job, self))
+        if job is None:
+            return
+        job.key = key
+        self._pending[decoded] += 1
+        self._cover(job)
+        _start_compiler().jobs.put((job, self))
 
     def _cover(self, job: Job) -> None:
         self._covered.setdefault(job.decoded, set()).update(step.offset for step in job.region.steps)
@@ -186,7 +194,7 @@ class HotTier:
     def _install_kept(self, decoded: int, key: str) -> None:
         """Install what another process has compiled of an equal page."""
         cache = region_cache(self._memory.counting)
-        if key not in cache or self._entries + len(self._pending) + 64 >= TABLE_ENTRIES:
+        if key not in cache or self._entries + self._pending.total() + 64 >= TABLE_ENTRIES:
             return
         for region in cache.load(key):
             address = _arena().place(region.code)

@@ -30,13 +30,13 @@ from vpmu.vmm.linux.progress import Progress
 from vpmu.vmm.linux.sources import AptSource
 
 INITRD = "host.cpio"
-LAYOUT = "kvm-host-1"
+LAYOUT = "kvm-host-2"
 """Changes with what the root holds: an archive of another layout is built anew."""
 MODULE = "vpmu/kvm.ko"
 INTERPRETER = "usr/bin/python3"
 EXTENSION_MODULES = ("_ctypes", "mmap", "termios")
 """What the monitor imports of the modules that are shared objects."""
-PACKAGES = ("ctypes", "encodings")
+PACKAGES = ("ctypes", "encodings", "sysconfig")
 """And of those that are folders."""
 _DIRECTORIES = ("dev", "proc", "sys", "tmp", "bin", "root")
 
