@@ -82,7 +82,7 @@ def test_extension_switches() -> None:
     state = {
         extension.name: switches.get(extension)
         for extension in SbiExtension
-        if extension != SbiExtension.SUSP
+        if extension not in (SbiExtension.SUSP, SbiExtension.FWFT)
     }
     assert state.pop("DBCN") == 0
     assert set(state.values()) == {1}
@@ -105,7 +105,7 @@ def test_extension_switches() -> None:
 
 
 @pytest.mark.parametrize(
-    "eid", [0x100504D55, 0xFFFFFFFF00504D55, 0x504D54, 0x09, 0x0F, 0x11, 0x0A000003, Eid.FWFT]
+    "eid", [0x100504D55, 0xFFFFFFFF00504D55, 0x504D54, 0x09, 0x0F, 0x11, 0x0A000003, Eid.SSE]
 )
 def test_unknown_eids(eid: int) -> None:
     for name in PROFILES:

@@ -70,6 +70,7 @@ class Vcpu:
         self.mp_state = MP_STATE_RUNNABLE if hart_id == 0 else MP_STATE_STOPPED
         self.blocking = False
         self.done: list[tuple[object, ...]] = []
+        self.firmware_features: dict[int, tuple[int, bool]] = {}
         self.pmu = VcpuPmu(profile, Perf(), memory, lambda: None, recorder, hart_id)
         self.extensions = SbiExtensions(profile, pmu_available=True)
 

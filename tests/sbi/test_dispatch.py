@@ -26,7 +26,8 @@ def test_base(machine: Any, profile: str) -> None:
     for eid in PROBED:
         there = eid is Eid.BASE or SbiExtension[eid.name] in vcpu.profile.extensions
         assert vcpu.call(Eid.BASE, 3, eid) == (0, int(there))
-    assert vcpu.call(Eid.BASE, 3, Eid.FWFT) == (0, 0)
+    has_fwft = profile in ("spec-3.0", "kvm-7.2")  # in KVM since 6.18, and on by default
+    assert vcpu.call(Eid.BASE, 3, Eid.FWFT) == (0, int(has_fwft))
     assert vcpu.call(Eid.BASE, 3, Eid.SSE) == (0, 0)
     has_susp = SbiExtension.SUSP in vcpu.profile.extensions
     assert vcpu.call(Eid.BASE, 3, Eid.SUSP) == (0, int(has_susp))
@@ -44,7 +45,7 @@ def test_unknown_extensions(machine: Any, eid: int) -> None:
 @pytest.mark.parametrize("fid", [9, 0x10, 0x80000000, 1 << 32, (1 << 32) + 2, (1 << 64) - 1])
 def test_unknown_functions(machine: Any, fid: int) -> None:
     vcpu = machine("kvm-7.2")[0]
-    for eid in (*PROBED, Eid.SUSP):
+    for eid in (*PROBED, Eid.SUSP, Eid.FWFT):
         assert vcpu.call(eid, fid) == NOT_SUPPORTED
 
 

@@ -215,3 +215,32 @@ def test_steal_time(machine: Any) -> None:
     assert vcpu.memory.read(area, 64) == bytes(64)
     assert vcpu.call(Eid.STA, 0, TOP, TOP, 0) == SUCCESS
     assert vcpu.done == [("steal_time", area), ("steal_time", None)]
+
+
+@pytest.mark.parametrize("profile", ["spec-3.0", "kvm-7.2"])
+def test_firmware_features(machine: Any, profile: str) -> None:
+    """FWFT (SBI 3.0): ids are 32 bits; a lock holds until a reset; reserved ids are denied."""
+    vcpu = machine(profile)[0]
+    delegation, lock = 0, 1
+    assert vcpu.call(Eid.FWFT, 1, delegation) == (0, 0)
+    for value in (1, 0, 1):
+        assert vcpu.call(Eid.FWFT, 0, 1 << 32 | delegation, value, 0) == (0, 0)
+        assert vcpu.call(Eid.FWFT, 1, 1 << 63 | delegation) == (0, value)
+    for value, flags in ((2, 0), (0xFFFFFFFF, 0), (1 << 32, 0), (0, 2), (0, 1 << 32)):
+        assert vcpu.call(Eid.FWFT, 0, delegation, value, flags) == INVALID_PARAM
+    assert vcpu.call(Eid.FWFT, 1, delegation) == (0, 1)
+    for feature in (1, 2, 3, 4, 5):
+        assert vcpu.call(Eid.FWFT, 0, feature, 1, 0) == vcpu.call(Eid.FWFT, 1, feature) == NOT_SUPPORTED
+    for feature in (6, 0x3FFFFFFF, 0x80000000, 0xBFFFFFFF):
+        assert vcpu.call(Eid.FWFT, 0, feature, 1, 0) == vcpu.call(Eid.FWFT, 1, feature) == (E.DENIED, 0)
+    assert vcpu.call(Eid.FWFT, 0, delegation, 0, lock) == (0, 0)
+    for flags in (0, lock):
+        assert vcpu.call(Eid.FWFT, 0, delegation, 1, flags) == (E.DENIED_LOCKED, 0)
+    assert vcpu.call(Eid.FWFT, 1, delegation) == (0, 0)
+
+
+def test_a_refused_value_locks_on_kvm_only(machine: Any) -> None:
+    for profile, answer in (("spec-3.0", 0), ("kvm-7.2", E.DENIED_LOCKED)):
+        vcpu = machine(profile)[0]
+        assert vcpu.call(Eid.FWFT, 0, 0, 2, 1) == INVALID_PARAM
+        assert vcpu.call(Eid.FWFT, 0, 0, 1, 0) == (answer, 0)

@@ -283,3 +283,11 @@ def test_scountovf_is_no_register_of_user_mode() -> None:
         machine.run(max_instructions=1)
         assert hart.get("scause") == cause
         assert (hart.x(5) == 77) == bool(cause)
+
+
+def test_a_reset_forgets_firmware_features() -> None:
+    vcpu = machine_with(FOR_EVER).vcpu(0)
+    assert vcpu.ecall(0x46574654, 0, 0, 1, 1) == (0, 0)  # fwft_set, locked
+    vcpu.reset()
+    assert vcpu.ecall(0x46574654, 1, 0) == (0, 0)
+    assert vcpu.ecall(0x46574654, 0, 0, 1, 0) == (0, 0)

@@ -277,6 +277,9 @@ class B:
         "c39cea6f38ee", "6.3", "", "3.10")
     HFENCE_NOP = Behaviour(
         "remote HFENCE functions succeed and do nothing", "c39cea6f38ee", "6.3", "", "2.10")
+    FWFT_FAILED_SET_LOCKS = Behaviour(
+        "fwft_set with the lock flag locks the feature even where it refuses the value",
+        "", "6.18", "", "2.10")
     HART_START_ADDRESS_UNCHECKED = Behaviour(
         "hart_start accepts any address", "", "6.3", "", "2.10")
     NON_RETENTIVE_SUSPEND_REFUSED = Behaviour(

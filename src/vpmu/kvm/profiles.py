@@ -28,6 +28,7 @@ class SbiExtension(IntEnum):
     DBCN = 9
     STA = 10
     SUSP = 11
+    FWFT = 12
 
 
 SBI_1_0 = 0x0100_0000
@@ -80,7 +81,7 @@ _KVM_EXTENSIONS = {
     **dict.fromkeys(SbiExtension, True),
     SbiExtension.DBCN: False,
 }
-del _KVM_EXTENSIONS[SbiExtension.SUSP]
+del _KVM_EXTENSIONS[SbiExtension.SUSP], _KVM_EXTENSIONS[SbiExtension.FWFT]
 
 _OFF_BY_DEFAULT = frozenset({B.CSR_ILLEGAL_WITHOUT_CONFIG})
 """Depends on how the host kernel was built, not on its release."""
@@ -163,7 +164,7 @@ PROFILES: dict[str, Profile] = {
             "kvm-7.2",
             "KVM of Linux 7.2.13, recorded from a real run",
             _at("7.2"),
-            {**_KVM_EXTENSIONS, SbiExtension.SUSP: False},
+            {**_KVM_EXTENSIONS, SbiExtension.SUSP: False, SbiExtension.FWFT: True},
             impl_version=linux_version_code("7.2.13"),
         ),
         Profile(

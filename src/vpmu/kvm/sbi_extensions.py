@@ -17,6 +17,7 @@ _BY_EID: dict[int, SbiExtension] = {
     Eid.DBCN: SbiExtension.DBCN,
     Eid.STA: SbiExtension.STA,
     Eid.SUSP: SbiExtension.SUSP,
+    Eid.FWFT: SbiExtension.FWFT,
 }
 
 

@@ -32,7 +32,7 @@ from vpmu.kvm.exits import (
 )
 from vpmu.kvm.interrupts import VcpuInterrupts
 from vpmu.kvm.opensbi_pmu import make_pmu
-from vpmu.kvm.profiles import Profile
+from vpmu.kvm.profiles import Profile, SbiExtension
 from vpmu.kvm.sbi_extensions import SbiExtensions
 from vpmu.kvm.vcpu_api import MP_STATE_RUNNABLE, MP_STATE_STOPPED, GuestTrap
 from vpmu.perf.event import PerfProvider
@@ -146,6 +146,7 @@ class Vcpu:
         self._stalled = 0
         self.overflows = 0  # overflow interrupts that KVM raised since power-on
         self.steal_time_area: int | None = None
+        self.firmware_features: dict[int, tuple[int, bool]] = {}
         self.faults: Injector | None = None
         # told of every counter that the guest reads, and of a reset (counter None)
         self.watch: Callable[[Vcpu, int | None, int], None] | None = None
@@ -511,6 +512,7 @@ class Vcpu:
         if self.faults is None or self.faults.ask("kvm.reset", self.hart_id) is None:
             self.pmu.reset()
         self.interrupts.reset()
+        self.firmware_features.clear()
         self._timer = None
         self.blocking = self._sbi_pending = False
         self._mmio = None
@@ -582,7 +584,8 @@ class Vcpu:
             0x06: 33,  # D
             0x07: self.isa_registers,
             0x08: len(self.profile.extensions) - (not self.pmu.available),
-            0x0A: 2,  # SBI state: the steal-time area
+            # SBI state: the steal-time area; enabled, lock and value of the one FWFT feature
+            0x0A: 2 + 3 * (SbiExtension.FWFT in self.profile.extensions),
         }
 
     def csr_read(self, csr: int) -> int:

@@ -96,6 +96,11 @@ class VcpuLike(Protocol):
     @property
     def mimpid(self) -> int: ...
 
+    @property
+    def firmware_features(self) -> dict[int, tuple[int, bool]]:
+        """FWFT features that the guest has set: (value, locked) by id. Empty after a reset."""
+        ...
+
     def sbi_enabled(self, eid: int) -> bool:
         """True where the extension exists in the profile and user space has not switched it off."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..kvm.exits import KvmRunError, SbiExit, SystemEvent
 from ..kvm.vcpu_api import VcpuLike
 from ..spec.sbi import Eid, SbiRet, function
-from . import base, dbcn, hsm, ipi, legacy, pmu, rfence, srst, sta, susp, time
+from . import base, dbcn, fwft, hsm, ipi, legacy, pmu, rfence, srst, sta, susp, time
 from .answer import NOT_SUPPORTED, Answer, Args, Handler
 
 HANDLERS: dict[int, Handler] = {
@@ -18,6 +18,7 @@ HANDLERS: dict[int, Handler] = {
     Eid.PMU: pmu.handle,
     Eid.DBCN: dbcn.handle,
     Eid.SUSP: susp.handle,
+    Eid.FWFT: fwft.handle,
     Eid.STA: sta.handle,
 }
 """EID -> handler. Legacy calls and the experimental and vendor ranges are not in it."""

@@ -124,6 +124,26 @@ class HartState(IntEnum):
     RESUME_PENDING = 6
 
 
+class FwftFid(IntEnum):
+    """Functions of FWFT (chapter "Firmware Features Extension", SBI 3.0)."""
+
+    SET = 0
+    GET = 1
+
+
+class FwftFeature(IntEnum):
+    """Features of FWFT (table of feature identifiers); all are local to a hart. Other ids are reserved or a
+    platform's.
+    """
+
+    MISALIGNED_EXC_DELEG = 0
+    LANDING_PAD = 1
+    SHADOW_STACK = 2
+    DOUBLE_TRAP = 3
+    PTE_AD_HW_UPDATING = 4
+    POINTER_MASKING_PMLEN = 5
+
+
 class PmuFid(IntEnum):
     """Functions of PMU (chapter "Performance Monitoring Unit Extension"); 6, 7 came with 2.0, 8 with 3.0."""
 
@@ -284,6 +304,8 @@ FUNCTIONS: dict[tuple[int, int], Function] = {
     (Eid.DBCN, 1): Function("console_read", ("num_bytes", "base_addr_lo", "base_addr_hi")),
     (Eid.DBCN, 2): Function("console_write_byte", ("byte",)),
     (Eid.SUSP, 0): Function("system_suspend", ("sleep_type", "resume_addr", "opaque")),
+    (Eid.FWFT, 0): Function("fwft_set", ("feature", "value", "flags")),
+    (Eid.FWFT, 1): Function("fwft_get", ("feature",)),
     (Eid.STA, 0): Function("steal_time_set_shmem", ("shmem_phys_lo", "shmem_phys_hi", "flags")),
 }
 """Every function that a profile may offer."""

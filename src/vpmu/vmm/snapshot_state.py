@@ -43,7 +43,7 @@ _VCPU = (
         "_sbi_pending",
         "_stalled",
     ),
-    *("overflows", "steal_time_area", "immediate_exit"),
+    *("overflows", "steal_time_area", "firmware_features", "immediate_exit"),
 )
 _INTERRUPTS = ("pending", "pending_mask", "hvip")
 _COUNTER = ("event_idx", "in_use", "started", "overflown", "value", "mark", "tainted")

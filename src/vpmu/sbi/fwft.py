@@ -1,0 +1,41 @@
+"""FWFT: firmware features, as KVM offers them since Linux 6.18 (arch/riscv/kvm/vcpu_sbi_fwft.c)."""
+
+from __future__ import annotations
+
+from ..kvm.behaviours import B
+from ..kvm.vcpu_api import VcpuLike
+from ..spec.sbi import FwftFeature, FwftFid, SbiError, SbiRet
+from .answer import INVALID_PARAM, NOT_SUPPORTED, Answer, Args
+
+FLAG_LOCK = 1 << 0
+
+_DEFINED = frozenset(int(feature) for feature in FwftFeature)
+_VALUES: dict[int, tuple[int, ...]] = {FwftFeature.MISALIGNED_EXC_DELEG: (0, 1)}
+"""The features that a vCPU has, and what each can be set to. Misaligned loads and stores do not trap on our
+harts, so that delegating them shows in the value alone; no hart here masks pointers, and KVM offers no others.
+"""
+
+
+def handle(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
+    """fwft_set(feature, value, flags) and fwft_get(feature). DENIED for ids that no feature has,
+    NOT_SUPPORTED for features that this vCPU has not.
+    """
+    if fid not in (FwftFid.SET, FwftFid.GET):
+        return NOT_SUPPORTED
+    feature = args[0] & 0xFFFFFFFF  # a 32-bit argument
+    values = _VALUES.get(feature)
+    if values is None:
+        return NOT_SUPPORTED if feature in _DEFINED else SbiRet(SbiError.DENIED)
+    value, locked = vcpu.firmware_features.get(feature, (0, False))
+    if fid == FwftFid.GET:
+        return SbiRet(SbiError.SUCCESS, value)
+    if args[2] & ~FLAG_LOCK:
+        return INVALID_PARAM
+    if locked:
+        return SbiRet(SbiError.DENIED_LOCKED)
+    valid = args[1] in values
+    if valid or vcpu.profile.has(B.FWFT_FAILED_SET_LOCKS):
+        vcpu.firmware_features[feature] = (args[1] if valid else value, bool(args[2]))
+    if not valid:
+        return INVALID_PARAM
+    return SbiRet(SbiError.SUCCESS)
