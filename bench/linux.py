@@ -87,19 +87,8 @@ class Peer:
 def peers(guest: DebianGuest, initrd: Path) -> list[Peer]:
     """vpmu, and QEMU in both ways where it is installed."""
     arguments = boot_arguments(quiet=True)
-    ours = [
-        sys.executable,
-        "-m",
-        "vpmu",
-        "boot",
-        "--json",
-        "--initrd",
-        str(guest.initrd),
-        "--append",
-        "rdinit=/init",
-        "--exec",
-        COMMAND,
-    ]
+    # What a user types. The guest is the one of the others: vpmu fetches and finds it by itself.
+    ours = [sys.executable, "-m", "vpmu", "boot", "--json", "--exec", COMMAND]
     found = [Peer("vpmu", ours)]
     if shutil.which(QEMU):
         theirs = [QEMU, *MACHINE, "-kernel", str(guest.kernel), "-initrd", str(initrd), "-append", arguments]
