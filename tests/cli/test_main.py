@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import vpmu
+from vpmu import Machine
 from vpmu.cli import main as cli
 from vpmu.cli import run as run_module
 
@@ -118,3 +120,33 @@ def test_console_passes_lines_on_and_keeps_them() -> None:
     console.close()
     assert stream.getvalue() == b"hello\n\xff"
     assert console.text == "hello\n\N{REPLACEMENT CHARACTER}"
+
+
+def test_an_initrd_lies_where_the_device_tree_says(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kvm-unit-tests and others pass their environment that way: -initrd of QEMU."""
+    (tmp_path / "environment").write_bytes(b"A=1\nB=2\n")
+    machines: list[Machine] = []
+    build = run_module.build_machine
+    monkeypatch.setattr(
+        run_module, "build_machine", lambda *a, **k: machines.append(build(*a, **k)) or machines[-1]
+    )
+    status, _, _ = call(capsys, "run", "--initrd", str(tmp_path / "environment"), "hello")
+    (machine,) = machines
+    tree = machine._tree
+    assert status == 0
+    assert tree is not None
+    start, end = (_property(tree, f"linux,initrd-{edge}") for edge in ("start", "end"))
+    assert machine.vcpu(0).read(start, end - start) == b"A=1\nB=2\n"
+    assert call(capsys, "run", "--initrd", "/nonexistent", "hello")[::2] == (
+        2, "vpmu: error: file: /nonexistent: No such file or directory\n",
+    )  # fmt: skip
+
+
+def _property(tree: bytes, name: str) -> int:
+    """A property of 8 bytes, found by the offset of its name in the block of strings."""
+    strings = int.from_bytes(tree[12:16], "big")
+    offset = tree.index(name.encode() + b"\0", strings) - strings
+    at = tree.index((3).to_bytes(4, "big") + (8).to_bytes(4, "big") + offset.to_bytes(4, "big"))
+    return int.from_bytes(tree[at + 12 : at + 20], "big")

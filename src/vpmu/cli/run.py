@@ -18,6 +18,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("run", description=__doc__)
     parser.add_argument("image", metavar="IMAGE", help="ELF or flat image, or the name of a bundled payload")
     add_machine_options(parser)
+    parser.add_argument(
+        "--initrd", metavar="FILE", help="put this into memory; /chosen of the device tree says where"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="do not print the line about the run")
     add_json(parser)
     return parser
@@ -25,13 +28,15 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Run the image; the exit status."""
+    from ..vmm.loader import read_file
     from .images import find_image
 
     image = find_image(args.image)
+    initrd = () if args.initrd is None else (read_file(args.initrd),)
     console = Console(None) if args.json else Console.on_stdout()
     with recording(args.trace) as recorder:
         machine = build_machine(args, recorder=recorder, console_out=console)
-        machine.load(image)
+        machine.load(image, initrd=initrd)
         try:
             result = machine.run(max_instructions=args.max_instructions)
         finally:
