@@ -5,7 +5,7 @@
 #   make lint     ruff and mypy
 #   make bench    guest speed and costs, against QEMU where it is installed
 #   make bench-linux   boot Debian to the end of perf stat, against QEMU
-#   make peers    the conformance suite and random testing against what is installed: the agent, OpenSBI on QEMU
+#   make peers    the conformance suite and random testing against what is installed: the agent, OpenSBI and KVM on QEMU
 #   make guests   rebuild the bundled payloads from guests/
 #   make clean    remove .venv and everything that was built
 
@@ -15,7 +15,7 @@ PIP    := $(PYTHON) -m pip --disable-pip-version-check --quiet install
 JOBS   ?= auto
 ARGS   ?=
 
-.PHONY: demo test lint bench bench-linux guests clean
+.PHONY: demo test lint bench bench-linux peers guests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -40,6 +40,9 @@ peers: $(VENV)/.installed
 	@$(VENV)/bin/vpmu conform -q --random 10000 $(ARGS)
 	@$(VENV)/bin/vpmu conform -q --target qemu
 	@$(VENV)/bin/vpmu conform -q --random 300 --against qemu $(ARGS)
+	@$(VENV)/bin/vpmu peers kvm
+	@$(VENV)/bin/vpmu conform -q --target kvm
+	@$(VENV)/bin/vpmu conform -q --random 300 --against kvm $(ARGS)
 
 guests: $(VENV)/.installed-dev
 	@$(PYTHON) guests/build.py

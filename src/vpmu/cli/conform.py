@@ -2,8 +2,9 @@
 whether it is known.
 
 Targets: `in-process` (a scripted guest under --profile; `all`: under every profile), `agent` (the same
-machine running the agent in machine code), `qemu` (OpenSBI on QEMU running the agent), `serial:DEVICE` (a
-board that runs the agent). Prints KTAP. Exit status 0 without unexpected results, 1 otherwise.
+machine running the agent in machine code), `qemu` (OpenSBI on QEMU running the agent), `kvm` (real KVM, of
+this machine or as `vpmu peers kvm` starts it; `kvm:SUITE`: of another Debian suite), `serial:DEVICE` (a board
+that runs the agent). Prints KTAP. Exit status 0 without unexpected results, 1 otherwise.
 """
 
 from __future__ import annotations

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import VpmuError
 from ..kvm.profiles import linux_version_code
+from ..peers.host_image import HostImage, host_image
 from ..peers.kvm_host import agent_path, command, find_program, firmware, monitor_path, prepare, trouble
 from ..vmm.linux.apt import FetchError
+from ..vmm.linux.fetch import DEFAULT_SUITE
 from ..vmm.linux.progress import Progress
+from ..vmm.linux.sources import AptSource
 from .agent import AgentTarget
 from .calls import Call
 from .frames import FrameReader
@@ -117,7 +122,7 @@ class KvmTarget(AgentTarget):
     fresh_kind = b"F"
 
     def __init__(self, link: KvmLink, where: str, versions: dict[str, str], profile: str | None) -> None:
-        self.facts, self.versions = link.facts, versions
+        self.facts, self.versions, self.console = link.facts, versions, link.console
         super().__init__(link, "kvm", where, profile=profile, memory_end=MEMORY_END, slack=SLACK)
         self.missing = frozenset()
         self.avoided = {
@@ -130,39 +135,62 @@ class KvmTarget(AgentTarget):
         return []
 
 
-def kvm_target(
-    profile: str | None = None, suite: str | None = None, *, progress: Progress | None = None
-) -> KvmTarget:
-    """Real KVM: this machine's, or that of Debian `suite` in QEMU. Raises PeerAbsent and TargetError."""
-    if suite is None and platform.machine() == "riscv64" and DEVICE.exists():
+@dataclass(frozen=True, slots=True)
+class HostOptions:
+    """Which host in QEMU: Debian suite (None: this machine's own KVM where it has one), whether to look for
+    newer packages, APT sources in place of the machine's own.
+    """
+
+    suite: str | None = None
+    refresh: bool = False
+    sources: Sequence[AptSource] | None = None
+    progress: Progress | None = None
+
+
+def kvm_target(profile: str | None = None, options: HostOptions | None = None) -> KvmTarget:
+    """Real KVM: this machine's, or that of a Debian host in QEMU. Raises PeerAbsent and TargetError."""
+    options = options if options is not None else HostOptions()
+    if options.suite is None and platform.machine() == "riscv64" and DEVICE.exists():
         if not os.access(DEVICE, os.R_OK | os.W_OK):
             raise PeerAbsent(f"{DEVICE} cannot be opened (is this user in the group kvm?)")
         link = KvmLink([sys.executable, "-I", str(monitor_path()), str(agent_path())])
         return _opened(link, "KVM of this machine", {}, profile)
-    return _in_qemu(profile, suite, progress)
+    return _in_qemu(profile, options)
 
 
-def _in_qemu(profile: str | None, suite: str | None, progress: Progress | None) -> KvmTarget:
-    from ..peers.host_image import host_image
-    from ..vmm.linux.fetch import DEFAULT_SUITE
+def _in_qemu(profile: str | None, options: HostOptions) -> KvmTarget:
 
+    suite = options.suite or DEFAULT_SUITE
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", suite):
+        raise TargetError("Debian suite", expected="a name such as trixie or sid", got=repr(suite))
     program = find_program(PROGRAM)
     if program is None:
         raise PeerAbsent(f"{PROGRAM} is not installed", expected="the package qemu-system-misc, with opensbi")
+    qemu = version(program)
     try:
-        image = host_image(suite or DEFAULT_SUITE, progress=progress)
+        image = host_image(
+            suite,
+            refresh=options.refresh, sources=options.sources, progress=options.progress,
+        )  # fmt: skip
     except FetchError as error:
         raise PeerAbsent(error.what, expected=error.expected, got=error.got) from None
+    try:
+        link = _boot(program, image)
+    except TargetError:
+        # One boot in about a hundred on QEMU 7.2 panics before its first process.
+        link = _boot(program, image)
+    versions = {"QEMU": qemu.removeprefix("QEMU "), "firmware": firmware(link.console()), **image.versions}
+    return _opened(link, f"{qemu}, {versions['firmware']}", versions, profile)
+
+
+def _boot(program: str, image: HostImage) -> KvmLink:
     folder = tempfile.TemporaryDirectory(prefix="vpmu-kvm-")
     try:
         root = prepare(image, Path(folder.name))
-        qemu = version(program)
-        link = KvmLink(command(program, image, root, Path(folder.name, CONSOLE)), folder)
+        return KvmLink(command(program, image, root, Path(folder.name, CONSOLE)), folder)
     except BaseException:
         folder.cleanup()
         raise
-    versions = {"QEMU": qemu.removeprefix("QEMU "), "firmware": firmware(link.console()), **image.versions}
-    return _opened(link, f"{qemu}, {versions['firmware']}", versions, profile)
 
 
 def _opened(link: KvmLink, where: str, versions: dict[str, str], profile: str | None) -> KvmTarget:

@@ -32,9 +32,9 @@ def open_target(
 
         return qemu_target(profile)
     if name == "kvm" or name.startswith("kvm:"):
-        from .kvm import kvm_target
+        from .kvm import HostOptions, kvm_target
 
-        return kvm_target(profile, name.partition(":")[2] or None)
+        return kvm_target(profile, HostOptions(name.partition(":")[2] or None))
     if name.startswith("serial:"):
         from .serial_link import serial_target
 

@@ -30,7 +30,8 @@ python3 -I -S -B /{MONITOR} /{AGENT} {PORT}
 poweroff -f
 """
 _TROUBLE = re.compile(
-    r"^.*(?:Kernel panic - not syncing|Oops|Unable to handle kernel|BUG:|monitor:|insmod:|Error: ).*$", re.MULTILINE
+    r"^.*(?:Kernel panic - not syncing|Oops|Unable to handle kernel|BUG:|monitor:|insmod:|Error: ).*$",
+    re.MULTILINE,
 )
 
 

@@ -1,0 +1,108 @@
+"""Start a real implementation and say what it is: `kvm` is this machine's KVM where it is a riscv64 host, else
+that of a Debian kernel in QEMU.
+
+What is missing is brought through this machine's APT. `vpmu conform --target kvm` runs the suite on it. Exit
+status 0 where it answers, 1 where it is lost, 2 where it does not come up, 4 where it cannot be had on this
+machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import FileError, UnknownNameError
+from .options import Subparsers, add_json
+from .output import print_json
+
+if TYPE_CHECKING:
+    from ..conform.kvm import KvmTarget
+
+PEERS = ("kvm",)
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """The options of `vpmu peers`."""
+    parser = subparsers.add_parser("peers", description=__doc__)
+    parser.add_argument("peer", metavar="PEER", help=f"which one: {', '.join(PEERS)}")
+    parser.add_argument("--suite", metavar="SUITE", help="Debian suite of the host in QEMU (default trixie)")
+    parser.add_argument("--refresh", action="store_true", help="look for newer versions of a fetched host")
+    parser.add_argument(
+        "--sources", type=Path, metavar="FILE",
+        help="take the mirror from this APT source list (.list, .sources), not from the machine's",
+    )  # fmt: skip
+    parser.add_argument("--console", metavar="FILE", help="write what the host printed to FILE")
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
+    add_json(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start the peer, ask it what it is, print that; 0."""
+    from ..conform.kvm import HostOptions, kvm_target
+    from ..conform.target import TargetLost
+    from ..vmm.linux.progress import Progress
+    from ..vmm.linux.sources import read_sources
+
+    if args.peer not in PEERS:
+        raise UnknownNameError("peer", args.peer, PEERS)
+    sources = None
+    if args.sources is not None:
+        try:
+            sources = read_sources(args.sources)
+        except OSError as error:
+            raise FileError.from_os_error(args.sources, error) from None
+    options = HostOptions(args.suite, args.refresh, sources, Progress(quiet=args.quiet))
+    target = kvm_target(options=options)
+    try:
+        described = describe(target)
+        if args.console is not None:
+            try:
+                Path(args.console).write_text(target.console(), encoding="utf-8")
+            except OSError as error:
+                raise FileError.from_os_error(args.console, error) from None
+    except TargetLost as lost:
+        lost.exit_status = 1
+        raise
+    finally:
+        target.close()
+    if args.json:
+        print_json(described)
+    else:
+        print("\n".join(lines(described)))
+    return 0
+
+
+def describe(target: KvmTarget) -> dict[str, object]:
+    """What the host and its KVM say about themselves. Raises TargetError and TargetLost."""
+    from ..conform.target import probe
+
+    facts, numbers = target.facts, probe(target).numbers
+    return {
+        "peer": target.name,
+        "kernel": facts.kernel,
+        "isa": facts.isa,
+        "versions": target.versions,
+        "kvm": str(target.identity),
+        "profile": target.profile.name,
+        "counters": {"total": numbers["N"], "programmable": numbers["NPROG"], "firmware": numbers["NFW"]},
+        "log": facts.log,
+    }
+
+
+def lines(described: dict[str, object]) -> list[str]:
+    """The same as text."""
+    versions, counters, log = described["versions"], described["counters"], described["log"]
+    assert isinstance(versions, dict)
+    assert isinstance(counters, dict)
+    assert isinstance(log, list)
+    return [
+        f"host kernel:  {described['kernel']}",
+        f"host ISA:     {described['isa']}",
+        *([f"runs on:      QEMU {versions['QEMU']}, {versions['firmware']}"] if versions else []),
+        f"the guest's:  {described['kvm']}; profile {described['profile']}",
+        f"counters:     {counters['total']}, {counters['programmable']} of them programmable, "
+        f"{counters['firmware']} firmware counters",
+        *(f"host log:     {line}" for line in log),
+    ]
