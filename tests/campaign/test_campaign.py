@@ -214,3 +214,50 @@ def test_it_finds_wrong_counts_by_itself_and_says_why(
     assert all(len(case.rules) <= 1 for case in cases)
     assert all(case.records for case in cases)
     assert all(case.profile != "spec-3.0" for case in cases)
+
+
+CLUSTER = """
+from distributed import LocalCluster
+import sys
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_dask_gives_the_same_results(reference: tuple[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="the extra dask is not installed")
+    (tmp_path / "plan.toml").write_text(PLAN)
+    (tmp_path / "cluster.py").write_text(CLUSTER)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen(
+        [sys.executable, str(tmp_path / "cluster.py")], env=environment, cwd=tmp_path, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as cluster:  # fmt: skip
+        assert cluster.stdout is not None
+        address = cluster.stdout.readline().strip()
+        done = subprocess.run(
+            [sys.executable, "-m", "vpmu", "campaign", "plan.toml", "--scheduler", address, "--no-cases",
+             "--json"],
+            env=environment, cwd=tmp_path, capture_output=True, timeout=120, check=False,
+        )  # fmt: skip
+        cluster.communicate()
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["hash"] == reference[0]
+
+
+def test_a_scheduler_that_is_none(plan: CampaignPlan, tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="the extra dask is not installed")
+    with pytest.raises(VpmuError, match="expected a Dask scheduler, got window://1"):
+        campaign(plan, tmp_path / "out", scheduler="window://1")
+
+
+def test_linux_may_take_longer_than_a_payload(tmp_path: Path) -> None:
+    text = 'guests = ["hello", "linux: true"]\n'
+    (tmp_path / "plan.toml").write_text(text)
+    plan = load_campaign(tmp_path / "plan.toml")
+    assert [plan.limit(guest) for guest in plan.guests] == [20_000_000, 1_000_000_000]
+    (tmp_path / "plan.toml").write_text(text + "max_instructions = 7\n")
+    plan = CampaignPlan.from_object(load_campaign(tmp_path / "plan.toml").as_object())
+    assert [plan.limit(guest) for guest in plan.guests] == [7, 7]

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..errors import VpmuError
 from .plan import CampaignPlan
 from .run import Result, died
 from .store import Store
 from .verdict import Verdict
 
 BATCH = 16
-"""Runs that a worker gets at once."""
+"""Runs that a worker gets at once, at most; it has two such batches."""
 ATTEMPTS = 2
 """Workers that a run may take with it before that is its result."""
 Progress = Callable[[int, int], None]
@@ -82,6 +83,7 @@ class Coordinator:
         self._selector.register(process.stdout, selectors.EVENT_READ)
         self._say(worker, {"plan": self.plan.as_object(), "folder": str(self.store.folder)})
         self._give(worker)
+        self._give(worker)  # one to do, and one ahead: nobody waits for the way to the coordinator and back
 
     def _give(self, worker: _Worker) -> None:
         """The next runs of the queue. Small batches at the end, so that nobody waits for one worker."""
@@ -145,7 +147,7 @@ class Coordinator:
             first = worker.runs[0]
             self._deaths[first] = self._deaths.get(first, 0) + 1
             if self._deaths[first] > 4 * ATTEMPTS:
-                raise RuntimeError("workers do not start")
+                raise VpmuError("workers die before they begin", got=reason, layer="campaign")
         self._queue.extendleft(reversed(worker.runs))
 
     def _find_hung(self) -> None:

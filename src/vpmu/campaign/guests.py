@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..errors import VpmuError
 from ..faults.plan import FaultPlan
+from ..perf.description import load_host_pmu
 from ..trace.recorder import Recorder
 from .oracle import Finding, Oracle
 from .plan import Guest
@@ -110,20 +113,32 @@ class LinuxStation:
     """Debian at its prompt, and one command."""
 
     def __init__(self, guest: Guest, profile: str, host_pmu: str, folder: Path | None) -> None:
+
+        self.command = guest.what
+        if folder is None:
+            self.session = _booted(profile, host_pmu)
+            return
+        described = hashlib.sha256(repr(load_host_pmu(host_pmu)).encode()).hexdigest()[:8]
+        kept = folder / f"linux-{profile}-{Path(host_pmu).stem}-{described}.snapshot"
+        with kept.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker boots, the others wait for what it keeps
+            self.session = self._kept(kept) or _booted(profile, host_pmu)
+            if not kept.exists():
+                self.session.snapshot.save(kept)
+
+    @staticmethod
+    def _kept(path: Path) -> LinuxSession | None:
+        """The session of a snapshot, None where there is none that fits."""
         from ..vmm.linux.session import LinuxSession
         from ..vmm.snapshot import Snapshot
 
-        self.command = guest.what
-        kept = None if folder is None else folder / f"linux-{profile}-{Path(host_pmu).stem}.snapshot"
-        session: LinuxSession | None = None
-        if kept is not None and kept.exists():
-            try:
-                session = LinuxSession.from_snapshot(Snapshot.load(kept))
-            except VpmuError:
-                kept.unlink(missing_ok=True)  # of another version, or damaged: made anew below
-        self.session = _booted(profile, host_pmu) if session is None else session
-        if session is None and kept is not None:
-            self.session.snapshot.save(kept)
+        if not path.exists():
+            return None
+        try:
+            return LinuxSession.from_snapshot(Snapshot.load(path))
+        except VpmuError:
+            path.unlink(missing_ok=True)  # of another version, or damaged: made anew
+            return None
 
     def run(self, faults: FaultPlan, seed: int, max_instructions: int) -> Outcome:
         """One run of the command from the prompt."""

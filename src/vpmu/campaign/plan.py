@@ -6,7 +6,7 @@ product.
     host_pmus = ["full"]
     guests = ["counting", "linux: perf stat -e cycles true", "random: 12"]
     seeds = 10                      # 0 to 9; or a list
-    max_instructions = 20_000_000   # of one run
+    max_instructions = 20_000_000   # of one run (where it is not said: LIMITS)
     seconds = 60                    # of host time, after which a run hangs
 
     [[fault]]
@@ -35,6 +35,10 @@ from ..kvm.profiles import PROFILES
 from ..perf.description import load_host_pmu
 
 KINDS = ("payload", "linux", "script", "random")
+LIMITS = {"linux": 1_000_000_000}
+"""Instructions of one run where the plan does not say, by kind of guest."""
+OTHERS = 20_000_000
+"""The same for every other kind."""
 MAX_RUNS = 10_000_000
 _TOP = ("name", "profiles", "host_pmus", "guests", "seeds", "max_instructions", "seconds", "fault")
 _FAULT = ("name", "inject", "plan", "scenario")
@@ -77,7 +81,7 @@ class CampaignPlan:
     host_pmus: tuple[str, ...]
     guests: tuple[Guest, ...]
     seeds: tuple[int, ...]
-    max_instructions: int = 20_000_000
+    max_instructions: int | None = None
     seconds: float = 60.0
 
     def __len__(self) -> int:
@@ -95,6 +99,10 @@ class CampaignPlan:
             number, self.faults[fault][0], self.profiles[profile], self.host_pmus[host], self.guests[guest],
             self.seeds[seed],
         )  # fmt: skip
+
+    def limit(self, guest: Guest) -> int:
+        """How many instructions a run of that guest may take."""
+        return self.max_instructions or LIMITS.get(guest.kind, OTHERS)
 
     def fault_plan(self, name: str, seed: int) -> FaultPlan:
         """The fault plan of that name with the run's seed."""
@@ -124,7 +132,7 @@ class CampaignPlan:
         return cls(
             str(data["name"]), faults, tuple(data["profiles"]), tuple(data["host_pmus"]),  # type: ignore[arg-type]
             tuple(Guest(kind, what) for kind, what in data["guests"]), tuple(data["seeds"]),  # type: ignore[attr-defined, arg-type]
-            int(data["max_instructions"]), float(data["seconds"]),  # type: ignore[call-overload, arg-type]
+            data["max_instructions"], float(data["seconds"]),  # type: ignore[arg-type]
         )  # fmt: skip
 
     @property
@@ -184,7 +192,7 @@ def _build(content: Mapping[str, object], folder: Path) -> CampaignPlan:
     faults = _faults(content.get("fault", []), folder)
     plan = CampaignPlan(
         str(content.get("name", "campaign")), faults, tuple(profiles), tuple(host_pmus), guests,
-        _seeds(content.get("seeds", 1)), _number(content, "max_instructions", 20_000_000, 1 << 50),
+        _seeds(content.get("seeds", 1)), _limit(content),
         _number(content, "seconds", 60, 1_000_000),
     )  # fmt: skip
     if not 0 < len(plan) <= MAX_RUNS:
@@ -199,6 +207,11 @@ def _names(content: Mapping[str, object], key: str, default: list[str]) -> list[
     if len(set(value)) != len(value):
         raise UsageError(key, expected="each once", got=repr(value)[:60])
     return value
+
+
+def _limit(content: Mapping[str, object]) -> int | None:
+    key = "max_instructions"
+    return _number(content, key, OTHERS, 1 << 50) if key in content else None
 
 
 def _number(content: Mapping[str, object], key: str, default: int, most: int) -> int:

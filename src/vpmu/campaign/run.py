@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,11 +32,16 @@ class Runner:
         try:
             station = self.station(run)
             faults = self.plan.fault_plan(run.fault, run.seed)
-            outcome = station.run(faults, run.seed, self.plan.max_instructions)
+            outcome = station.run(faults, run.seed, self.plan.limit(run.guest))
             verdict, reason = self.judge(run, faults, outcome)
         except VpmuError as error:
             return {**described(run), "verdict": str(Verdict.UNEXPECTED), "reason": str(error)}
         return {**described(run), **as_object(outcome), "verdict": str(verdict), "reason": reason}
+
+    def make_ready(self, number: int) -> None:
+        """Make the machine for a run, if it is not there; what is wrong with it, `run` says."""
+        with suppress(VpmuError):
+            self.station(self.plan.run(number))
 
     def station(self, run: Run) -> Station:
         """The machine for a run, made if it is not there."""
@@ -77,7 +83,7 @@ class Runner:
     def _reference(self, run: Run) -> Outcome:
         key = (run.guest, run.profile, run.host_pmu, run.seed if run.guest.kind == "random" else 0)
         if key not in self._references:
-            self._references[key] = self.station(run).run(FaultPlan(), run.seed, self.plan.max_instructions)
+            self._references[key] = self.station(run).run(FaultPlan(), run.seed, self.plan.limit(run.guest))
         return self._references[key]
 
 

@@ -105,7 +105,7 @@ def _case(plan: CampaignPlan, number: int, runner: Runner, runs: int) -> Case | 
         try:
             if isinstance(station, ScriptStation) and steps:
                 return station.run_steps(steps, some)
-            return station.run(some, run.seed, plan.max_instructions)
+            return station.run(some, run.seed, plan.limit(run.guest))
         except VpmuError:
             return None  # steps without which others make no sense
 

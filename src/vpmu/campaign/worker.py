@@ -1,9 +1,9 @@
 """A worker of a campaign: takes numbers of runs on standard input, gives results on standard output, as
 JSON lines.
 
-The first line is the plan and the folder for snapshots; every further one is a list of numbers. Before
-each run it
-says which one it begins, so that the coordinator knows which run a dying worker took with it.
+The first line is the plan and the folder for snapshots; every further one is a list of numbers. Before each
+run it says which one it begins, so that the coordinator knows which run a dying worker took with it. The
+machine is made before that: booting Linux is not part of the time that a run may take.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def main() -> None:
     runner = Runner(CampaignPlan.from_object(first["plan"]), folder)
     for line in sys.stdin:
         for number in json.loads(line):
+            runner.make_ready(number)
             print(json.dumps({"begins": number}), file=answers, flush=True)
             print(json.dumps(runner.run(number), sort_keys=True), file=answers, flush=True)
         print(json.dumps({"wants": True}), file=answers, flush=True)
