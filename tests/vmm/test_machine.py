@@ -291,3 +291,36 @@ def test_a_reset_forgets_firmware_features() -> None:
     vcpu.reset()
     assert vcpu.ecall(0x46574654, 1, 0) == (0, 0)
     assert vcpu.ecall(0x46574654, 0, 0, 1, 0) == (0, 0)
+
+
+@pytest.mark.parametrize("padding", range(8))
+def test_a_timer_is_never_early_for_a_guest_that_reads_the_time(padding: int) -> None:
+    """The last `time` that a loop read before its timer interrupt is not before the interrupt's time."""
+    nop, rdtime = 0x00000013, 0xC01022F3
+    loop = [rdtime, *[nop] * padding]
+    back = -4 * len(loop) & 0x1FFFFF
+    jump = (back & 0x7FE) << 20 | (back >> 11 & 1) << 20 | back & 0xFF000 | (back >> 20) << 31 | 0x6F
+    machine = machine_with(*loop, jump, FOR_EVER)
+    vcpu = machine.vcpu(0)
+    vcpu.hart.set("stvec", vcpu.pc + 4 * len(loop) + 4)
+    vcpu.hart.set("sstatus", 2)
+    vcpu.hart.set("sie", 1 << 5)
+    vcpu.set_timer(50)
+    machine.run(max_instructions=5_500)
+    assert vcpu.hart.get("scause") == 1 << 63 | 5
+    assert 50 <= vcpu.regs[5] <= 51
+
+
+@pytest.mark.parametrize(
+    ("profile", "woken"), [("spec-3.0", True), ("opensbi-1.6", True), ("kvm-7.2", False)]
+)
+def test_a_suspended_hart_and_interrupts_that_it_does_not_enable(profile: str, woken: bool) -> None:
+    """hart_suspend ends with an interrupt (SBI 3.0, "Hart suspend"); KVM waits for one that sie enables."""
+    ecall = 0x00000073
+    machine = machine_with(*li(17, 0x48534D), *li(16, 3), *li(10, 0), ecall, FOR_EVER, profile=profile)
+    vcpu = machine.vcpu(0)
+    assert machine.run(max_instructions=100).stop == "idle"
+    vcpu.set_interrupt(1)
+    result = machine.run(max_instructions=100)
+    assert (result.stop == "budget") == woken
+    assert vcpu.blocking is not woken

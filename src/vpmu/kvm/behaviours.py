@@ -282,6 +282,9 @@ class B:
         "", "6.18", "", "2.10")
     HART_START_ADDRESS_UNCHECKED = Behaviour(
         "hart_start accepts any address", "", "6.3", "", "2.10")
+    SUSPEND_NEEDS_ENABLED_INTERRUPT = Behaviour(
+        "a suspended hart wakes as from WFI, for interrupts that its sie enables only",
+        "", "6.3", "", "2.10")
     NON_RETENTIVE_SUSPEND_REFUSED = Behaviour(
         "hart_suspend knows the retentive type only", "", "6.3", "", "2.10")
     SRST_UNKNOWN_NOT_SUPPORTED = Behaviour(

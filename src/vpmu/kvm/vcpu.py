@@ -131,6 +131,7 @@ class Vcpu:
         self.sbi_enabled = self.extensions.enabled
         self.mp_state = MP_STATE_RUNNABLE if vcpu_id == 0 else MP_STATE_STOPPED
         self.blocking = False
+        self._suspended = False  # what it waits for while blocking, see _wake_mask
         self.exits: Counter[str] = Counter()  # exits to KVM by reason
         self.sbi_calls: Counter[tuple[int, int, int]] = Counter()  # answered calls by (EID, FID, error)
         self.io_bus: IoBus | None = None  # devices that are served without leaving KVM_RUN (KVM's kvm_io_bus)
@@ -175,7 +176,7 @@ class Vcpu:
                 self._expire_timer()
             words[_SIP] = interrupts.flush() if interrupts.pending_mask else interrupts.hvip
             if self.blocking:
-                if not words[_SIP] & words[_SIE]:
+                if not words[_SIP] & self._wake_mask():
                     return IdleExit(None if self._timer is None else self._timer * TICK_NS)
                 self.blocking = False
             retired = words[_COUNT_VU] + words[_COUNT_VS]
@@ -228,7 +229,9 @@ class Vcpu:
             if until_ns is not None and until_ns - now < budget:
                 budget = until_ns - now
             if self._timer is not None:
-                budget = min(budget, max(self._timer * TICK_NS - now, 1))
+                # A tick after its time: KVM's hrtimer is never early and reaches the guest by an exit, so
+                # that a guest which has just read `time` never finds the interrupt ahead of what it read.
+                budget = min(budget, max((self._timer + 1) * TICK_NS - now, 1))
         overflow = self.perf.budget()
         if overflow is not None and overflow < budget:
             budget = min(budget, max(overflow, 1))
@@ -250,7 +253,7 @@ class Vcpu:
                 return self._mmio_exit(details.a, details.b, stop is Stop.MMIO_STORE)
             case Stop.WFI:
                 self.hart.pc += 4
-                self.blocking = True
+                self.blocking, self._suspended = True, False
                 return None
             case Stop.EXCEPTION:
                 if details.a in _FIRMWARE_EVENT:
@@ -438,7 +441,11 @@ class Vcpu:
             return True
         if not self.blocking or (self._timer is not None and self._timer * TICK_NS <= now_ns):
             return False
-        return not self.interrupts.flush() & self.hart.get("sie")
+        return not self.interrupts.flush() & self._wake_mask()
+
+    def _wake_mask(self) -> int:
+        """The interrupts that end waiting: those that sie enables, or, in a suspension, all of them."""
+        return MASK if self._suspended else self.hart.words[_SIE]
 
     def set_timer(self, next_cycle: int) -> None:
         self._timer = None if next_cycle == MASK else next_cycle
@@ -487,6 +494,7 @@ class Vcpu:
 
     def suspend(self) -> None:
         self.blocking = True
+        self._suspended = not self.profile.has(B.SUSPEND_NEEDS_ENABLED_INTERRUPT)
 
     def request_reset(self, pc: int, opaque: int) -> None:
         self._reset_to = (pc, opaque)
@@ -497,7 +505,7 @@ class Vcpu:
         if self.blocking:  # non-retentive suspend: the reset comes with the wake-up
             self._expire_timer()
             self.hart.set("sip", self.interrupts.flush())
-            if not self.hart.get("sip") & self.hart.get("sie"):
+            if not self.hart.get("sip") & self._wake_mask():
                 return
         pc, opaque = self._reset_to
         self._reset_to = None

@@ -35,6 +35,7 @@ _VCPU = (
     *(
         "mp_state",
         "blocking",
+        "_suspended",
         "exits",
         "sbi_calls",
         "_timer",
