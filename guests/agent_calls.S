@@ -117,6 +117,8 @@ next_call:
     beq     s5, t0, op_interrupt_csr
     li      t0, 'i'
     beq     s5, t0, op_interrupts
+    li      t0, 't'
+    beq     s5, t0, op_touch
 #ifdef MAILBOX
     li      t0, 'R'
     beq     s5, t0, op_reset
@@ -203,6 +205,17 @@ op_differ:
     beq     t3, t2, 2f
     addi    a0, a0, 1
 2:  addi    t0, t0, 8
+    addi    t1, t1, -1
+    j       1b
+op_touch:                           /* a byte of each page, with nothing of them in the TLB */
+    ld      t0, 0(s4)
+    ld      t1, 8(s4)
+    mv      a0, t1
+    lui     t2, 1
+    sfence.vma
+1:  beqz    t1, value
+    lbu     t3, 0(t0)
+    add     t0, t0, t2
     addi    t1, t1, -1
     j       1b
 op_write_csr:

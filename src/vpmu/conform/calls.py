@@ -19,6 +19,7 @@ OPERATIONS = {
     "s": "store VALUE at ADDRESS",
     "f": "fill N doublewords at ADDRESS with VALUE",
     "k": "count the doublewords of N at ADDRESS that differ from VALUE",
+    "t": "sfence.vma, then load from N pages at ADDRESS",
     "u": "read CSR 0xC00 + I in U mode with scounteren = VALUE",
     "W": "CSR write form K",
     "C": "K = 0: sie := V, 1: clear the bits V of sip, 2: set them",

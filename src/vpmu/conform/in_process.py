@@ -49,7 +49,7 @@ class InProcessTarget:
     ) -> None:
         self._faults = faults
         self._profile, self._host = profile, host_pmu
-        self.missing: frozenset[str] = frozenset()
+        self.missing = frozenset("t")  # no machine code, no TLB
         self.avoided: Mapping[str, str] = {}
         self.scratch = MEMORY_BASE + MEMORY - SCRATCH_PAGES * PAGE
         self.memory_end = MEMORY_BASE + MEMORY

@@ -33,7 +33,7 @@ _PMU_CALLS = {
     "evinfo": (PmuFid.EVENT_GET_INFO, 4),
 }
 _PLAIN = {
-    "ecall": "e", "csr": "c", "work": "w", "load": "l", "store": "s", "fill": "f", "differ": "k", "ucsr": "u",
+    "ecall": "e", "csr": "c", "work": "w", "load": "l", "store": "s", "fill": "f", "differ": "k", "touch": "t", "ucsr": "u",
     "wcsr": "W", "csrset": "C", "interrupts": "i", "reset": "R",
 }  # fmt: skip
 _FIXED_CALLS = {

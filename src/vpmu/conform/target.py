@@ -15,6 +15,8 @@ from ..spec.sbi import U64, CounterInfo, CounterType, PmuFid, SbiError
 from ..spec.sbi_events import HwEvent
 from .calls import Call, Ref, Result, pmu
 
+TOUCHED = 64
+"""Pages that are touched at the end of memory to make TLB misses."""
 MAX_INDEX = 64
 """Counters beyond this index no implementation has."""
 PAGE = 4096
@@ -145,6 +147,16 @@ def _probe_features(target: Target, numbers: dict[str, int]) -> None:
         target.reset()
         if target.run(calls)[-1].error != SbiError.NOT_SUPPORTED:
             numbers[name] = 1
+    if target.memory_end and "PROG" in numbers and "t" not in target.missing:
+        target.reset()
+        counted = [
+            pmu(PmuFid.COUNTER_CONFIG_MATCHING, 0, numbers["PROGSET"], 2, numbers["PROG"], 0),
+            pmu(PmuFid.COUNTER_START, Ref(0), 1, 1, 0),
+            Call("t", (target.memory_end - TOUCHED * PAGE, TOUCHED)),
+            Call("c", (numbers["HPM0"],)),
+        ]
+        if target.run(counted)[-1].value:
+            numbers["MISSES"] = TOUCHED
     target.reset()
     both = [
         pmu(PmuFid.COUNTER_CONFIG_MATCHING, 0, numbers["ALL"], 0, int(HwEvent.INSTRUCTIONS), 0),

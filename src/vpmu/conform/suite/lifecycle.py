@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from .test import table
 
+# As many events on firmware counters as a host of ours has counters.
+_HOLD = "\n".join(
+    f"cfg FW+{n} 1 {flags} -> any" for flags in ("0 FW_SET_TIMER", "SKIP|AUTO 0") for n in range(18)
+)
+_MISSES: dict[str, object] = {"needs": ("MISSES", "PROG", "END")}
+
 TESTS = table(
     "LIFE",
     "counter life cycle",
@@ -80,4 +86,17 @@ TESTS = table(
         reset
         d = cfg 0 ALL 0 INSTRS
         csr d -> value in 0..SLACK ~ value-survives-reset: value >= 5000000 ~ opensbi-csr-direct: value >= 5000000"""),
+    ("HELD", "an event for which the host has no counter left (O12): it counts, or a call refuses it",
+     f"""{_HOLD}
+        cfg HPM0 1 CLEAR PROG
+        start HPM0 1 INIT 0 -> any
+        touch END-MISSES*4096 MISSES
+        csr HPM0 -> value >= 1 ~ error-state-ignored, skip-match-any-type: value = 0""", _MISSES),
+    ("LEAK", "RESET gives back what a counter held (O27)",
+     f"""{_HOLD}
+        stop 0 FWSET RESET -> any
+        cfg HPM0 1 CLEAR PROG
+        start HPM0 1 INIT 0 -> SUCCESS
+        touch END-MISSES*4096 MISSES
+        csr HPM0 -> value >= 1 ~ fw-reset-leaks-event, skip-match-any-type: value = 0""", _MISSES),
 )
