@@ -87,6 +87,7 @@ class ProcessLink:
         self._process.kill()
         _, errors = self._process.communicate()
         lines = errors.decode(errors="replace").strip().splitlines()
+        lines = [line for line in lines if "fatal" in line] or lines  # QEMU dumps registers behind it
         return f"{Path(str(self._process.args[0])).name} ended" + (f": {lines[-1]}" if lines else "")  # type: ignore[index]
 
     def close(self) -> None:

@@ -33,8 +33,8 @@ _PMU_CALLS = {
     "evinfo": (PmuFid.EVENT_GET_INFO, 4),
 }
 _PLAIN = {
-    "ecall": "e", "csr": "c", "work": "w", "load": "l", "store": "s", "fill": "f", "differ": "k", "touch": "t", "ucsr": "u",
-    "wcsr": "W", "csrset": "C", "interrupts": "i", "reset": "R",
+    "ecall": "e", "csr": "c", "work": "w", "load": "l", "store": "s", "fill": "f", "differ": "k", "ucsr": "u",
+    "touch": "t", "wcsr": "W", "csrset": "C", "interrupts": "i", "reset": "R",
 }  # fmt: skip
 _FIXED_CALLS = {
     "timer": (int(Eid.TIME), 0, U64),
