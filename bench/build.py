@@ -11,6 +11,8 @@ import toolchain
 
 BENCH = Path(__file__).resolve().parent
 OUTPUT = BENCH / "build"
+FLOATING = ("fp",)
+"""Guests that use F and D."""
 RUNTIME = (toolchain.RUNTIME / "start.S", toolchain.RUNTIME / "runtime.c")
 
 
@@ -29,7 +31,7 @@ def build() -> list[Path]:
     for source in sorted((BENCH / "guests").glob("*.c")):
         image = OUTPUT / f"{source.stem}.elf"
         if not image.exists() or image.stat().st_mtime < max(shared, source.stat().st_mtime):
-            compiler.build((*RUNTIME, source), image)
+            compiler.build((*RUNTIME, source), image, floating=source.stem in FLOATING)
         images.append(image)
     return images
 

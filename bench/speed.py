@@ -10,7 +10,7 @@ from pathlib import Path
 
 from measure import MEMORY, Cost, Runner, best, measure
 
-SPEED_GUESTS = ("alu", "memory", "calls", "mixed")
+SPEED_GUESTS = ("alu", "memory", "calls", "mixed", "fp")
 """Guests whose time is all their own work; `mixed` is the CoreMark-like one."""
 
 

@@ -33,6 +33,7 @@ COMPILE_FLAGS = (
     "-Wno-unused-parameter",
     "-Werror",
 )
+FLOATING_FLAGS = ("-mabi=lp64d", "-ffp-contract=off", "-fno-math-errno")
 LINK_FLAGS = ("-nostdlib", "-static", "-mabi=lp64", "-Wl,--build-id=none", "-Wl,-n")
 
 
@@ -42,11 +43,14 @@ class BuildError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """A compiler driver with the flags that select rv64imac_zicsr_zifencei, and its version line."""
+    """A compiler driver with the flags that select rv64imac_zicsr_zifencei, and its version line; `with_fd`
+    selects F and D as well.
+    """
 
     name: str
     command: tuple[str, ...]
     version: str
+    with_fd: str
 
     def build(
         self,
@@ -56,20 +60,23 @@ class Toolchain:
         script: Path = RUNTIME / "guest.ld",
         defines: Sequence[str] = (),
         flat: bool = False,
+        floating: bool = False,
     ) -> None:
         """Compile and link `sources` by the linker script `script` into `output`: ELF, or its bare bytes.
+        `floating`: with F and D.
 
         :raises BuildError: the compiler or the linker ended with an error (warnings are errors).
         """
+        more = (self.with_fd, *FLOATING_FLAGS) if floating else ()
         with tempfile.TemporaryDirectory() as directory:
             objects = []
             for source in sources:
                 # Plain names, in one directory: the ELF file records the names of its objects.
                 target = f"{source.stem}.o"
-                flags = (*COMPILE_FLAGS, f"-I{RUNTIME}", *(f"-D{name}" for name in defines))
+                flags = (*COMPILE_FLAGS, *more, f"-I{RUNTIME}", *(f"-D{name}" for name in defines))
                 self._run(directory, *flags, "-c", str(source), "-o", target)
                 objects.append(target)
-            self._run(directory, *LINK_FLAGS, f"-Wl,-T,{script}", *objects, "-o", "guest.elf")
+            self._run(directory, *LINK_FLAGS, *more, f"-Wl,-T,{script}", *objects, "-o", "guest.elf")
             elf = Path(directory, "guest.elf").read_bytes()
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_bytes(_first_segment(elf) if flat else elf)
@@ -97,7 +104,8 @@ def find_gcc() -> Toolchain | None:
                 _first_line(path, "-Wa,--version", "-c", "-xassembler", "-"),
             ]
             march = "-march=rv64imac_zicsr_zifencei"
-            return Toolchain(name, (path, march), "; ".join(versions))
+            with_fd = "-march=rv64imafdc_zicsr_zifencei"
+            return Toolchain(name, (path, march), "; ".join(versions), with_fd)
     return None
 
 
@@ -106,8 +114,9 @@ def find_zig() -> Toolchain | None:
     if importlib.util.find_spec("ziglang") is None:
         return None
     command = (sys.executable, "-m", "ziglang")
-    cc = (*command, "cc", "-target", "riscv64-freestanding-none", "-mcpu=generic_rv64+m+a+c+zicsr+zifencei")
-    return Toolchain("ziglang", cc, f"zig {_first_line(*command, 'version')}")
+    cpu = "-mcpu=generic_rv64+m+a+c+zicsr+zifencei"
+    cc = (*command, "cc", "-target", "riscv64-freestanding-none", cpu)
+    return Toolchain("ziglang", cc, f"zig {_first_line(*command, 'version')}", f"{cpu}+f+d")
 
 
 def find() -> Toolchain | None:

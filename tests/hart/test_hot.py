@@ -21,19 +21,23 @@ from vpmu.hart.hot_tier import HotTier, _start_compiler, compile_job
 from vpmu.hart.isa.instruction import B, I, J, Kind, R, S
 from vpmu.hart.isa.table import INSTRUCTIONS
 from vpmu.hart.memory import PhysicalMemory
+from vpmu.spec.csr import SSTATUS_FS
 
 pytest.importorskip("llvmlite")
 
 RAM, CODE, DATA = 0x80000000, 0x80010000, 0x80020000
 POINTERS = (8, 9)  # registers that always point into the data
+FLOATING = (Kind.FP, Kind.FP_LOAD, Kind.FP_STORE)
 NOTHING, CLASSES = Counting.NOTHING, Counting.CLASSES
 
 
-def _loop_code(rnd: random.Random, length: int) -> bytes:
+def _loop_code(rnd: random.Random, length: int, *, floating: bool) -> bytes:
     """Random instructions that stay inside `length` of them: short branches and calls both ways, loads
-    and stores near POINTERS.
+    and stores near POINTERS; with `floating` mostly F, D and A.
     """
     rows = [row for row in INSTRUCTIONS if row.format in (R, I) and row.kind in (Kind.VALUE, Kind.LOAD)]
+    if floating:
+        rows = [row for row in INSTRUCTIONS if row.kind in (*FLOATING, Kind.AMO)] * 2 + rows[::4]
     rows += [
         row
         for row in INSTRUCTIONS
@@ -44,11 +48,13 @@ def _loop_code(rnd: random.Random, length: int) -> bytes:
         row = rnd.choice(rows)
         word = rnd.getrandbits(32) & ~row.mask | row.match
         destination = rnd.choice([register for register in range(32) if register not in (*POINTERS, 1)])
-        if row.format is not S and row.format is not B:
+        if row.format is not S and row.format is not B and row.kind is not Kind.FP_STORE:
             word = word & ~(31 << 7) | destination << 7
         distance = (rnd.randrange(max(0, index - 12), min(length, index + 12)) - index) * 4
-        if row.kind in (Kind.LOAD, Kind.STORE):
+        if row.kind in (Kind.LOAD, Kind.STORE, Kind.FP_LOAD, Kind.FP_STORE):
             word = word & ~(31 << 15) | rnd.choice(POINTERS) << 15
+        elif row.kind is Kind.FP and not row.mask >> 12 & 7 and rnd.random() < 0.9:
+            word = word & ~(7 << 12) | rnd.choice((0, 7, 7)) << 12  # to nearest, or as frm says
         elif row.kind is Kind.AMO:
             word = word & ~(31 << 15) | 9 << 15
         elif row.kind is Kind.BRANCH:
@@ -83,14 +89,33 @@ def _loop_code(rnd: random.Random, length: int) -> bytes:
     return code + struct.pack("<I", jump)
 
 
-def _hart(engine: str, seed: int, counting: Counting) -> Hart:
+def _number(rnd: random.Random) -> int:
+    """A register of F or D: mostly plain numbers, some boxed singles, some of any kind."""
+    kind = rnd.random()
+    if kind < 0.1:
+        return rnd.getrandbits(64)
+    wide = rnd.uniform(-1, 1) * 2.0 ** rnd.randrange(60)
+    value = rnd.choice((0.0, 1.0, -2.5, rnd.uniform(-1e3, 1e3), wide))
+    if kind < 0.45:
+        return 0xFFFFFFFF << 32 | int.from_bytes(struct.pack("<f", value), "little")
+    return int.from_bytes(struct.pack("<d", value), "little")
+
+
+def _hart(engine: str, seed: int, counting: Counting, *, floating: bool = False) -> Hart:
     rnd = random.Random(seed)
     memory = PhysicalMemory()
     memory.set_slot(0, RAM, 1 << 20)
     hart = Hart(0, memory, engine=engine)
     memory.want(0, counting)
-    memory.write(CODE, _loop_code(rnd, 180))
+    memory.write(CODE, _loop_code(rnd, 180, floating=floating))
     memory.write(DATA, rnd.randbytes(0x4000))
+    if floating:
+        memory.write(DATA + 0x800, b"".join(_number(rnd).to_bytes(8, "little") for _ in range(0x400)))
+        for register in range(32):
+            hart.words[state.F + register] = _number(rnd)
+        hart.set("sstatus", SSTATUS_FS)
+        hart.set("fflags", rnd.choice((0, 1, 31)))
+        hart.set("frm", rnd.choice((0, 0, 0, 2)))
     for register in range(1, 32):
         hart.set_x(register, rnd.getrandbits(rnd.choice((6, 32, 64))))
     hart.set_x(1, CODE + 40)
@@ -102,9 +127,9 @@ def _hart(engine: str, seed: int, counting: Counting) -> Hart:
 
 def _facts(hart: Hart) -> dict[str, object]:
     facts: dict[str, object] = {f"x{number}": hart.x(number) for number in range(32)}
-    facts |= {
-        name: hart.get(name) for name in ("pc", "count_vs", "time_ns", "scause", "sepc", "stval", "exit")
-    }
+    words = ("pc", "count_vs", "time_ns", "scause", "sepc", "stval", "exit", "fflags", "sstatus")
+    facts |= {name: hart.get(name) for name in words}
+    facts |= {f"f{number}": hart.words[state.F + number] for number in range(32)}
     facts["memory"] = hart.memory.read(DATA, 0x4000)
     for name in state.CLASS_COUNTERS if hart.memory.counting or hart._engine_name == "reference" else ():
         facts[name] = sum(hart.words[state.context_word(context, name)] for context in range(3))
@@ -124,11 +149,13 @@ def _compile_everything(hart: Hart) -> int:
     return tier.installed
 
 
+@pytest.mark.parametrize("floating", [False, True], ids=["integer", "floating"])
 @pytest.mark.parametrize("counting", [NOTHING, CLASSES], ids=["plain", "classes"])
 @pytest.mark.parametrize("seed", range(12))
-def test_regions_do_what_the_reference_does(seed: int, counting: Counting) -> None:
+def test_regions_do_what_the_reference_does(seed: int, counting: Counting, floating: bool) -> None:
     """After every budget, down to one instruction, both engines are in the same state."""
-    native, reference = _hart("native", seed, counting), _hart("reference", seed, counting)
+    native = _hart("native", seed, counting, floating=floating)
+    reference = _hart("reference", seed, counting, floating=floating)
     rnd = random.Random(seed)
     regions = 0
     for turn in range(120):

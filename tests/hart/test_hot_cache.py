@@ -118,17 +118,30 @@ def object_file(*sections: tuple[int, int, bytes, int]) -> bytes:
     return header + body + b"".join(headers)
 
 
+def relocation(offset: int, kind: int, symbol: int, addend: int) -> bytes:
+    return struct.pack("<QQq", offset, symbol << 32 | kind, addend)
+
+
 def test_only_code_that_needs_no_linker_is_taken_out() -> None:
-    text, unwind, constants = (1, 6, b"\xc3" * 5, 0), (0x70000001, 2, b"eh", 0), (1, 2, b"data", 0)
+    text, unwind = (1, 6, b"\xc3" * 5, 0), (0x70000001, 2, b"eh", 0)
     assert hot_code.machine_code(object_file(text, unwind)) == b"\xc3" * 5
-    assert (
-        hot_code.machine_code(object_file(text, (4, 0, bytes(24), 2))) == b"\xc3" * 5
-    )  # relocates something else
+    assert hot_code.machine_code(object_file(text, (4, 0, bytes(24), 2))) == b"\xc3" * 5  # of something else
     assert hot_code.machine_code(object_file(text, (4, 0, bytes(24), 1))) is None
-    assert hot_code.machine_code(object_file(text, constants)) is None
+    assert hot_code.machine_code(object_file(text, (1, 3, b"data", 0))) is None  # which may be written
     assert hot_code.machine_code(object_file(text, text)) is None
     assert hot_code.machine_code(b"\xcf\xfa\xed\xfe" + bytes(100)) is None
     assert hot_code.machine_code(object_file(text)[:-10]) is None
+
+
+def test_constants_stand_behind_the_code_that_names_them() -> None:
+    text, constants = (1, 6, b"\x90" * 12, 0), (1, 2, b"constant", 0)
+    symbols = (2, 0, struct.pack("<IBBHQQ", 0, 0, 0, 2, 3, 0) + struct.pack("<IBBHQQ", 0, 0, 0, 9, 0, 0), 0)
+    code = hot_code.machine_code(object_file(text, constants, symbols, (4, 0, relocation(4, 2, 0, -4), 1)))
+    assert code is not None
+    assert code[12:] == b"constant"
+    assert struct.unpack_from("<i", code, 4)[0] == 12 + 3 - 4 - 4  # from the end of the field to the symbol
+    for other in (relocation(4, 1, 0, 0), relocation(4, 2, 1, 0), relocation(4, 2, 7, 0)):
+        assert hot_code.machine_code(object_file(text, constants, symbols, (4, 0, other, 1))) is None
 
 
 def test_code_is_placed_apart_and_never_moves() -> None:

@@ -5,7 +5,7 @@ are zero or normal, and the result is normal and not the least normal number, a 
 from the guest's in nothing, and only the inexact flag NX is open. If NX is set already, nothing is; if not,
 the error of the operation, which the host can compute without error, tells (Ogita, Rump and Oishi,
 "Accurate sum and dot product", 2005; Boldo and Muller, "Exact and approximated error of the FMA", 2011).
-Everything else branches to label `step`: the reference engine executes this one instruction. Conversions,
+Everything else branches to `give_up`: the reference engine executes this one instruction. Conversions,
 comparisons and moves are integer work and complete here.
 
 Subnormal operands step although hosts do them well: a process may run with its host's subnormals flushed to
@@ -14,6 +14,7 @@ zero.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vpmu.hart.isa.fd_rows import FdRow
@@ -110,8 +111,19 @@ def _text(template: str, p: Precision) -> str:
     return template.format(**numbers, **terms)
 
 
+def texts() -> Iterator[str]:
+    """What is read in the semantics language here: every expression and condition over bits."""
+    for p in (SINGLE, DOUBLE):
+        for template in (*_BITS.values(), *_INVALID.values()):
+            yield _text(template, p)
+
+
 class Floating(Emitter):
-    """Emits computations of F and D; `%r` is the record, label `step` leaves to the reference engine."""
+    """Emits computations of F and D; `%r` is the record."""
+
+    def give_up(self) -> str:
+        """The label that leaves this instruction to the reference engine."""
+        return "step"
 
     def floating(self, row: FdRow, a: str, b: str, c: str) -> str:
         """The value of `row` over whole registers; accrues flags once nothing can step any more."""
@@ -142,7 +154,7 @@ class Floating(Emitter):
     def require(self, condition: str) -> None:
         """Go on only where `condition` holds."""
         label = self.new_label("usual")
-        self.fork(condition, label, "step", _LIKELY)
+        self.fork(condition, label, self.give_up(), _LIKELY)
         self.label(label)
 
     def both(self, *conditions: str) -> str:
@@ -174,6 +186,9 @@ class Floating(Emitter):
 
     def to_nearest(self) -> str:
         return self.compare("eq", self.rounding_mode(), RNE)
+
+    def nx_is_set(self) -> str:
+        return self.compare("ne", self.binary("and", self.load_word("s", "fflags"), NX), 0)
 
     def any_mode(self) -> str:
         """The rounding mode exists; enough where the result is exact."""
@@ -253,13 +268,10 @@ class Floating(Emitter):
         self.fork(self._between(bits, p.least_normal + 1, p.infinity, p), ordinary, special, _LIKELY)
         self.label(special)  # a zero may stand, when it is exact
         exact_zero = self._exact_zero(operation, p, zeros, operands)
-        self.fork(self.both(self._is_zero(bits, p), exact_zero), done, "step", _LIKELY)
+        self.fork(self.both(self._is_zero(bits, p), exact_zero), done, self.give_up(), _LIKELY)
         self.label(ordinary)
-        known, open_ = (
-            self.compare("ne", self.binary("and", self.load_word("s", "fflags"), NX), 0),
-            self.new_label("open"),
-        )
-        self.fork(known, done, open_, _LIKELY)
+        open_ = self.new_label("open")
+        self.fork(self.nx_is_set(), done, open_, _LIKELY)
         self.label(open_)
         self._inexact(operation, p, numbers, operands, result, bits, done)
         self.label(done)
@@ -345,7 +357,7 @@ class Floating(Emitter):
         rest, rest_error = self._two_sum(error, low, p)
         last_error = self._two_sum(total, rest, p)[1]
         lossless = [self.value(f"fcmp oeq double {error}, 0.0") for error in (rest_error, last_error)]
-        self.fork(self.both(*lossless), done, "step")
+        self.fork(self.both(*lossless), done, self.give_up())
 
     # -- conversions
 

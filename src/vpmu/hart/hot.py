@@ -10,7 +10,9 @@ exactly what the handlers do:
   record;
 * a load or store that misses the engine's cache calls the same slow path; a fault leaves with the exact pc
   and count;
-* an instruction that the region cannot hold (system instructions, atomics) is left to its handler.
+* what a step cannot do (an atomic that misses the cache, floating point that the host does otherwise) is
+  left to its handler, with everything before it done;
+* an instruction that the region cannot hold (system instructions) is left to its handler.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
-from vpmu.hart import state
+from vpmu.hart import codegen_fp, state
 from vpmu.hart.codegen import (
     _ARGUMENTS,
     _CC,
@@ -34,13 +36,15 @@ from vpmu.hart.codegen import (
 )
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.isa.instruction import Kind
+from vpmu.hart.isa.rv64fd import FD_BY_NAME
 from vpmu.hart.isa.table import INSTRUCTIONS
 from vpmu.hart.semantics import DECLARATIONS, Constants, signed
 from vpmu.hart.syntax import parse_expression
 
 MAX_INSTRUCTIONS = 96  # compile time grows faster than the region: about 0.5 ms an instruction at this size
 _NOT_IN_REGIONS = (*state.SPECIAL_OPERATIONS, "fence.i")
-_STRAIGHT = (Kind.VALUE, Kind.LOAD, Kind.STORE, Kind.NOP)
+_STRAIGHT = (Kind.VALUE, Kind.LOAD, Kind.STORE, Kind.AMO, Kind.FP, Kind.FP_LOAD, Kind.FP_STORE, Kind.NOP)
+_FLOATING = (Kind.FP, Kind.FP_LOAD, Kind.FP_STORE)
 _JUMPS = (Kind.BRANCH, Kind.JAL, Kind.JALR)
 
 
@@ -91,8 +95,10 @@ class Region:
 def prepare() -> None:
     """Parse what regions are made of, so that the compiling thread has nothing left to parse (syntax.py)."""
     for row in INSTRUCTIONS:
-        if row.kind in (Kind.VALUE, Kind.BRANCH):
+        if row.kind in (Kind.VALUE, Kind.BRANCH, Kind.AMO):
             parse_expression(row.semantics)
+    for text in codegen_fp.texts():
+        parse_expression(text)
 
 
 def find_region(record_at: Callable[[int], int], start: int) -> Region:
@@ -111,7 +117,7 @@ def find_region(record_at: Callable[[int], int], start: int) -> Region:
                 break
             if kind not in _STRAIGHT and kind not in _JUMPS:
                 # left to its handler; the region may be entered again behind it
-                if kind in (Kind.SYSTEM, Kind.AMO) and step.operation.name not in ("illegal", "sret"):
+                if kind is Kind.SYSTEM and step.operation.name not in ("illegal", "sret"):
                     leaders.add(step.behind)
                     resumed.add(step.behind)
                     work.append(step.behind)
@@ -164,6 +170,29 @@ class RegionEmitter(Handler):
         self.step = region.steps[0]
         self.n_block = "%n"
         self.position = 0  # of the step in its block
+        self.given_up: list[tuple[str, int]] = []  # label, position of the step
+        # Of the block so far: values of words of the state, of registers, and those that are zero or normal.
+        self.known: dict[str, str] = {}
+        self.held: dict[int, str] = {}
+        self.usual: set[str] = set()
+
+    # -- what a step cannot do
+
+    def give_up(self) -> str:
+        """A label that leaves the current step to its handler."""
+        if not self.given_up or self.given_up[-1][1] != self.position:
+            self.given_up.append((self.new_label("give_up"), self.position))
+        return self.given_up[-1][0]
+
+    def leave_given_up(self) -> None:
+        """What stands at the labels of `give_up` in the current block."""
+        for label, position in self.given_up:
+            self.label(label)
+            self.position = position
+            self.count_steps(self.block_steps[:position])
+            step = self.block_steps[position]
+            self.leave_at(step.offset, self.n_before(), step.record)
+        self.given_up.clear()
 
     # -- operands: registers are allocas that LLVM turns into SSA values
 
@@ -172,17 +201,48 @@ class RegionEmitter(Handler):
 
     def read(self, shift: int) -> str:
         number = self._number(shift)
-        return self.value(f"load i64, ptr %x{number}") if number else "0"
+        if not number:
+            return "0"
+        if number not in self.held:
+            self.held[number] = self.value(f"load i64, ptr %x{number}")
+        return self.held[number]
 
     def write_rd(self, value: str) -> None:
-        if self._number(16) != state.SINK:
-            self.emit(f"store i64 {value}, ptr %x{self._number(16)}")
+        number = self._number(16)
+        if number != state.SINK:
+            self.emit(f"store i64 {value}, ptr %x{number}")
+            self.held[number] = value
 
     def imm(self) -> str:
         return str(self.step.imm)
 
     def pc(self, ahead: int = 0) -> str:
         return self.binary("add", "%page", self.step.offset + ahead)
+
+    # -- floating point: what a block has found out once holds for its later steps
+
+    def rounding_mode(self) -> str:
+        own = self.step.record >> 48 & 7
+        return self.load_word("s", "frm") if own == codegen_fp.DYNAMIC else str(own)
+
+    def to_nearest(self) -> str:
+        if (self.step.record >> 48 & 7) != codegen_fp.DYNAMIC:
+            return super().to_nearest()
+        if "frm" not in self.known:
+            self.require(super().to_nearest())  # frm stays: a CSR instruction ends the block
+            self.known["frm"] = "true"
+        return self.known["frm"]
+
+    def nx_is_set(self) -> str:
+        return self.known["nx"]  # as it was at the first step: if it has been set since, nothing is lost
+
+    def _zero_or_normal(self, bits: str, p: codegen_fp.Precision) -> str:
+        return "true" if bits in self.usual else super()._zero_or_normal(bits, p)
+
+    def _arithmetic(self, operation: str, p: codegen_fp.Precision, *operands: str) -> str:
+        result = super()._arithmetic(operation, p, *operands)
+        self.usual |= {*operands, result}  # anything else has left the region
+        return result
 
     def n_before(self) -> str:
         """Instructions left before the current step."""
@@ -242,6 +302,7 @@ class RegionEmitter(Handler):
         row = self.step.operation.row
         address = self.binary("add", self.read(24), self.imm())
         data = self.read(32) if is_store else ""
+        box = row.kind is Kind.FP_LOAD and row.size == 4
         quick = slow_value = ""
         slow, done, faulted, fine = (self.new_label(name) for name in ("slow", "done", "faulted", "fine"))
         pointer = self.cached_pointer(
@@ -273,8 +334,43 @@ class RegionEmitter(Handler):
         self.emit(f"br label %{done}")
         self.label(done)
         if not is_store:
-            self.write_rd(self.value(f"phi i64 [{quick}, %{quick_block}], [{slow_value}, %{fine}]"))
+            value = self.value(f"phi i64 [{quick}, %{quick_block}], [{slow_value}, %{fine}]")
+            self.write_rd(self.binary("or", value, self.constant(codegen_fp.BOX)) if box else value)
         self.count_access(address, is_store)
+
+    def atomic(self) -> None:
+        """An AMO whose operand is aligned and in the engine's cache; others are left to the handler."""
+        row, address = self.step.operation.row, self.read(24)
+        self.require(self.compare("eq", self.binary("and", address, row.size - 1), 0))
+        pointer = self.cached_pointer(state.TLB_WRITE, address, row.size, self.give_up())
+        old = self.extend(
+            self.value(f"load i{8 * row.size}, ptr {pointer}, align 1"), row.size, row.sign_extend
+        )
+        self.values.clear()
+        self.values["old"] = old
+        self.bind_operands(row.semantics)
+        new = self.narrow(self.expression(row.semantics), row.size)
+        self.emit(f"store i{8 * row.size} {new}, ptr {pointer}, align 1")
+        self.write_rd(old)
+        self.count_access(address, is_store=True)
+
+    def floating_point(self) -> None:
+        """A step of F or D. What turns sstatus.FS off ends a block, so one look at it is enough for all."""
+        row = self.step.operation.row
+        if "nx" not in self.known:
+            self.require_fp()
+            self.known["nx"] = super().nx_is_set()
+        if row.kind is not Kind.FP:
+            self.access(row.kind is Kind.FP_STORE)
+        else:
+            self.values.clear()
+            meaning = FD_BY_NAME[row.name]
+            self.write_rd(self.floating(meaning, self.rs1(), self.rs2(), self.read(40)))
+            if meaning.dest != "f":
+                return
+        if row.kind is not Kind.FP_STORE and "dirty" not in self.known:
+            self.dirty_fp()
+            self.known["dirty"] = "true"
 
     def _call(self, name: str, arguments: str) -> str:
         function = self._export(name)
@@ -323,6 +419,8 @@ class RegionEmitter(Handler):
     def emit_block(self, leader: int, steps: list[Step]) -> None:
         self.label(f"B{leader}")
         self.block_steps = steps
+        for of_the_block in (self.known, self.held, self.usual):
+            of_the_block.clear()
         self.n_block = self.value("load i64, ptr %nv")
         enough, short = self.new_label("enough"), self.new_label("short")
         self.fork(self.compare("uge", self.n_block, len(steps)), enough, short, _LIKELY)
@@ -337,12 +435,16 @@ class RegionEmitter(Handler):
                 self.write_rd(self.expression(row.semantics))
             elif row.kind in (Kind.LOAD, Kind.STORE):
                 self.access(row.kind is Kind.STORE)
-            elif row.kind in _JUMPS:
-                self.count_steps(steps)
-                self.jump()
-                return
+            elif row.kind is Kind.AMO:
+                self.atomic()
+            elif row.kind in _FLOATING:
+                self.floating_point()
         self.count_steps(steps)
-        self.go(steps[-1].behind, self.n_after())
+        if steps[-1].operation.row.kind in _JUMPS:
+            self.jump()
+        else:
+            self.go(steps[-1].behind, self.n_after())
+        self.leave_given_up()
 
     # -- the function
 
@@ -378,11 +480,13 @@ class RegionEmitter(Handler):
 
     def _registers(self) -> list[int]:
         numbers = {step.record >> shift & 255 for step in self.region.steps for shift in (16, 24, 32)}
-        return sorted(number for number in numbers if 0 < number < 32)
+        numbers |= {
+            step.record >> 40 & 255 for step in self.region.steps if step.operation.row.kind is Kind.FP
+        }
+        return sorted(numbers - {0, state.SINK})
 
     def _written(self) -> list[int]:
-        numbers = {step.record >> 16 & 255 for step in self.region.steps}
-        return sorted(number for number in numbers if 0 < number < 32)
+        return sorted({step.record >> 16 & 255 for step in self.region.steps} - {0, state.SINK})
 
     def _exits(self, written: list[int]) -> None:
         """The common ways out: write the registers back, then go on as a handler would."""
@@ -435,4 +539,4 @@ class RegionEmitter(Handler):
 def region_ir(region: Region, name: str, constants: Constants, counting: Counting) -> str:
     """The IR module of one region."""
     emitter = RegionEmitter(region, constants, counting)
-    return "\n".join((DECLARATIONS, emitter.generate_region(name), _METADATA))
+    return "\n".join((DECLARATIONS, codegen_fp.DECLARATIONS, emitter.generate_region(name), _METADATA))

@@ -77,7 +77,7 @@ def compile_job(job: Job) -> int:
     from vpmu.hart import hot, native, program
 
     text = hot.region_ir(job.region, _NAME, program.constants(), job.counting)
-    image = native.compile_region(text, native.host_machine()[0])
+    image = native.compile_region(text, native.region_machine())
     code = machine_code(image)
     address = None if code is None else _arena().place(code)
     if code is None or address is None:

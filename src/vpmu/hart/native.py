@@ -122,6 +122,16 @@ def host_machine() -> tuple[object, tuple[str, str, str]]:
     return machine, (target.triple, cpu, features)
 
 
+@lru_cache(maxsize=1)
+def region_machine() -> object:
+    """As `host_machine`, for code that names its constants relative to itself, wherever it is placed."""
+    import llvmlite.binding as llvm
+
+    _, (triple, cpu, features) = host_machine()
+    target = llvm.Target.from_triple(triple)
+    return target.create_target_machine(cpu=cpu, features=features, opt=2, reloc="pic", codemodel="small")
+
+
 def store(path: Path, data: bytes) -> None:
     """Write a cache file so that no reader ever sees half of it; a cache that cannot be written is only
     slower.
