@@ -62,7 +62,18 @@ def test_every_profile_gives_what_is_expected_of_it(profile: str, host: str) -> 
 
 def test_the_specification_has_no_divergences() -> None:
     outcomes = run_suite(InProcessTarget("spec-3.0", "full"), load_suite())
-    assert {outcome.verdict for outcome in outcomes} == {Verdict.PASS}
+    others = {outcome.test.id for outcome in outcomes if outcome.verdict is not Verdict.PASS}
+    assert others == {"LIFE-HELD", "LIFE-LEAK"}  # these take a TLB: the agent does them
+
+
+def test_held_and_leaked_host_counters() -> None:
+    """As on KVM 6.12.107 and 7.2.13 under QEMU 10.0.2 (O12, O27); the specification loses none."""
+    tests = [test for test in load_suite() if test.id in ("LIFE-HELD", "LIFE-LEAK")]
+    assert len(tests) == 2
+    for profile, verdict in (("spec-3.0", Verdict.PASS), ("kvm-6.12", Verdict.DIVERGENCE)):
+        outcomes = run_suite(agent_target(profile), tests)
+        assert [outcome.verdict for outcome in outcomes] == [verdict, verdict]
+    assert [outcome.behaviours[0] for outcome in outcomes] == ["error-state-ignored", "fw-reset-leaks-event"]
 
 
 @pytest.mark.parametrize("profile", ["spec-3.0", "kvm-6.12", "kvm-7.2", "opensbi-1.6"])
