@@ -19,8 +19,7 @@ from vpmu.cli import fetch as command
 from vpmu.errors import VpmuError
 from vpmu.vmm.linux import cpio, initramfs
 from vpmu.vmm.linux import fetch as fetching
-from vpmu.vmm.linux.apt import FetchError
-from vpmu.vmm.linux.cache import Cache, default_root, storage_errors
+from vpmu.vmm.linux.cache import Cache, FetchError, default_root, storage_errors
 from vpmu.vmm.linux.fetch import DebianGuest, fetch
 from vpmu.vmm.linux.progress import Progress
 
@@ -156,7 +155,7 @@ def test_new_init_rebuilds_without_the_archive(
 SLOW_FETCH = """
 import sys, time
 from pathlib import Path
-from vpmu.vmm.linux import cache, fetch, progress, sources
+from vpmu.vmm.linux import apt, cache, fetch, progress, sources
 stop = sys.argv[4]
 def slow(function):
     def wrapper(*args, **kwargs):
@@ -173,7 +172,7 @@ elif stop == "commit":
 elif stop == "unpack":
     fetch.initramfs.kernel_image = slow(fetch.initramfs.kernel_image)
 else:
-    fetch.PrivateApt.download = slow(fetch.PrivateApt.download)
+    apt.PrivateApt.download = slow(apt.PrivateApt.download)
 source = sources.AptSource(sys.argv[1], "trixie", ("main",), sys.argv[2])
 fetch.fetch(sources=[source], root=Path(sys.argv[3]), progress=progress.Progress(quiet=True))
 """

@@ -21,7 +21,7 @@ from vpmu.payloads import path
 from vpmu.peers import host_image, kvm_host
 from vpmu.peers.host_image import HostImage, is_kernel_file, is_python_file
 from vpmu.vmm.linux import cpio
-from vpmu.vmm.linux.apt import FetchError
+from vpmu.vmm.linux.cache import FetchError
 
 PANIC = "[    1.0] Kernel panic - not syncing: Fatal exception"
 BUSYBOX = (

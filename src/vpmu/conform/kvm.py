@@ -16,7 +16,7 @@ from ..errors import VpmuError
 from ..kvm.profiles import linux_version_code
 from ..peers.host_image import HostImage, host_image
 from ..peers.kvm_host import agent_path, command, find_program, firmware, monitor_path, prepare, trouble
-from ..vmm.linux.apt import FetchError
+from ..vmm.linux.cache import FetchError
 from ..vmm.linux.fetch import DEFAULT_SUITE
 from ..vmm.linux.progress import Progress
 from ..vmm.linux.sources import AptSource
@@ -125,6 +125,7 @@ class KvmTarget(AgentTarget):
         self.facts, self.versions, self.console = link.facts, versions, link.console
         super().__init__(link, "kvm", where, profile=profile, memory_end=MEMORY_END, slack=SLACK)
         self.missing = frozenset()
+        self.switches = True
         self.avoided = {
             test: "brings the host's kernel down"
             for first, end, test in FATAL

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from vpmu.vmm.linux import cpio, initramfs
-from vpmu.vmm.linux.apt import FetchError, Package, PrivateApt
-from vpmu.vmm.linux.cache import Cache, Manifest, default_root, storage_errors
+from vpmu.vmm.linux.apt import Package, PrivateApt
+from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, default_root, storage_errors
 from vpmu.vmm.linux.fetch import (
     BUSYBOX_PACKAGE,
     DEFAULT_SUITE,

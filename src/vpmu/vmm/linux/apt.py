@@ -15,11 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vpmu.errors import VpmuError
+from vpmu.vmm.linux.cache import FetchError
 from vpmu.vmm.linux.sources import AptSource
 
 ARCHITECTURE = "riscv64"
-HINT = "; or pass your own guest with --kernel IMAGE and --initrd ARCHIVE"
 
 # The machine's hooks would refresh its own caches; its pins and default release mean other archives.
 CONFIGURATION = """\
@@ -59,15 +58,6 @@ DIAGNOSES: tuple[tuple[str, str], ...] = (
     (r"\b(40[0-9]|5[0-9][0-9]) +\w+|does not have a Release file|File not found|No such file",
      "the mirror refused the download"),
 )  # fmt: skip
-
-
-class FetchError(VpmuError):
-    """The guest cannot be fetched; the message says why and what to pass instead."""
-
-    layer = "fetch"
-
-    def __str__(self) -> str:
-        return super().__str__() + HINT
 
 
 class MirrorOutOfStep(FetchError):

@@ -16,10 +16,20 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vpmu.vmm.linux.apt import FetchError
+from vpmu.errors import VpmuError
 
+HINT = "; or pass your own guest with --kernel IMAGE and --initrd ARCHIVE"
 FORMAT = 1
 MANIFEST = "manifest.json"
+
+
+class FetchError(VpmuError):
+    """The guest cannot be fetched; the message says why and what to pass instead."""
+
+    layer = "fetch"
+
+    def __str__(self) -> str:
+        return super().__str__() + HINT
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Bring the Debian guest: find, download, unpack, build, declare complete. A second call finds it done."""
+"""Bring the Debian guest: find, download, unpack, build, declare complete. A second call finds it done.
+
+What only a download needs (APT, unpacking) is imported when there is one.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,15 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from vpmu.vmm.linux import initramfs
-from vpmu.vmm.linux.apt import FetchError, MirrorOutOfStep, Package, PrivateApt
-from vpmu.vmm.linux.cache import Cache, Manifest, Result, default_root, storage_errors
-from vpmu.vmm.linux.progress import Progress
-from vpmu.vmm.linux.sources import AptSource, debian_sources, machine_sources
+from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, Result, default_root, storage_errors
+
+if TYPE_CHECKING:
+    from vpmu.vmm.linux.apt import Package, PrivateApt
+    from vpmu.vmm.linux.progress import Progress
+    from vpmu.vmm.linux.sources import AptSource
 from vpmu.vmm.loader import map_file
 
 DEFAULT_SUITE = "trixie"
@@ -100,7 +105,10 @@ def fetch(
     found = cache.current()
     if found and not refresh and found.recipe == initramfs.recipe():
         return _guest(cache, found)
-    progress = progress if progress is not None else Progress()
+    if progress is None:
+        from vpmu.vmm.linux.progress import Progress
+
+        progress = Progress()
     with storage_errors(cache.folder):
         try:
             waiting = f"waiting for another fetch into {cache.folder}"
@@ -150,6 +158,8 @@ def choose_in_archive(
     choose: Callable[[PrivateApt], Chosen],
 ) -> tuple[PrivateApt, Chosen]:
     """What `choose` finds in the first of the machine's archives that has it, signed. Raises FetchError."""
+    from vpmu.vmm.linux.sources import debian_sources, machine_sources
+
     if sources is None:
         if shutil.which("apt-config") is None:
             raise FetchError("fetching Debian needs APT, which is not on this machine")
@@ -171,6 +181,8 @@ def choose_in_archive(
 
 def _read_index(work: Path, lock: int, source: AptSource, suite: str, progress: Progress) -> PrivateApt:
     """An archive's index of `suite`; under another of its names where the mirror is out of step on this."""
+    from vpmu.vmm.linux.apt import MirrorOutOfStep, PrivateApt
+
     apt = PrivateApt(work, source, suite, lock)
     progress.step(f"reading the index of Debian {suite}")
     try:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import re
 import stat
-import subprocess
-import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
 from vpmu.vmm.linux import cpio, elf
-from vpmu.vmm.linux.apt import FetchError
+from vpmu.vmm.linux.cache import FetchError
 from vpmu.vmm.linux.execution import init_script
 
 LIBRARY_FOLDER = "usr/lib/riscv64-linux-gnu"
@@ -35,6 +32,9 @@ def recipe() -> str:
 
 def extract(package: Path, wanted: Callable[[str], bool], *, first: bool = False) -> dict[str, bytes]:
     """Regular files of a .deb by path, symlinks among them followed; with `first` stops after one file."""
+    import subprocess
+    import tarfile
+
     files: dict[str, bytes] = {}
     links: dict[str, str] = {}
     process = subprocess.Popen(
@@ -82,6 +82,8 @@ def kernel_image(package: Path) -> bytes:
 def uncompressed_image(image: bytes, name: str) -> bytes:
     """The Image itself of one that may be compressed; FetchError where it is none."""
     if image.startswith(b"\x1f\x8b"):
+        import gzip
+
         image = gzip.decompress(image)
     if image[0x38:0x3C] != b"RSC\x05":
         # magic2 of Documentation/arch/riscv/boot-image-header.rst
