@@ -7,7 +7,7 @@
  * again: a request with the sequence number of the last one is not done again, its answer is sent again.
  *
  * Requests: 'H' -> "vpmu-agent", version (1 byte), hart id, address of the agent, of SCRATCH pages, end of what it uses
- *           'R', count (2 bytes), 5 bytes of padding, calls (agent_calls.S) -> 'R', results
+ *           'R', count (2 bytes), 5 bytes that it passes over, calls (agent_calls.S) -> 'R', results
  */
 typedef unsigned char u8;
 typedef unsigned int u32;

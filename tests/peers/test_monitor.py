@@ -31,6 +31,7 @@ class FakeKvm:
         self.guest = guest
         self.registers: list[dict[int, int]] = []
         self.states: list[tuple[int, int]] = []
+        self.switched: list[tuple[int, int]] = []
         self.vms = 0
         self.memory = 0
         self.vcpus: dict[int, int] = {}
@@ -60,6 +61,9 @@ class FakeKvm:
             assert values[:4] == (0, 0, MEMORY_BASE, monitor.MEMORY_SIZE)
         elif request == monitor.KVM_SET_ONE_REG:
             value = ctypes.c_uint64.from_address(values[1]).value
+            if values[0] == monitor.REG_SBI_PMU:
+                self.switched.append((self.vms, value))
+                return
             self.registers[self.vcpus[fd]][values[0] - monitor.REG_CORE] = value
         elif request == monitor.KVM_GET_ONE_REG:
             ctypes.c_uint64.from_address(values[1]).value = self.registers[self.vcpus[fd]].get(
@@ -253,6 +257,16 @@ def test_fresh_machines_and_repeated_requests(line: Any) -> None:
         (1, b"R1Rab"), (1, b"R1Rab"), (2, b"R2Rcd"),
     ]  # fmt: skip
     assert kvm.vms == 2
+
+
+def test_a_fresh_machine_without_the_pmu_extension(line: Any) -> None:
+    source, sink, start = line
+    kvm = start(echo)
+    answers(source, 1)
+    off, on = b"F\1\0\1\0\0\0\0", b"F\1\0\0\0\0\0\0"
+    os.write(sink, Frame(1, off).pack() + Frame(2, on).pack())
+    assert [frame.sequence for frame in answers(source, 2)] == [1, 2]
+    assert kvm.switched == [(1, 0)]
 
 
 def test_a_lost_machine_is_reported_and_the_next_one_works(line: Any) -> None:

@@ -112,7 +112,8 @@ class AgentTarget:
         self.avoided: Mapping[str, str] = {}
         self.interrupts = interrupts
         self._fresh: list[Call] = []
-        self._pending_reset = False
+        self._pending_reset = self._without_pmu = False
+        self.switches = False
         spec, impl, impl_version = (
             result.value for result in self.run([ecall(Eid.BASE, fid) for fid in range(3)])
         )
@@ -138,8 +139,8 @@ class AgentTarget:
         calls.append(Call("C", (1, 1 << Irq.LCOFI | 1 << Irq.SOFTWARE)))
         return calls
 
-    def reset(self) -> None:
-        self._pending_reset = True
+    def reset(self, *, pmu: bool = True) -> None:
+        self._pending_reset, self._without_pmu = True, not pmu
 
     def close(self) -> None:
         self._link.close()
@@ -151,7 +152,11 @@ class AgentTarget:
         everything = [*before, *(_moved(call, len(before)) for call in calls)]
         if len(everything) > MAX_CALLS:
             raise TargetError("batch", expected=f"at most {MAX_CALLS} calls", got=len(everything))
-        request = kind + struct.pack("<H5x", len(everything)) + b"".join(map(_packed, everything))
+        request = (
+            kind
+            + struct.pack("<HB4x", len(everything), self._without_pmu)
+            + b"".join(map(_packed, everything))
+        )
         answer = self._exchange(request)
         if len(answer) != 8 + _RESULT.size * len(everything):
             raise TargetError(

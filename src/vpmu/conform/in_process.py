@@ -50,6 +50,7 @@ class InProcessTarget:
         self._faults = faults
         self._profile, self._host = profile, host_pmu
         self.missing = frozenset("t")  # no machine code, no TLB
+        self.switches = True
         self.avoided: Mapping[str, str] = {}
         self.scratch = MEMORY_BASE + MEMORY - SCRATCH_PAGES * PAGE
         self.memory_end = MEMORY_BASE + MEMORY
@@ -63,7 +64,7 @@ class InProcessTarget:
             f"vpmu in process, profile {self.profile.name}, host PMU {self._machine.host_pmu.name}"
         )
 
-    def reset(self) -> None:
+    def reset(self, *, pmu: bool = True) -> None:
         self._machine = Machine(
             profile=self._profile,
             host_pmu=self._host,
@@ -71,6 +72,8 @@ class InProcessTarget:
             memory_base=MEMORY_BASE,
             faults=self._faults,
         )
+        if not pmu:
+            self._machine.set_sbi_extension("PMU", False)
         self._vcpu = self._machine.vcpu(0)
         self._vcpu.hart.set("scounteren", 7)
 

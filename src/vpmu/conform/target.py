@@ -42,7 +42,7 @@ class Target(Protocol):
     scratch: address of SCRATCH_PAGES pages that tests may use; memory_end: first address behind the memory;
     hole: an address where there is none; slack: more instructions than the target needs around one call.
     missing: letters of the operations that it does not have. interrupts: the host signals overflows at once.
-    avoided: tests that are not run on it, by identifier, and why.
+    switches: its user space can switch the PMU extension off. avoided: tests that are not run on it, by identifier, and why.
     Raises TargetLost and TargetError.
     """
 
@@ -55,13 +55,16 @@ class Target(Protocol):
     slack: int
     missing: frozenset[str]
     interrupts: bool
+    switches: bool
     avoided: Mapping[str, str]
 
     def run(self, calls: Sequence[Call]) -> list[Result]:
         """Do the calls in order; one result for each."""
         ...
 
-    def reset(self) -> None: ...
+    def reset(self, *, pmu: bool = True) -> None:
+        """A fresh state, before the next batch; `pmu` False, only where it `switches`: without the extension."""
+        ...
 
     def close(self) -> None: ...
 

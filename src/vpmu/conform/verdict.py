@@ -86,7 +86,7 @@ def run_test(target: Target, test: Test, facts: Facts) -> Outcome:
     places = {step.name: number for number, step in enumerate(test.steps) if step.name}
     calls = tuple(step.call(names, places) for step in test.steps)
     try:
-        target.reset()
+        target.reset(pmu=test.pmu)
         results = tuple(target.run(calls))
     except TargetLost as lost:
         return Outcome(test, Verdict.LOST, str(lost), calls=calls)
@@ -100,6 +100,8 @@ def missing(target: Target, test: Test, facts: Facts) -> str:
     lacking = {step.op for step in test.steps} & target.missing
     if lacking:
         return f"the target cannot do operation {' '.join(sorted(lacking))}"
+    if not test.pmu and not target.switches:
+        return "the target's PMU extension cannot be switched off"
     unknown = [name for name in test.needs if name not in facts.numbers]
     if unknown:
         return f"the target has no {' '.join(unknown)}"

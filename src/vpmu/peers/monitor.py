@@ -5,8 +5,8 @@ One file that needs nothing but Python's standard library, so that it runs where
 
 On the line are the agent's frames (guests/agent.c). The guest exchanges them whole: it stores the address of
 its mailbox at DEVICE_BASE, one exit to user space per batch. Requests beside the agent's own:
-    'F' + the rest of an 'R': on a fresh machine; its vCPU runs on a thread of its own, so that whatever the
-        host kernel leaks on behalf of the last one (perf events belong to the thread) is gone with it
+    'F' + the rest of an 'R': on a fresh machine, without the PMU extension where byte 3 is 1. Its vCPU runs on a
+        thread of its own: what the host kernel leaks on behalf of it (perf events are the thread's) ends there
     'I': `name: value` lines about the host, also sent unasked when the monitor is ready
 An answer 'X' + text says that the machine of this request is lost; 'F' makes a new one.
 """
@@ -42,6 +42,8 @@ RUN_EXIT_REASON, RUN_UNION = 8, 32
 SBI_ERR_NOT_SUPPORTED = -2
 REG_CORE = 0x8030_0000_0200_0000
 """KVM_REG_RISCV | KVM_REG_SIZE_U64 | KVM_REG_RISCV_CORE."""
+REG_SBI_PMU = 0x8030_0000_0800_0006
+"""KVM_REG_RISCV_SBI_EXT: whether the extension KVM_RISCV_SBI_EXT_PMU is on."""
 PC, A0, A1, A2 = 0, 10, 11, 12
 MAILBOX, STARTER, RESET = 0, 8, 16
 """Registers of the device (guests/agent.c, agent_calls.S)."""
@@ -101,8 +103,12 @@ class Vcpu:
         return cell.value
 
     def __setitem__(self, register: int, value: int) -> None:
+        self.set_register(REG_CORE | register, value)
+
+    def set_register(self, register: int, value: int) -> None:
+        """KVM_SET_ONE_REG."""
         cell = ctypes.c_uint64(value & U64)
-        self._kvm.pack(self._fd, KVM_SET_ONE_REG, "<QQ", REG_CORE | register, ctypes.addressof(cell))
+        self._kvm.pack(self._fd, KVM_SET_ONE_REG, "<QQ", register, ctypes.addressof(cell))
 
     def set_state(self, state: int) -> None:
         """KVM_SET_MP_STATE."""
@@ -117,7 +123,7 @@ class Vcpu:
 class Machine:
     """A VM with MEMORY_SIZE of RAM and a vCPU that starts the agent at MEMORY_BASE. Raises OSError."""
 
-    def __init__(self, kvm: Kvm, agent: bytes) -> None:
+    def __init__(self, kvm: Kvm, agent: bytes, *, pmu: bool = True) -> None:
         self._kvm = kvm
         self.memory = mmap.mmap(-1, MEMORY_SIZE)
         self.memory[: len(agent)] = agent
@@ -128,6 +134,8 @@ class Machine:
         self.vcpus = [Vcpu(kvm, self._vm, 0)]
         for register, value in ((PC, MEMORY_BASE), (A0, 0), (A1, 0)):
             self.vcpus[0][register] = value
+        if not pmu:
+            self.vcpus[0].set_register(REG_SBI_PMU, 0)
         self._starter = 0
 
     def run_to_mailbox(self) -> int:
@@ -309,7 +317,7 @@ class Server:
         """Serve the pending request, and those after it until one needs a fresh machine."""
         machine = None
         try:
-            machine = Machine(self._kvm, self._agent)
+            machine = Machine(self._kvm, self._agent, pmu=not self._without_pmu())
             mailbox = machine.run_to_mailbox()
             first = True
             while self._pending is not None and (first or self._pending[1][:1] != b"F"):
@@ -326,6 +334,10 @@ class Server:
         finally:
             if machine is not None:
                 machine.close()
+
+    def _without_pmu(self) -> bool:
+        request = self._pending[1] if self._pending is not None else b""
+        return request[:1] == b"F" and bool(request[3:4] > b"\0")
 
     def _answer(self, sequence: int, answer: bytes) -> None:
         self._last = (sequence, answer)

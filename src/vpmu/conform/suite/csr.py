@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .test import table
 
+_OFF: dict[str, object] = {"pmu": False}
+
 TESTS = table(
     "CSR",
     "Zicntr, Zihpm",
@@ -27,4 +29,9 @@ TESTS = table(
      "c = cfg 0 ALL CLEAR INSTRS\nstart c 1 INIT 0\nucsr c 0xffffffff -> value in 0..SLACK"),
     ("U-TIME", "U mode does not read time where scounteren closes it", "ucsr 1 0 -> trap ~ qemu-time-ignores-scounteren: value"),
     ("FW-INDEX", "a firmware counter has no CSR", "c = cfg FW 1 CLEAR FW_SET_TIMER -> any\ncsr FW -> trap", {"needs": ("FWCSR",)}),
+    ("OFF-CALL", "with the extension switched off its calls are not supported (F63)", "ecall EID_PMU 0 -> NOT_SUPPORTED", _OFF),
+    ("OFF-PROBE", "with the extension switched off probe_extension answers 0 (F63)", "ecall EID_BASE 3 EID_PMU -> SUCCESS = 0", _OFF),
+    ("OFF-CYCLE", "with the extension switched off cycle reads 0, as without a PMU (F63, O30)",
+     "csr 0 -> value = 0 ~ csr-illegal-when-disabled: trap", _OFF),
+    ("OFF-HPM", "with the extension switched off there is no hpmcounter", "csr HPM0 -> trap", _OFF),
 )

@@ -20,7 +20,7 @@ class Test:
     """One behaviour. `spec` names the section of the specification; `steps` are the calls with what is expected.
 
     needs: facts without which the test says nothing. without: behaviours with which it says nothing.
-    lenient: the behaviours it names need not show on every host.
+    pmu: False where user space switched the extension off. lenient: the behaviours it names need not show on every host.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Test:
     needs: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     lenient: bool = False
+    pmu: bool = True
 
 
 def table(section: str, spec: str, *rows: tuple[str, str, str] | tuple[str, str, str, dict[str, object]]) -> list[Test]:
