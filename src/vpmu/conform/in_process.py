@@ -8,7 +8,7 @@ from ..faults.plan import FaultPlan
 from ..kvm import counter_csr
 from ..kvm.counter import IllegalCounter
 from ..kvm.exits import KvmRunError
-from ..kvm.profiles import Profile
+from ..kvm.profiles import IMPL_ID_OPENSBI, Profile
 from ..kvm.vcpu_api import GuestTrap, MemoryFault
 from ..perf.description import HostPmuDescription
 from ..spec.csr import Cause, Csr, Irq
@@ -50,7 +50,6 @@ class InProcessTarget:
         self._faults = faults
         self._profile, self._host = profile, host_pmu
         self.missing = frozenset("t")  # no machine code, no TLB
-        self.switches = True
         self.avoided: Mapping[str, str] = {}
         self.scratch = MEMORY_BASE + MEMORY - SCRATCH_PAGES * PAGE
         self.memory_end = MEMORY_BASE + MEMORY
@@ -58,6 +57,7 @@ class InProcessTarget:
         self.slack = 16
         self.reset()
         self.profile = self._machine.profile
+        self.switches = self.profile.impl_id != IMPL_ID_OPENSBI  # nobody is above a firmware to switch it
         self.interrupts = self._machine.host_pmu.overflow_latency == "none"
         self.name = "in-process"
         self.description = (

@@ -42,7 +42,8 @@ class Target(Protocol):
     scratch: address of SCRATCH_PAGES pages that tests may use; memory_end: first address behind the memory;
     hole: an address where there is none; slack: more instructions than the target needs around one call.
     missing: letters of the operations that it does not have. interrupts: the host signals overflows at once.
-    switches: its user space can switch the PMU extension off. avoided: tests that are not run on it, by identifier, and why.
+    switches: its user space can switch the PMU extension off.
+    avoided: tests that are not run on it, by identifier, and why.
     Raises TargetLost and TargetError.
     """
 
@@ -63,7 +64,7 @@ class Target(Protocol):
         ...
 
     def reset(self, *, pmu: bool = True) -> None:
-        """A fresh state, before the next batch; `pmu` False, only where it `switches`: without the extension."""
+        """A fresh state, before the next batch. `pmu` False where it `switches`: without the extension."""
         ...
 
     def close(self) -> None: ...

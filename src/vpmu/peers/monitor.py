@@ -5,8 +5,8 @@ One file that needs nothing but Python's standard library, so that it runs where
 
 On the line are the agent's frames (guests/agent.c). The guest exchanges them whole: it stores the address of
 its mailbox at DEVICE_BASE, one exit to user space per batch. Requests beside the agent's own:
-    'F' + the rest of an 'R': on a fresh machine, without the PMU extension where byte 3 is 1. Its vCPU runs on a
-        thread of its own: what the host kernel leaks on behalf of it (perf events are the thread's) ends there
+    'F' + the rest of an 'R': on a fresh machine, without the PMU extension where byte 3 is 1. Its vCPU runs
+        on a thread of its own: what the host's kernel leaks (perf events are the thread's) ends with it
     'I': `name: value` lines about the host, also sent unasked when the monitor is ready
 An answer 'X' + text says that the machine of this request is lost; 'F' makes a new one.
 """
