@@ -77,6 +77,8 @@ def test_the_plugin(tmp_path: Path, options: tuple[str, ...]) -> None:
     assert "wrong count: counter 0 (cycles): the guest read 0" in text
     assert "fault perf.enable:state=error: happened" in text
     assert "counter_config_matching.call(" in text
+    assert "never scheduled, 2 times: cycles, instructions: no counter of the host" in text
+    assert "frozen" not in text  # that is what never scheduled means: told once
     assert "ERROR test_driver.py::test_slip" in text
     assert "profil; known: profile" in text
     assert [file.name for file in (tmp_path / "traces").iterdir()] == ["test_wrong.jsonl"]

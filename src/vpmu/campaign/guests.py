@@ -51,12 +51,14 @@ class Station(Protocol):
     def run(self, faults: FaultPlan, seed: int, max_instructions: int) -> Outcome: ...
 
 
-def prepare(guest: Guest, profile: str, host_pmu: str, folder: Path | None) -> Station:
+def prepare(
+    guest: Guest, profile: str, host_pmu: str, folder: Path | None, recorder: Recorder | None = None
+) -> Station:
     """The station of a guest; `folder` keeps snapshots of booted Linux. Raises VpmuError."""
-    kinds: dict[str, Callable[[Guest, str, str, Path | None], Station]] = {
+    kinds: dict[str, Callable[..., Station]] = {
         "payload": PayloadStation, "linux": LinuxStation, "script": ScriptStation, "random": ScriptStation
     }  # fmt: skip
-    return kinds[guest.kind](guest, profile, host_pmu, folder)
+    return kinds[guest.kind](guest, profile, host_pmu, folder, recorder=recorder)
 
 
 def _named(result: RunResult) -> dict[str, int]:
@@ -112,19 +114,29 @@ class PayloadStation:
 class LinuxStation:
     """Debian at its prompt, and one command."""
 
-    def __init__(self, guest: Guest, profile: str, host_pmu: str, folder: Path | None) -> None:
+    def __init__(
+        self, guest: Guest, profile: str, host_pmu: str, folder: Path | None,
+        recorder: Recorder | None = None,
+    ) -> None:  # fmt: skip
+        from ..vmm.linux.session import LinuxSession
 
         self.command = guest.what
+        self.session = self._waiting(profile, host_pmu, folder)
+        if recorder is not None:  # the boot itself is not recorded
+            self.session = LinuxSession.from_snapshot(self.session.snapshot, recorder=recorder)
+
+    def _waiting(self, profile: str, host_pmu: str, folder: Path | None) -> LinuxSession:
+        """A session at the prompt, the kept one if there is one."""
         if folder is None:
-            self.session = _booted(profile, host_pmu)
-            return
+            return _booted(profile, host_pmu)
         described = hashlib.sha256(repr(load_host_pmu(host_pmu)).encode()).hexdigest()[:8]
         kept = folder / f"linux-{profile}-{Path(host_pmu).stem}-{described}.snapshot"
         with kept.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker boots, the others wait for what it keeps
-            self.session = self._kept(kept) or _booted(profile, host_pmu)
+            session = self._kept(kept) or _booted(profile, host_pmu)
             if not kept.exists():
-                self.session.snapshot.save(kept)
+                session.snapshot.save(kept)
+        return session
 
     @staticmethod
     def _kept(path: Path) -> LinuxSession | None:

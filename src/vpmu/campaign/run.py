@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import VpmuError
 from ..faults.plan import FaultPlan
+from ..trace.recorder import Record, Recorder
 from .guests import Outcome, Station, prepare
 from .plan import CampaignPlan, Guest, Run
 from .verdict import Verdict
@@ -85,6 +86,16 @@ class Runner:
         if key not in self._references:
             self._references[key] = self.station(run).run(FaultPlan(), run.seed, self.plan.limit(run.guest))
         return self._references[key]
+
+
+def record_run(plan: CampaignPlan, number: int, folder: Path | None = None) -> list[Record]:
+    """The trace of a run, which is done again for it. Raises VpmuError."""
+    run = plan.run(number)
+    recorder = Recorder()
+    station = prepare(run.guest, run.profile, run.host_pmu, folder, recorder)
+    recorder.records.clear()
+    station.run(plan.fault_plan(run.fault, run.seed), run.seed, plan.limit(run.guest))
+    return recorder.records
 
 
 def described(run: Run) -> Result:

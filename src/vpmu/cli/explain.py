@@ -1,8 +1,12 @@
-"""Which layer refuses an event, and with what code: guest, SBI, KVM's virtual PMU, perf, hart.
+"""Which layer refuses an event, and with what code: guest, SBI, KVM's virtual PMU, perf, hart. Or what went
+wrong in a run.
 
-Asks for the event as a guest would (counter_config_matching, start, a loop of known length that loads,
-stores and jumps, stop), on a machine of its own. Exit status 0 when the event counts, 1 when some layer
-refuses it.
+EVENT: asks for it as a guest would (counter_config_matching, start, a loop of known length that loads, stores
+and jumps, stop), on a machine of its own. Exit status 0 when the event counts, 1 when some layer refuses it.
+
+RUN: a trace as JSON lines (vpmu run IMAGE --trace RUN.jsonl), or FOLDER:NUMBER for a run of a campaign, which
+is done again. Each event that was refused, never scheduled or frozen, each interrupt that was lost and each
+fault is followed through the layers. Exit status 0 when there is none, 1 otherwise.
 """
 
 from __future__ import annotations
@@ -10,8 +14,10 @@ from __future__ import annotations
 import argparse
 import struct
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import UsageError
 from .options import Subparsers, add_fault_options, add_json, add_profile_options
 from .output import errno_name, print_json
 
@@ -30,7 +36,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu explain`."""
     parser = subparsers.add_parser("explain", description=__doc__)
     parser.add_argument(
-        "events", nargs="+", metavar="EVENT", help="perf's name, fw:NAME, rHEX, or an event_idx"
+        "events", nargs="+", metavar="EVENT|RUN",
+        help="perf's name of an event, fw:NAME, rHEX, or an event_idx; or a trace, or FOLDER:NUMBER",
     )
     add_profile_options(parser)
     add_fault_options(parser)
@@ -40,7 +47,15 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain the events; the exit status."""
+    """Explain the events, or the runs; the exit status."""
+    runs = [name for name in args.events if is_run(name)]
+    if runs:
+        if len(runs) != len(args.events):
+            other = next(name for name in args.events if name not in runs)
+            raise UsageError("explain", expected="events or runs, not both", got=f"{runs[0]} and {other}")
+        from .explain_run import explain_runs
+
+        return explain_runs(runs, as_json=args.json, records=args.records)
     from ..spec.sbi_events import event_by_name
     from ..trace.explain import as_object, as_text, explain
     from ..trace.views import as_object as record_object
@@ -63,6 +78,13 @@ def run(args: argparse.Namespace) -> int:
                 for record in explanation.observed.records:
                     print(f"    {record_text(record)}")
     return 0 if all(explanation.refused_by is None for explanation in explanations) else 1
+
+
+def is_run(name: str) -> bool:
+    """Whether a name is that of a trace, or of a campaign's folder with the number of a run."""
+    folder, colon, number = name.rpartition(":")
+    of_campaign = colon and number.isdigit() and (Path(folder) / "plan.json").exists()
+    return bool(of_campaign) or "/" in name or name.endswith(".jsonl") or Path(name).is_file()
 
 
 def observe(event: Event, args: argparse.Namespace) -> Observed:

@@ -5,7 +5,8 @@
         vpmu_machine.load("driver.elf")
         assert vpmu_machine.run(max_instructions=10_000_000).ok
 
-A test that fails has the trace of its machine, the faults that happened and the wrong counts in its report.
+A test that fails has in its report the faults that happened, the wrong counts, what was refused, frozen or
+lost and by which layer, and the end of the trace.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 KEPT = 60
 """Records of the trace in the report of a failed test."""
+CHAINS = 12
+"""Chains through the layers in it."""
 _OPTIONS = {
     "profile": "profile of vpmu_machine where a test does not say",
     "host-pmu": "host PMU of vpmu_machine where a test does not say",
@@ -137,7 +140,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def explanation(machine: Machine, oracle: Oracle) -> str:
-    """The machine, its faults, its wrong counts, and the end of its trace."""
+    """The machine, its faults, its wrong counts, what went wrong layer by layer, and the end of its trace."""
+    from vpmu.trace.chains import as_text as chain_text
+    from vpmu.trace.chains import chains_of
     from vpmu.trace.views import as_text
 
     records = machine.recorder.records
@@ -150,6 +155,8 @@ def explanation(machine: Machine, oracle: Oracle) -> str:
         rules = zip(machine.injection.plan.rules, fired, strict=True)
         lines += [f"fault {rule.source}: happened {times} times" for rule, times in rules]
     lines += [f"wrong count: {finding}" for finding in oracle.findings]
+    lines += [chain_text(chain) for chain in chains_of(records)[:CHAINS]]
+    lines.append("trace:")
     if len(records) > KEPT:
         lines.append(f"... {len(records) - KEPT} records before")
     lines += [as_text(record) for record in records[-KEPT:]]

@@ -121,12 +121,16 @@ def show_result(record: Record) -> str:
     return show(result)
 
 
-def as_text(record: Record) -> str:
-    """The record as one line: time in ns, hart, layer, then `actor.action(args) -> result`."""
+def words(record: Record) -> str:
+    """What happened, without time and place: `actor.action(args) -> result`."""
     args = ", ".join(f"{key}={show_argument(record, key)}" for key in record.args)
     result = "" if record.result is None else f" -> {show_result(record)}"
-    who = f"hart{record.hart}  {record.layer:<5}  {record.actor}"
-    return f"{record.time:>14,} ns  {who}.{record.action}({args}){result}"
+    return f"{record.actor}.{record.action}({args}){result}"
+
+
+def as_text(record: Record) -> str:
+    """The record as one line: time in ns, hart, layer, then `actor.action(args) -> result`."""
+    return f"{record.time:>14,} ns  hart{record.hart}  {record.layer:<5}  {words(record)}"
 
 
 def as_chrome_event(record: Record) -> str:

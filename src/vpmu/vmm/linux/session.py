@@ -16,6 +16,7 @@ from vpmu.vmm.linux.execution import ExecStream
 from vpmu.vmm.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from vpmu.trace.recorder import Recorder
     from vpmu.vmm.loader import Buffer
     from vpmu.vmm.machine import Machine, RunResult
 
@@ -95,13 +96,18 @@ class LinuxSession:
         return cls(machine, machine.snapshot(), sink, bytes(run_id))
 
     @classmethod
-    def from_snapshot(cls, snapshot: Snapshot, *, once: bool = False) -> LinuxSession:
+    def from_snapshot(
+        cls, snapshot: Snapshot, *, once: bool = False, recorder: Recorder | None = None
+    ) -> LinuxSession:
         """A session in a machine of its own, from a snapshot that `boot` has taken. `once`: for one
         command only, to
         be run without `restore`; that is quicker.
         """
         sink = _Sink()
-        machine = snapshot.become(console_out=sink) if once else snapshot.machine(console_out=sink)
+        if once and recorder is None:
+            machine = snapshot.become(console_out=sink)
+        else:
+            machine = snapshot.machine(console_out=sink, recorder=recorder)
         output = machine.console.output
         if READY not in output:
             raise MachineError("snapshot", expected="a Linux that waits for a command", got="another guest")

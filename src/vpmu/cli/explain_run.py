@@ -1,0 +1,76 @@
+"""`vpmu explain RUN`: what went wrong in a run, from its trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import FileError, UsageError
+from ..trace.chains import MAX_CHAINS, Walker, as_object, as_text, groups
+from ..trace.read import read_trace
+from ..trace.recorder import Record
+from ..trace.views import as_text as record_text
+from .output import print_json
+
+
+def explain_runs(names: list[str], *, as_json: bool, records: bool) -> int:
+    """Explain traces, or runs of a campaign; the exit status. FileError, UsageError."""
+    found = [(name, _walk(_records(name), show=records and not as_json)) for name in names]
+    if as_json:
+        print_json({
+            "runs": [
+                {"run": name, "chains": [as_object(chain) for chain in walker.chains],
+                 "left_out": walker.left_out}
+                for name, walker in found
+            ]
+        })  # fmt: skip
+    else:
+        for name, walker in found:
+            _print(name, walker)
+    return 1 if any(walker.chains for _, walker in found) else 0
+
+
+def _walk(records: Iterable[Record], *, show: bool) -> Walker:
+    walker = Walker()
+    for group in groups(records):
+        walker.take(group)
+        if show:
+            print("\n".join(map(record_text, group)))
+    return walker
+
+
+def _print(name: str, walker: Walker) -> None:
+    for chain in walker.chains:
+        print(as_text(chain), end="\n\n")
+    kinds: dict[str, int] = {}
+    for chain in walker.chains:
+        kinds[chain.kind] = kinds.get(chain.kind, 0) + chain.times
+    told = ", ".join(f"{times} {kind}" for kind, times in kinds.items())
+    print(f"{name}: {told or 'nothing was refused, frozen or lost'}")
+    if walker.left_out:
+        print(f"{walker.left_out} more are not shown: the first {MAX_CHAINS} different ones are")
+
+
+def _records(name: str) -> Iterable[Record]:
+    folder, colon, number = name.rpartition(":")
+    if colon and number.isdigit() and (Path(folder) / "plan.json").exists():
+        return _done_again(Path(folder), int(number))
+    return read_trace(name)
+
+
+def _done_again(folder: Path, number: int) -> list[Record]:
+    """The records of a campaign's run: a run is a function of plan and number, so it can be had again."""
+    from ..campaign.plan import CampaignPlan
+    from ..campaign.run import record_run
+
+    path = folder / "plan.json"
+    try:
+        plan = CampaignPlan.from_object(json.loads(path.read_text("utf-8"))["plan"])
+    except OSError as error:
+        raise FileError.from_os_error(path, error) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise FileError(path, f"not the plan of a campaign: {error}", layer="campaign") from None
+    if number >= len(plan):
+        raise UsageError("number of a run", expected=f"0 to {len(plan) - 1}", got=number)
+    return record_run(plan, number, folder)
