@@ -50,7 +50,7 @@ def test_which_csrs(bench: Any) -> None:
 
 
 def test_firmware_counters_behind_the_hardware_ones(bench: Any) -> None:
-    """No hart has a CSR for them: KVM 6.12.107 on QEMU 7.2.22 (18 hardware counters), hpmcounter19: scause 2."""
+    """No hart has a CSR for them: KVM 6.12.107 on QEMU 7.2.22 (18 hardware counters) gives scause 2."""
     for name in PROFILES:
         b = bench(name)
         b.pmu.counter_config_matching(19, 1, 4, 0xF0005, 0)

@@ -1,5 +1,5 @@
-"""Start a real implementation and say what it is: `kvm` is this machine's KVM where it is a riscv64 host, else
-that of a Debian kernel in QEMU.
+"""Start a real implementation and say what it is: `kvm` is this machine's KVM where it is a riscv64 host,
+else that of a Debian kernel in QEMU.
 
 What is missing is brought through this machine's APT. `vpmu conform --target kvm` runs the suite on it. Exit
 status 0 where it answers, 1 where it is lost, 2 where it does not come up, 4 where it cannot be had on this

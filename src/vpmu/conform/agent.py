@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -109,7 +109,6 @@ class AgentTarget:
             raise TargetError("agent", expected=f"{NAME.decode()} {VERSION}", got=f"{magic!r} {version}")
         self.name, self.memory_end, self.hole, self.slack = name, memory_end, hole, slack
         self.missing = frozenset("R")
-        self.avoided: Mapping[str, str] = {}
         self.interrupts = interrupts
         self._fresh: list[Call] = []
         self._pending_reset = self._without_pmu = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ..faults.plan import FaultPlan
 from ..kvm import counter_csr
@@ -50,7 +50,6 @@ class InProcessTarget:
         self._faults = faults
         self._profile, self._host = profile, host_pmu
         self.missing = frozenset("t")  # no machine code, no TLB
-        self.avoided: Mapping[str, str] = {}
         self.scratch = MEMORY_BASE + MEMORY - SCRATCH_PAGES * PAGE
         self.memory_end = MEMORY_BASE + MEMORY
         self.hole = 0x40_0000_0000

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import VpmuError
-from ..kvm.profiles import linux_version_code
 from ..peers.host_image import HostImage, host_image
 from ..peers.kvm_host import agent_path, command, find_program, firmware, monitor_path, prepare, trouble
 from ..vmm.linux.cache import FetchError
@@ -32,10 +31,6 @@ BOOT_LIMIT = 400.0
 """Seconds in which the host must be up."""
 SLACK = 45_000
 """Instructions around one call: on QEMU before 9.2 counters have no mode filter and count the host's, too."""
-FATAL = (("0", "7.1", "SHMEM-ACROSS-END"), ("6.18", "9999", "SHMEM-FAILED-KEEPS"))
-"""First Linux release, first no more, and a test after which its kernel trips over its own memory: seen with
-6.12.107 and 7.2.13.
-"""
 DEVICE = Path("/dev/kvm")
 CONSOLE = "console.log"
 # The monitor's memory map (vpmu.peers.monitor), which must not be imported for two numbers.
@@ -126,11 +121,6 @@ class KvmTarget(AgentTarget):
         super().__init__(link, "kvm", where, profile=profile, memory_end=MEMORY_END, slack=SLACK)
         self.missing = frozenset()
         self.switches = True
-        self.avoided = {
-            test: "brings the host's kernel down"
-            for first, end, test in FATAL
-            if linux_version_code(first) <= self.identity.impl_version < linux_version_code(end)
-        }
 
     def _reset_calls(self) -> list[Call]:
         return []

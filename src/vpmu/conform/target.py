@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -43,7 +43,6 @@ class Target(Protocol):
     hole: an address where there is none; slack: more instructions than the target needs around one call.
     missing: letters of the operations that it does not have. interrupts: the host signals overflows at once.
     switches: its user space can switch the PMU extension off.
-    avoided: tests that are not run on it, by identifier, and why.
     Raises TargetLost and TargetError.
     """
 
@@ -57,7 +56,6 @@ class Target(Protocol):
     missing: frozenset[str]
     interrupts: bool
     switches: bool
-    avoided: Mapping[str, str]
 
     def run(self, calls: Sequence[Call]) -> list[Result]:
         """Do the calls in order; one result for each."""

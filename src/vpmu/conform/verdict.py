@@ -95,8 +95,6 @@ def run_test(target: Target, test: Test, facts: Facts) -> Outcome:
 
 def missing(target: Target, test: Test, facts: Facts) -> str:
     """Why the test says nothing about this target; empty where it does."""
-    if test.id in target.avoided:
-        return target.avoided[test.id]
     lacking = {step.op for step in test.steps} & target.missing
     if lacking:
         return f"the target cannot do operation {' '.join(sorted(lacking))}"

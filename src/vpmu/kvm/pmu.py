@@ -202,9 +202,9 @@ class VcpuPmu:
     def read_csr_counter(self, idx: int) -> int:
         """Value for a trapped read of counter CSR 0xC00 + `idx`. Raises IllegalCounter.
 
-        KVM before 7.2 would read a firmware counter behind the hardware ones, but no guest gets there: the hart
-        has no such counter, and its illegal-instruction exception is the guest's (KVM 6.12.107 on QEMU 7.2.22:
-        scause 2).
+        KVM before 7.2 would read a firmware counter behind the hardware ones, but no guest gets there: the
+        hart has no such counter, and its illegal-instruction exception is the guest's (KVM 6.12.107 on QEMU
+        7.2.22: scause 2).
         """
         self._begin()
         if idx >= self.num_hw:

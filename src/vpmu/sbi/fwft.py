@@ -12,7 +12,8 @@ FLAG_LOCK = 1 << 0
 _DEFINED = frozenset(int(feature) for feature in FwftFeature)
 _VALUES: dict[int, tuple[int, ...]] = {FwftFeature.MISALIGNED_EXC_DELEG: (0, 1)}
 """The features that a vCPU has, and what each can be set to. Misaligned loads and stores do not trap on our
-harts, so that delegating them shows in the value alone; no hart here masks pointers, and KVM offers no others.
+harts, so that delegating them shows in the value alone; no hart here masks pointers, and KVM offers no
+others.
 """
 
 
