@@ -25,6 +25,7 @@ _SOURCES = (
     "exits.py",
     "semantics.py",
     "privileged.py",
+    "soft.py",
     "program.py",
     "codegen.py",
     "codegen_fp.py",

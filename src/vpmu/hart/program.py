@@ -1,4 +1,4 @@
-"""The privileged functions (`privileged.py`) as source trees, with the constants that they name."""
+"""The functions of `privileged.py` and `soft.py` as source trees, with the constants that they name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 from functools import lru_cache
 from importlib import resources
 
-from vpmu.hart import exits, state
+from vpmu.hart import exits, soft, state
 from vpmu.spec import csr
 
 TRAP_FUEL = 4096  # traps in a row, without one instruction retired, that count as a guest that hangs
@@ -43,15 +43,16 @@ def constants() -> dict[str, int]:
     table |= {f"CAUSE_{cause.name}": int(cause) for cause in csr.Cause}
     table |= {f"IRQ_{irq.name}": int(irq) for irq in csr.Irq}
     table |= {name: value for name, value in vars(csr).items() if name.startswith("SSTATUS_")}
+    table |= {name: value for name, value in vars(soft).items() if isinstance(value, int)}
     return table
 
 
-@lru_cache(maxsize=1)
-def source() -> str:
-    """The text of privileged.py."""
-    return resources.files("vpmu.hart").joinpath("privileged.py").read_text()
+@lru_cache(maxsize=2)
+def source(module: str) -> str:
+    """The text of privileged.py or soft.py."""
+    return resources.files("vpmu.hart").joinpath(module).read_text()
 
 
-def functions() -> list[ast.FunctionDef]:
-    """The functions of privileged.py, fresh trees that a reader may rewrite."""
-    return [node for node in ast.parse(source()).body if isinstance(node, ast.FunctionDef)]
+def functions(module: str = "privileged.py") -> list[ast.FunctionDef]:
+    """The functions of privileged.py or soft.py, fresh trees that a reader may rewrite."""
+    return [node for node in ast.parse(source(module)).body if isinstance(node, ast.FunctionDef)]
