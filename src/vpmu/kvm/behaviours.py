@@ -230,8 +230,9 @@ class B:
         "event_get_info ignores reserved bits of event_idx", "e309fd113b9f", "6.18", "", "O7, F49")
     EVENT_INFO_READ_FAILED = Behaviour(
         "event_get_info answers FAILED for memory that it cannot read", "e309fd113b9f", "6.18", "", "O7, F48")
-    EVENT_INFO_RAW_ALWAYS = Behaviour(
-        "event_get_info calls every raw and every firmware event supported",
+    EVENT_INFO_UNCHECKED = Behaviour(
+        "event_get_info calls every firmware event supported, those without meaning included, and every raw "
+        "event that the host's driver takes",
         "e309fd113b9f", "6.18", "", "2.9")
 
     # Overflow and interrupts.
@@ -277,8 +278,9 @@ class B:
         "c39cea6f38ee", "6.3", "", "3.10")
     HFENCE_NOP = Behaviour(
         "remote HFENCE functions succeed and do nothing", "c39cea6f38ee", "6.3", "", "2.10")
-    FWFT_FAILED_SET_LOCKS = Behaviour(
-        "fwft_set with the lock flag locks the feature even where it refuses the value",
+    FWFT_WITHOUT_FEATURES = Behaviour(
+        "FWFT is there and has no feature, as on the recorded host, whose firmware delegates no misaligned "
+        "accesses",
         "", "6.18", "", "2.10")
     HART_START_ADDRESS_UNCHECKED = Behaviour(
         "hart_start accepts any address", "", "6.3", "", "2.10")

@@ -6,7 +6,6 @@ import errno
 from typing import TYPE_CHECKING
 
 from ..perf.event import PerfError
-from ..spec.perf import PerfType
 from ..spec.sbi import EVENT_INFO_ENTRY, EVENT_INFO_RESERVED, U64, SbiError, SbiRet
 from .behaviours import B
 from .exits import KvmRunError
@@ -62,9 +61,8 @@ def _supported(pmu: VcpuPmu, event_idx: int, event_data: int) -> bool:
     let off.
     """
     event = translate(pmu.profile, event_idx, event_data)
-    if pmu.profile.has(B.EVENT_INFO_RAW_ALWAYS) and event.type == PerfType.RAW:
-        # Firmware codes without meaning are among these: their all-ones config passes for a platform event.
-        return True
+    if event.firmware and pmu.profile.has(B.EVENT_INFO_UNCHECKED):
+        return True  # the all-ones config of a code without meaning passes for a platform event
     if event.refusal is not None:
         return False
     if event.firmware:

@@ -29,6 +29,7 @@ class SbiExtension(IntEnum):
     STA = 10
     SUSP = 11
     FWFT = 12
+    MPXY = 13
 
 
 SBI_1_0 = 0x0100_0000
@@ -66,6 +67,10 @@ class Profile:
     raw_v2_mask: int = (1 << 56) - 1
     """Bits of event_data that a raw event of version 2 (type 3) has."""
 
+    config_registers: int = 7
+    isa_registers: int = 25
+    """How many of these ONE_REG lists on the recorded host (6.12.107; 7.2.13 has more)."""
+
     has: Callable[[Behaviour], bool] = field(init=False, repr=False, compare=False)
     """has(behaviour): True where the implementation behaves so."""
 
@@ -81,7 +86,11 @@ _KVM_EXTENSIONS = {
     **dict.fromkeys(SbiExtension, True),
     SbiExtension.DBCN: False,
 }
-del _KVM_EXTENSIONS[SbiExtension.SUSP], _KVM_EXTENSIONS[SbiExtension.FWFT]
+for _later in (SbiExtension.SUSP, SbiExtension.FWFT, SbiExtension.MPXY):
+    del _KVM_EXTENSIONS[_later]
+
+_NOT_IN_SPECIFICATION = (SbiExtension.EXPERIMENTAL, SbiExtension.VENDOR, SbiExtension.MPXY)
+"""User space's ranges, and an extension that is not modelled."""
 
 _OFF_BY_DEFAULT = frozenset({B.CSR_ILLEGAL_WITHOUT_CONFIG})
 """Depends on how the host kernel was built, not on its release."""
@@ -131,7 +140,7 @@ PROFILES: dict[str, Profile] = {
             "the specification, strictly; where it leaves a choice, the one that changes least",
             frozenset(_FEATURES),
             dict.fromkeys(
-                (e for e in SbiExtension if e not in (SbiExtension.EXPERIMENTAL, SbiExtension.VENDOR)), True
+                (e for e in SbiExtension if e not in _NOT_IN_SPECIFICATION), True
             ),
             impl_id=IMPL_ID_NONE,
             impl_version=1,
@@ -164,7 +173,14 @@ PROFILES: dict[str, Profile] = {
             "kvm-7.2",
             "KVM of Linux 7.2.13, recorded from a real run",
             _at("7.2"),
-            {**_KVM_EXTENSIONS, SbiExtension.SUSP: False, SbiExtension.FWFT: True},
+            {
+                **_KVM_EXTENSIONS,
+                SbiExtension.SUSP: False,
+                SbiExtension.FWFT: True,
+                SbiExtension.MPXY: False,
+            },
+            config_registers=8,
+            isa_registers=31,
             impl_version=linux_version_code("7.2.13"),
         ),
         Profile(

@@ -109,6 +109,9 @@ def _start_hardware(pmu: VcpuPmu, counter: Counter, value: int | None) -> SbiErr
     if not profile.has(B.READ_ACCUMULATES):
         if value is None:
             counter.fold()
+        elif event.state is EventState.ACTIVE:
+            # Enabled by AUTO_START, which nobody noted: what it has counted since then stays (KVM 7.2.13).
+            counter.value, counter.tainted = value, False
         else:
             counter.set_value(value if profile.has(B.WIDTH_NOT_MASKED) else value & counter.mask)
     if profile.has(B.PERIOD_REJECTED_SILENTLY):

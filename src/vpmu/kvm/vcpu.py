@@ -32,7 +32,7 @@ from vpmu.kvm.exits import (
 )
 from vpmu.kvm.interrupts import VcpuInterrupts
 from vpmu.kvm.opensbi_pmu import make_pmu
-from vpmu.kvm.profiles import Profile, SbiExtension
+from vpmu.kvm.profiles import Profile
 from vpmu.kvm.sbi_extensions import SbiExtensions
 from vpmu.kvm.vcpu_api import MP_STATE_RUNNABLE, MP_STATE_STOPPED, GuestTrap
 from vpmu.perf.event import PerfProvider
@@ -104,7 +104,6 @@ class Vcpu:
     """
 
     mvendorid = marchid = mimpid = 0
-    isa_registers = 25  # ISA extensions that KVM 6.12 lists on the recorded host
 
     def __init__(
         self,
@@ -584,16 +583,15 @@ class Vcpu:
         the PMU's).
         """
         return {
-            0x01: 7,  # config
+            0x01: self.profile.config_registers,
             0x02: 33,  # core: pc, x1..x31, mode
             0x03: len(_GUEST_CSRS),
             0x04: 4,  # timer
             0x05: 33,  # F: f0..f31, fcsr
             0x06: 33,  # D
-            0x07: self.isa_registers,
+            0x07: self.profile.isa_registers,
             0x08: len(self.profile.extensions) - (not self.pmu.available),
-            # SBI state: the steal-time area; enabled, lock and value of the one FWFT feature
-            0x0A: 2 + 3 * (SbiExtension.FWFT in self.profile.extensions),
+            0x0A: 2,  # SBI state: the steal-time area
         }
 
     def csr_read(self, csr: int) -> int:

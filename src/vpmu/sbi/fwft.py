@@ -1,4 +1,4 @@
-"""FWFT: firmware features, as KVM offers them since Linux 6.18 (arch/riscv/kvm/vcpu_sbi_fwft.c)."""
+"""FWFT: firmware features (SBI 3.0). In KVM since Linux 6.18; which features it has depends on the host."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def handle(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
         return NOT_SUPPORTED
     feature = args[0] & 0xFFFFFFFF  # a 32-bit argument
     values = _VALUES.get(feature)
-    if values is None:
+    if values is None or vcpu.profile.has(B.FWFT_WITHOUT_FEATURES):
         return NOT_SUPPORTED if feature in _DEFINED else SbiRet(SbiError.DENIED)
     value, locked = vcpu.firmware_features.get(feature, (0, False))
     if fid == FwftFid.GET:
@@ -34,9 +34,7 @@ def handle(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
         return INVALID_PARAM
     if locked:
         return SbiRet(SbiError.DENIED_LOCKED)
-    valid = args[1] in values
-    if valid or vcpu.profile.has(B.FWFT_FAILED_SET_LOCKS):
-        vcpu.firmware_features[feature] = (args[1] if valid else value, bool(args[2]))
-    if not valid:
+    if args[1] not in values:
         return INVALID_PARAM
+    vcpu.firmware_features[feature] = (args[1], bool(args[2]))
     return SbiRet(SbiError.SUCCESS)

@@ -80,7 +80,7 @@ def host_for(run: Run, choice: str | None) -> HostPmuDescription:
     host = load_host_pmu(choice if choice is not None else RECORDED_HOST)
     counters = host.counters
     if choice is None and run.isa_extensions is not None and KVM_ISA_EXT_SSAIA in run.isa_extensions:
-        host = replace(host, ssaia=True, scountovf="traps", overflow_latency="unknown")
+        host = replace(host, ssaia=True, scountovf="traps", overflow_latency="unknown", raw_event_bits=55)
         counters = replace(counters, overflow_interrupts=True)
     if not run.sscofpmf:
         counters = replace(counters, sscofpmf=False)
