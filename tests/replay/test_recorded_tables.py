@@ -15,6 +15,8 @@ RECORDED = [
     ("kvm-6.12-basic", "kvm-6.12", (), 509, {"time reads": 2, "values that depend on the host": 6}),
     ("kvm-6.12-wide", "kvm-6.12", (), 2032, {"time reads": 5, "values that depend on the host": 14}),
     ("kvm-6.12-fix-undone", "kvm-6.12", ("--with", "perf-failure-ends-kvm-run"), 152, {}),
+    ("kvm-6.12-sbi", "kvm-6.12", (), 519, {}),
+    ("kvm-7.2-sbi", "kvm-7.2", (), 519, {}),
     ("kvm-7.2-basic", "kvm-7.2", (), 330, {"time reads": 1, "values that depend on the host": 2}),
     ("kvm-7.2-wide", "kvm-7.2", (), 2027, {"time reads": 5, "values that depend on the host": 7}),
     (

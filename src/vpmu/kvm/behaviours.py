@@ -33,6 +33,7 @@ COMMITS: dict[str, str] = {
     "190b74154299": "RISC-V: KVM: Add support for Raw event v2",
     "41f4d0cc331a": "RISC-V: KVM: No need of explicit writable slot check",
     "e309fd113b9f": "RISC-V: KVM: Implement get event info function",
+    "2e7be1629966": "RISC-V: KVM: Don't treat SBI HFENCE calls as NOPs",
     "5c1bb0787111": "RISC-V: KVM: fix off-by-one array access in SBI PMU",
     "1762ac42eed6": "RISC-V: KVM: Fix integer overflow in kvm_pmu_validate_counter_mask()",
     "99594f75b49e": "RISC-V: KVM: Fix array out-of-bounds in pmu_ctr_read() and pmu_fw_ctr_read_hi()",
@@ -277,11 +278,18 @@ class B:
         "remote sfence.vma counts as HFENCE_VVMA_SENT and HFENCE_VVMA_RECEIVED",
         "c39cea6f38ee", "6.3", "", "3.10")
     HFENCE_NOP = Behaviour(
-        "remote HFENCE functions succeed and do nothing", "c39cea6f38ee", "6.3", "", "2.10")
+        "remote HFENCE functions succeed and do nothing", "2e7be1629966", "6.3", "6.16", "2.10")
     FWFT_WITHOUT_FEATURES = Behaviour(
         "FWFT is there and has no feature, as on the recorded host, whose firmware delegates no misaligned "
         "accesses",
         "", "6.18", "", "2.10")
+    LEGACY_NOT_BUILT = Behaviour(
+        "no legacy calls: the host kernel was built without RISCV_SBI_V01, as Debian's is",
+        "", "6.3", "", "2.10")
+    HART_STATUS_LOSES_ERROR = Behaviour(
+        "hart_get_status of a hart that does not exist answers SUCCESS and 0", "", "6.3", "7.2", "2.10")
+    HART_ID_TRUNCATED = Behaviour(
+        "HSM looks at the low 32 bits of a hart id", "", "6.3", "", "2.10")
     HART_START_ADDRESS_UNCHECKED = Behaviour(
         "hart_start accepts any address", "", "6.3", "", "2.10")
     SUSPEND_NEEDS_ENABLED_INTERRUPT = Behaviour(

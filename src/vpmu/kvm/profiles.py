@@ -92,8 +92,8 @@ for _later in (SbiExtension.SUSP, SbiExtension.FWFT, SbiExtension.MPXY):
 _NOT_IN_SPECIFICATION = (SbiExtension.EXPERIMENTAL, SbiExtension.VENDOR, SbiExtension.MPXY)
 """User space's ranges, and an extension that is not modelled."""
 
-_OFF_BY_DEFAULT = frozenset({B.CSR_ILLEGAL_WITHOUT_CONFIG})
-"""Depends on how the host kernel was built, not on its release."""
+_OFF_BY_DEFAULT = frozenset({B.CSR_ILLEGAL_WITHOUT_CONFIG, B.LEGACY_NOT_BUILT})
+"""Depend on how the host kernel was built, not on its release."""
 
 
 def _release(text: str) -> tuple[int, ...]:
@@ -130,7 +130,9 @@ _OPENSBI_EXTENSIONS = dict.fromkeys(
      SbiExtension.HSM, SbiExtension.PMU, SbiExtension.DBCN), True
 )  # fmt: skip
 
-_STABLE_6_12 = (B.EVENT_CREATED_ENABLED, B.IPI_INVALID_HART_IGNORED, B.BAD_FID_IS_INVALID_PARAM)
+_STABLE_6_12 = (
+    B.EVENT_CREATED_ENABLED, B.IPI_INVALID_HART_IGNORED, B.BAD_FID_IS_INVALID_PARAM, B.HFENCE_NOP,
+)  # fmt: skip
 
 PROFILES: dict[str, Profile] = {
     profile.name: profile

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from ..spec.sbi import EXPERIMENTAL_EIDS, VENDOR_EIDS, Eid
+from .behaviours import B
 from .profiles import Profile, SbiExtension
 
 _BY_EID: dict[int, SbiExtension] = {
@@ -42,6 +43,7 @@ class SbiExtensions:
 
     def __init__(self, profile: Profile, *, pmu_available: bool) -> None:
         self._enabled = dict(profile.extensions)
+        self._legacy = not profile.has(B.LEGACY_NOT_BUILT)
         if not pmu_available:
             self._enabled.pop(SbiExtension.PMU, None)
         self.ran_at_least_once = False
@@ -53,6 +55,7 @@ class SbiExtensions:
         if known is None:
             extension = extension_of(eid)
             known = eid == Eid.BASE or (extension is not None and self._enabled.get(extension, False))
+            known = known and (self._legacy or extension is not SbiExtension.V01)
             if len(self._by_eid) < 64:  # a guest may try all EIDs
                 self._by_eid[eid] = known
         return known

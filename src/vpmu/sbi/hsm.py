@@ -39,8 +39,12 @@ def executable(vcpu: VcpuLike, address: int) -> bool:
     return address % 2 == 0
 
 
+def _target(vcpu: VcpuLike, hart_id: int) -> VcpuLike | None:
+    return harts.by_id(vcpu, hart_id & 0xFFFFFFFF if vcpu.profile.has(B.HART_ID_TRUNCATED) else hart_id)
+
+
 def _start(vcpu: VcpuLike, hart_id: int, start_addr: int, opaque: int) -> SbiRet:
-    target = harts.by_id(vcpu, hart_id)
+    target = _target(vcpu, hart_id)
     if target is None:
         return INVALID_PARAM
     if target.mp_state != MP_STATE_STOPPED:
@@ -52,9 +56,9 @@ def _start(vcpu: VcpuLike, hart_id: int, start_addr: int, opaque: int) -> SbiRet
 
 
 def _status(vcpu: VcpuLike, hart_id: int) -> SbiRet:
-    target = harts.by_id(vcpu, hart_id)
+    target = _target(vcpu, hart_id)
     if target is None:
-        return INVALID_PARAM
+        return SUCCESS if vcpu.profile.has(B.HART_STATUS_LOSES_ERROR) else INVALID_PARAM
     if target.mp_state == MP_STATE_STOPPED:
         return SbiRet(SbiError.SUCCESS, HartState.STOPPED)
     return SbiRet(SbiError.SUCCESS, HartState.SUSPENDED if target.blocking else HartState.STARTED)

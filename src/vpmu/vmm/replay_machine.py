@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..faults.plan import FaultPlan
+from ..kvm.behaviours import B
+from ..kvm.profiles import IMPL_ID_KVM, get_profile
 from ..payloads import path
 from ..perf.description import HostPmuDescription, load_host_pmu
 from .machine import Machine
@@ -41,12 +43,14 @@ class Options:
         if run.native_base is not None:
             return self._native(run, run.native_base)
         # "unmodified" says: this run shows the kernel without the change that the other runs have.
-        changes = ((), ()) if run.unmodified else (self.with_, self.without)
+        with_, without = ((), ()) if run.unmodified else (self.with_, self.without)
+        if not run.legacy and get_profile(self.profile).impl_id == IMPL_ID_KVM:
+            with_ = (*with_, B.LEGACY_NOT_BUILT.name)
         resets = any(step.operation == "R" for step in run.steps)
         machine = Machine(
             profile=self.profile,
-            with_=changes[0],
-            without=changes[1],
+            with_=with_,
+            without=without,
             host_pmu=host_for(run, self.host_pmu),
             memory=RAM_SIZE,
             memory_base=RAM_BASE,

@@ -80,7 +80,9 @@ class Step:
 
 @dataclass(slots=True)
 class Run:
-    """The steps that ran on one machine, with what the comments above them say of that machine."""
+    """The steps that ran on one machine, with what the comments above them say of that machine. `legacy`: it
+    has the v0.1 calls.
+    """
 
     title: str
     number: int
@@ -89,6 +91,7 @@ class Run:
     isa_extensions: frozenset[int] | None = None
     sscofpmf: bool = True
     unmodified: bool = False
+    legacy: bool = True
     native_base: int | None = None
     steps: list[Step] = field(default_factory=list)
 
@@ -145,6 +148,7 @@ _SBI_EXTENSIONS = re.compile(r"# SBI exts:((?: \w+=\S+)*)")
 _ISA = re.compile(r"# ISA exts enabled:((?: \d+)*)")
 _NATIVE = re.compile(r"S-mode payload at (0x[0-9a-fA-F]+)")
 _NO_SSCOFPMF = re.compile(r"sscofpmf\s*=\s*(?:false|off)|without\s+sscofpmf", re.IGNORECASE)
+_DEBIAN = re.compile(r"^# KVM = Debian")  # whose kernels are built without RISCV_SBI_V01
 _UNMODIFIED = re.compile(r"\bunmodified\b", re.IGNORECASE)
 _TRAP = re.compile(r"  trap scause=[0-9a-f]+ sepc=[0-9a-f]+ stval=[0-9a-f]+$")
 _PC = re.compile(r"    instruction at pc = ")
@@ -217,7 +221,7 @@ class _Parser:
     def open(self, title: str, number: int) -> Run:
         # What stands above the first section is said of every machine in the file.
         top = self.header
-        return Run(title, number, sscofpmf=top.sscofpmf, native_base=top.native_base)
+        return Run(title, number, sscofpmf=top.sscofpmf, native_base=top.native_base, legacy=top.legacy)
 
     @staticmethod
     def describe(run: Run, text: str) -> None:
@@ -238,6 +242,8 @@ class _Parser:
         elif _SECTION.match(text) or not run.steps:
             if _NO_SSCOFPMF.search(text):
                 run.sscofpmf = False
+            if _DEBIAN.search(text):
+                run.legacy = False
             if _UNMODIFIED.search(text) and _SECTION.match(text):
                 run.unmodified = True
             if found := _NATIVE.search(text):
