@@ -4,19 +4,22 @@ modes and flags.
 
 from __future__ import annotations
 
+import ast
 import random
+from itertools import cycle, product
 
 import pytest
 
-from vpmu.hart import state
+from vpmu.hart import codegen, native, program, state
+from vpmu.hart.events import HartEvent, Mode
 from vpmu.hart.exits import Stop
 from vpmu.hart.hart import Hart
 from vpmu.hart.isa.fd_rows import FD_ROWS, FdRow, execute
 from vpmu.spec.csr import SSTATUS_FS
 
 from .assemble import as_double, as_single, f, fp
-from .guest import BASE, boot
-from .softfloat_cases import DOUBLE, SINGLE, Shape
+from .guest import BASE, DATA, ENGINES, boot
+from .softfloat_cases import DOUBLE, MODES, SINGLE, Shape
 
 pytestmark = pytest.mark.usefixtures("built_engine")
 
@@ -112,7 +115,7 @@ def test_a_row_on_the_native_engine(row: FdRow) -> None:
         values = operands(rng, row)
         flags, mode, dynamic = (
             rng.choice((0, 0, 1, 31)),
-            rng.choice((0, 0, 0, 0, 1, 2, 3, 4)),
+            rng.choice((0, 0, 0, *MODES)),
             rng.random() < 0.5,
         )
         value, raised = execute(row, *values, mode)
@@ -146,7 +149,79 @@ def test_a_tiny_result_underflows_even_where_it_rounds_to_a_normal_number_or_to_
     assert run_one(boot("native"), BY_NAME[name], (a, b, zero), 1, 0) == (value, 3, SSTATUS_FS)
 
 
-ORDINARY = {  # operations and operands as programs have them: never left to the reference engine
+def special_values(shape: Shape) -> list[int]:
+    """Registers of every kind of number, in both signs, and a single that is not boxed."""
+    one, least = shape.bias << shape.fraction_bits, 1 << shape.fraction_bits
+    positive = (
+        0,
+        1,
+        least - 1,
+        least,
+        one,
+        one + 1,
+        shape.infinity - 1,
+        shape.infinity,
+        shape.nan - 1,
+        shape.nan,
+    )
+    box = 0xFFFFFFFF << 32 if shape is SINGLE else 0
+    return [box | sign | number for sign in (0, shape.sign) for number in positive] + [one]
+
+
+@pytest.mark.parametrize("row", COMPUTATIONS, ids=lambda row: row.name)
+def test_special_operands_in_every_mode(row: FdRow) -> None:
+    hart, modes = boot("native"), cycle(MODES)
+    if row.sources[0] == "x":
+        values = [
+            value & (1 << 64) - 1 for n in (0, 1, 24, 31, 32, 53, 63, 64) for value in (1 << n, -1 << n)
+        ]
+        values += [value - 1 & (1 << 64) - 1 for value in values]
+    else:
+        values = special_values(SINGLE if (row.precision == "s") != (row.operation == "convert") else DOUBLE)
+    for a, b in product(values, values if len(row.sources) > 1 else (0,)):
+        for c in values[::3] if len(row.sources) > 2 else (0,):
+            for mode in (next(modes),) if len(row.sources) > 2 else MODES:
+                value, raised = execute(row, a, b, c, mode)
+                expected = value, raised, SSTATUS_FS if row.dest == "f" or raised else INITIAL
+                answer = run_one(hart, row, (a, b, c), mode << 5, 7)
+                assert answer == expected, (row.name, hex(a), hex(b), hex(c), mode)
+
+
+def trap(engine: str, row: FdRow, rm: int, **state: int) -> tuple[Stop, ...]:
+    """What happens at an illegal instruction: the stop, and words that it must leave alone or count."""
+    hart = boot(engine, [row.match | (10 << 15 | rm << 12) & ~row.mask], x={10: DATA}, **state)
+    hart.want([HartEvent.FP])
+    stop = hart.run(5)
+    words = ("pc", "fflags", "sstatus", "count_vs", "scause")
+    return stop, *(hart.get(name) for name in words), hart.count(HartEvent.FP, Mode.VS)
+
+
+@pytest.mark.parametrize("retire", [0, 1])
+@pytest.mark.parametrize("row", FD_ROWS, ids=lambda row: row.name)
+def test_without_fp_or_a_rounding_mode_an_instruction_is_illegal(row: FdRow, retire: int) -> None:
+    states: list[tuple[int, dict[str, int]]] = [(0, {"sstatus": 0})]
+    if row.has_rm:
+        states += [(rm, {"sstatus": INITIAL}) for rm in (5, 6)]
+        states += [(7, {"sstatus": INITIAL, "frm": frm}) for frm in (5, 6, 7)]
+    for rm, words in states:
+        native, reference = (trap(engine, row, rm, traps_retire=retire, **words) for engine in ENGINES)
+        assert native == reference
+        assert native[:2] == (Stop.ILLEGAL, BASE)
+
+
+@pytest.fixture(scope="module")
+def nonsense_engine() -> native.NativeEngine:
+    """An engine whose soft operations answer nonsense."""
+    functions = program.functions() + program.functions("soft.py")
+    for function in functions:
+        if function.name.startswith("soft_"):
+            function.body = ast.parse("accrue(31)\nreturn 12345").body
+    machine = native.host_machine()[0]
+    image = native.compile_ir(codegen.module(functions, program.constants()), machine)
+    return native.link(image, machine, "nonsense")
+
+
+ORDINARY = {  # operations and operands as programs have them: the host computes these
     "d": (as_double(1.5), as_double(-0.1), as_double(1e10)),
     "s": (as_single(1.5), as_single(-0.1), as_single(1e10)),
 }
@@ -154,29 +229,30 @@ ORDINARY = {  # operations and operands as programs have them: never left to the
 
 @pytest.mark.parametrize("flags", [0, 1])
 @pytest.mark.parametrize("row", COMPUTATIONS, ids=lambda row: row.name)
-def test_ordinary_numbers_stay_on_the_native_engine(
-    row: FdRow, flags: int, monkeypatch: pytest.MonkeyPatch
+def test_the_host_computes_with_ordinary_numbers(
+    row: FdRow, flags: int, nonsense_engine: native.NativeEngine
 ) -> None:
     hart = boot("native")
-    steps = []
-    monkeypatch.setattr(
-        hart.reference(), "step", lambda: steps.append(hart.pc) or hart.set("exit", Stop.TRAP_STORM)
-    )
+    hart._engines[hart.memory.counting.value] = nonsense_engine.run
     precision = row.precision if row.operation != "convert" else "sd"[row.precision == "s"]
     operands = ORDINARY[precision] if row.sources[0] == "f" else (12345, 0, 0)
     if row.format == "R4-fp" and row.precision == "d" and not flags:
-        # A fused double result that is the first to be inexact is the one thing that steps: 1e10 - 0.75 is
+        # A fused double result that is the first to be inexact is the one thing that is soft: 1e10 - 0.75 is
         # not.
         operands = (as_double(1.5), as_double(-0.5), as_double(1e10))
     mode = 1 if row.format == "cvt x<-f" else 0  # C's conversion truncates
     value, raised = execute(row, *operands, mode)
-    answer = run_one(hart, row, operands, flags, mode)
-    assert not steps
-    assert answer[:2] == (value, flags | raised)
+    assert run_one(hart, row, operands, flags, mode)[:2] == (value, flags | raised)
 
 
-def test_a_step_is_exact_in_counts_and_budget() -> None:
-    """Subnormal operands are the reference engine's; the run around them goes on as if nothing were."""
+def test_the_nonsense_engine_is_one(nonsense_engine: native.NativeEngine) -> None:
+    hart = boot("native")
+    hart._engines[hart.memory.counting.value] = nonsense_engine.run
+    assert run_one(hart, BY_NAME["fadd.d"], (as_double(1.5), as_double(-0.1), 0), 0, 1)[:2] == (12345, 31)
+
+
+def test_soft_arithmetic_is_exact_in_counts_and_budget() -> None:
+    """Subnormal operands are not the host's; the run around them goes on as if nothing were."""
     words = [fp("fadd.d", 3, 1, 2), fp("fadd.d", 3, 3, 2), fp("fadd.d", 3, 3, 2), 0xFF5FF06F]  # jal x0, -12
     for budget in range(1, 12):
         harts = [boot(engine, words, sstatus=SSTATUS_FS) for engine in ("native", "reference")]

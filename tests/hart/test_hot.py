@@ -5,6 +5,8 @@ budget.
 from __future__ import annotations
 
 import ast
+import ctypes
+import math
 import random
 import struct
 import sys
@@ -90,14 +92,15 @@ def _loop_code(rnd: random.Random, length: int, *, floating: bool) -> bytes:
 
 
 def _number(rnd: random.Random) -> int:
-    """A register of F or D: mostly plain numbers, some boxed singles, some of any kind."""
+    """A register of F or D: mostly plain numbers, many of them boxed singles, some of any kind."""
     kind = rnd.random()
     if kind < 0.1:
         return rnd.getrandbits(64)
     wide = rnd.uniform(-1, 1) * 2.0 ** rnd.randrange(60)
-    value = rnd.choice((0.0, 1.0, -2.5, rnd.uniform(-1e3, 1e3), wide))
-    if kind < 0.45:
-        return 0xFFFFFFFF << 32 | int.from_bytes(struct.pack("<f", value), "little")
+    plain = (0.0, 1.0, -2.5, rnd.uniform(-1e3, 1e3), wide)
+    value = rnd.choice(plain if kind < 0.9 else (math.inf, math.nan, 5e-324, 1e-40, -1e308))
+    if kind < 0.45 or 0.9 <= kind < 0.94:
+        return 0xFFFFFFFF << 32 | int.from_bytes(bytes(ctypes.c_float(value)), "little")
     return int.from_bytes(struct.pack("<d", value), "little")
 
 
@@ -115,7 +118,7 @@ def _hart(engine: str, seed: int, counting: Counting, *, floating: bool = False)
             hart.words[state.F + register] = _number(rnd)
         hart.set("sstatus", SSTATUS_FS)
         hart.set("fflags", rnd.choice((0, 1, 31)))
-        hart.set("frm", rnd.choice((0, 0, 0, 2)))
+        hart.set("frm", (0, 1, 2, 3, 4, 0, 0, 0)[seed % 8])
     for register in range(1, 32):
         hart.set_x(register, rnd.getrandbits(rnd.choice((6, 32, 64))))
     hart.set_x(1, CODE + 40)

@@ -66,7 +66,13 @@ def operations() -> tuple[Operation, ...]:
     return tuple(rows)
 
 
-_WITH_SLOW_PATH = (Kind.LOAD, Kind.STORE, Kind.AMO, Kind.FP_LOAD, Kind.FP_STORE)
+def has_slow_path(row: Instruction) -> bool:
+    """Whether something that an instruction seldom needs is a function of its own."""
+    if row.kind is Kind.FP:
+        return FD_BY_NAME[row.name].has_rm
+    return row.kind in (Kind.LOAD, Kind.STORE, Kind.AMO, Kind.FP_LOAD, Kind.FP_STORE)
+
+
 OPERATIONS = operations()
 NUMBER = {operation.name: number for number, operation in enumerate(OPERATIONS)}
 
@@ -241,13 +247,17 @@ class Handler(codegen_fp.Floating):
 
     def count_classes(self) -> None:
         if Counting.CLASSES in self.counting:
-            for event in (self.row.event, self.row.extra_event):
-                if event:
-                    self.increment(event)
+            self.count_each("1")
 
-    def increment(self, name: str) -> None:
+    def count_each(self, times: str) -> None:
+        """Count this instruction in each of its classes."""
+        for event in (self.row.event, self.row.extra_event):
+            if event:
+                self.increment(event, times)
+
+    def increment(self, name: str, by: str | int = 1) -> None:
         pointer = self.word_pointer("t", state.CONTEXT[name])
-        more = self.binary("add", self.load64(pointer), 1)
+        more = self.binary("add", self.load64(pointer), by)
         self.emit(f"store i64 {more}, ptr {pointer}, align 8")
 
     def count_access(self, address: str, is_store: bool) -> None:
@@ -344,7 +354,8 @@ class Handler(codegen_fp.Floating):
             self.slow_label()
 
     def fp_load(self, slow_path: bool) -> None:
-        self.require_fp()
+        if not slow_path:
+            self.require_fp()
         address = self.binary("add", self.rs1(), self.imm())
         size = self.row.size
         if slow_path:
@@ -363,34 +374,54 @@ class Handler(codegen_fp.Floating):
         self.next()
         if not slow_path:
             self.slow_label()
-        self.step_label()
+            self.off_label()
 
     def fp_store(self, slow_path: bool) -> None:
-        self.require_fp()
+        if not slow_path:
+            self.require_fp()
         self.store(slow_path)
-        self.step_label()
+        if not slow_path:
+            self.off_label()
 
-    def fp(self) -> None:
-        self.require_fp()
+    def fp(self, slow_path: bool) -> None:
         row = FD_BY_NAME[self.row.name]
-        self.write_rd(self.floating(row, self.rs1(), self.rs2(), self.read(40)))
+        if slow_path:
+            self.require(self.any_mode(), "reserved")
+        else:
+            self.require_fp()
+        compute = self.soft if slow_path else self.floating
+        self.write_rd(compute(row, self.rs1(), self.rs2(), self.read(40)))
         if row.dest == "f":
             self.dirty_fp()
         self.count_classes()
         self.next()
-        self.step_label()
+        if slow_path:
+            self.label("reserved")
+            self.save()
+            self.emit(f"ret i64 {self.call('leave_illegal', [])}")
+            return
+        if row.has_rm:
+            self.slow_label()
+        self.off_label()
 
     def require_fp(self) -> None:
         """F and D are off unless sstatus.FS says otherwise (a hart without them keeps FS zero)."""
-        self.require(self.compare("ne", self.binary("and", self.load_word("s", "sstatus"), SSTATUS_FS), 0))
+        on = self.compare("ne", self.binary("and", self.load_word("s", "sstatus"), SSTATUS_FS), 0)
+        self.require(on, self.off())
+
+    def off(self) -> str:
+        """The label of an instruction of F or D where these are off."""
+        return "off"
+
+    def off_label(self) -> None:
+        """An illegal instruction, as an encoding that nobody knows."""
+        self.label("off")
+        if Counting.CLASSES in self.counting:
+            self.count_each(self.load_word("s", "traps_retire"))
+        self.tail(f"@op_illegal_{self.length}")
 
     def dirty_fp(self) -> None:
         self.store_word("s", "sstatus", self.binary("or", self.load_word("s", "sstatus"), SSTATUS_FS))
-
-    def step_label(self) -> None:
-        """Where the native engine gives up: the reference engine executes this one instruction (Hart.run)."""
-        self.label("step")
-        self.tail("@leave_step")
 
     def slow_label(self) -> None:
         """The slow path is a function of its own, so that the fast path needs no stack frame."""
@@ -443,13 +474,7 @@ class Handler(codegen_fp.Floating):
         """Count a system instruction in its class only if it retired: ECALL and a faulting LR do not."""
         gone = self.binary("sub", "%n", self.load_word("s", "n"))
         continues = self.value(f"zext i1 {self.compare('eq', action, self.constants['CONTINUE'])} to i64")
-        retired = self.binary("add", gone, continues)
-        for event in (self.row.event, self.row.extra_event):
-            if event:
-                pointer = self.word_pointer("t", state.CONTEXT[event])
-                self.emit(
-                    f"store i64 {self.binary('add', self.load64(pointer), retired)}, ptr {pointer}, align 8"
-                )
+        self.count_each(self.binary("add", gone, continues))
 
     # -- the operations that are not instructions
 
@@ -520,7 +545,7 @@ class Handler(codegen_fp.Floating):
                 case Kind.FP_STORE:
                     self.fp_store(slow_path)
                 case Kind.FP:
-                    self.fp()
+                    self.fp(slow_path)
         self.lines.append("}")
         return "\n".join(self.lines)
 
@@ -653,15 +678,6 @@ class Entry(Handler):
         self.lines.append("}")
         return "\n".join(self.lines)
 
-    def leave_step(self) -> str:
-        self.lines.append(f"define internal {_CC} i64 @leave_step({_ARGUMENTS}) {{")
-        self.label("entry")
-        self.save()
-        self.store_word("s", "exit", str(self.constants["STOP_STEP"]))
-        self.emit(f"ret i64 {self.constants['EXIT']}")
-        self.lines.append("}")
-        return "\n".join(self.lines)
-
     def leave_budget(self) -> None:
         self.store_word("s", "exit", str(self.constants["STOP_BUDGET"]))
         self.emit(f"ret i64 {self.constants['EXIT']}")
@@ -783,7 +799,7 @@ entry:
 def module(
     functions: Iterable[ast.FunctionDef], constants: Constants, counting: Counting = Counting.NOTHING
 ) -> str:
-    """The IR of a whole engine: privileged functions, decoder, handlers and their table, entry points."""
+    """The IR of a whole engine: these functions, decoder, handlers and their table, entry points."""
     parts = [DECLARATIONS, codegen_fp.DECLARATIONS]
     for node in functions:
         emitter = Emitter(constants)
@@ -799,9 +815,9 @@ def module(
             handler = Handler(operation, length, constants, counting)
             parts.append(handler.generate())
             names.append(f"op_{handler.symbol()}")
-            if operation.row.kind in _WITH_SLOW_PATH:
+            if has_slow_path(operation.row):
                 parts.append(Handler(operation, length, constants, counting).generate(slow_path=True))
-    for part in (Entry.budget_spent, Entry.leave_step, Entry.resume, Entry.enter, Entry.run):
+    for part in (Entry.budget_spent, Entry.resume, Entry.enter, Entry.run):
         parts.append(part(Entry(constants, counting)))
     parts += [_probe(), _hot_exports()]
     names += HOT_EXPORTS  # compiled regions find them behind the handlers (hot_export_slot)

@@ -1,15 +1,15 @@
-"""F and D in the native engine: host arithmetic where it is exact, the reference engine else.
+"""F and D in the native engine: host arithmetic where it does what the guest's must, integers elsewhere.
 
 The host computes in its default mode, to nearest. Where the guest's rounding mode is that one, the operands
 are zero or normal, and the result is normal and not the least normal number, a result of the host differs
 from the guest's in nothing, and only the inexact flag NX is open. If NX is set already, nothing is; if not,
 the error of the operation, which the host can compute without error, tells (Ogita, Rump and Oishi,
 "Accurate sum and dot product", 2005; Boldo and Muller, "Exact and approximated error of the FMA", 2011).
-Everything else branches to `give_up`: the reference engine executes this one instruction. Conversions,
-comparisons and moves are integer work and complete here.
+Everything else branches to `give_up`, and then to `soft`: calls of the integer arithmetic of `soft.py`.
+Comparisons and moves are integer work from the start.
 
-Subnormal operands step although hosts do them well: a process may run with its host's subnormals flushed to
-zero.
+Subnormal operands are soft although hosts do them well: a process may run with its host's subnormals flushed
+to zero.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from dataclasses import dataclass
 
 from vpmu.hart.isa.fd_rows import FdRow
 from vpmu.hart.semantics import Emitter
+from vpmu.hart.soft import DIGITS_D, DIGITS_S, NV, NX, RDN, RMM, RNE, RUP
 from vpmu.spec.csr import SSTATUS_FS
 
-NX, NV = 1, 16
 DYNAMIC = 7
-RNE, RTZ, RDN, RUP, RMM = range(5)
 BOX = 0xFFFFFFFF << 32
 _LIKELY = "!prof !0"
 
@@ -37,6 +36,7 @@ class Precision:
 
     llvm: str
     width: int
+    digits: int
     suffix: str
     infinity: int
     least_normal: int
@@ -57,9 +57,11 @@ class Precision:
         return self.infinity | self.quiet
 
 
-SINGLE = Precision("float", 32, "f32", 0xFF << 23, 1 << 23, 1 << 22, (127 - 70) << 23, (127 + 120) << 23)
+SINGLE = Precision(
+    "float", 32, DIGITS_S, "f32", 0xFF << 23, 1 << 23, 1 << 22, (127 - 70) << 23, (127 + 120) << 23
+)
 DOUBLE = Precision(
-    "double", 64, "f64", 0x7FF << 52, 1 << 52, 1 << 51, (1023 - 900) << 52, (1023 + 1000) << 52
+    "double", 64, DIGITS_D, "f64", 0x7FF << 52, 1 << 52, 1 << 51, (1023 - 900) << 52, (1023 + 1000) << 52
 )
 _PRECISION = {"s": SINGLE, "d": DOUBLE}
 
@@ -88,16 +90,17 @@ _BITS = {
     "eq": "0 if {nan_a} or {nan_b} else {key_a} == {key_b}",
     "lt": "0 if {nan_a} or {nan_b} else slt({key_a}, {key_b})",
     "le": "0 if {nan_a} or {nan_b} else not slt({key_b}, {key_a})",
-    "min": "a if slt({rank_a}, {rank_b}) else b",
-    "max": "b if slt({rank_a}, {rank_b}) else a",
+    "min": "{nan} if {nan_a} and {nan_b} else a if {nan_b} or not {nan_a} and slt({rank_a}, {rank_b}) else b",
+    "max": "{nan} if {nan_a} and {nan_b} else b if {nan_a} or not {nan_b} and slt({rank_a}, {rank_b}) else a",
     "class": "512 if {nan_a} and a & {quiet} else 256 if {nan_a} else 1 << {rank_of_class}",
 }
+_SIGNALLING = "({nan_a} and not a & {quiet}) or ({nan_b} and not b & {quiet})"
 _INVALID = {
-    "eq": "({nan_a} and not a & {quiet}) or ({nan_b} and not b & {quiet})",
+    "eq": _SIGNALLING,
     "lt": "{nan_a} or {nan_b}",
     "le": "{nan_a} or {nan_b}",
-    "min": "{nan_a} or {nan_b}",
-    "max": "{nan_a} or {nan_b}",
+    "min": _SIGNALLING,
+    "max": _SIGNALLING,
 }
 _ARITY = {"add": 2, "sub": 2, "mul": 2, "div": 2, "sqrt": 1, "madd": 3, "msub": 3, "nmsub": 3, "nmadd": 3}
 _NEGATED = {"msub": "c", "nmsub": "a", "nmadd": "ac"}  # operands of the fused multiply-add whose sign turns
@@ -105,7 +108,7 @@ _INTEGERS = {"w": (32, True), "wu": (32, False), "l": (64, True), "lu": (64, Fal
 
 
 def _text(template: str, p: Precision) -> str:
-    numbers = {name: getattr(p, name) for name in ("magnitude", "infinity", "sign", "quiet")}
+    numbers = {name: getattr(p, name) for name in ("magnitude", "infinity", "sign", "quiet", "nan")}
     terms = {name: f"({term.format(**numbers)})" for name, term in _TERMS.items()}
     terms["rank_of_class"] = f"(3 - {terms['size']} if a & {p.sign} else 4 + {terms['size']})"
     return template.format(**numbers, **terms)
@@ -122,11 +125,34 @@ class Floating(Emitter):
     """Emits computations of F and D; `%r` is the record."""
 
     def give_up(self) -> str:
-        """The label that leaves this instruction to the reference engine."""
-        return "step"
+        """The label that leaves this instruction to `soft`."""
+        return "slow"
+
+    def soft(self, row: FdRow, a: str, b: str, c: str) -> str:
+        """The value of a `row` that rounds, over whole registers, whatever they hold; accrues flags. The
+        rounding mode must exist.
+        """
+        p, mode = _PRECISION[row.precision], self.rounding_mode()
+        kind, _, form = row.operation.partition("_")
+        width, is_signed = _INTEGERS.get(form, (0, False))
+        if kind == "from":
+            integer = self._extended(a, width, is_signed)
+            bits = self.call("soft_from_integer", [integer, str(int(is_signed)), str(p.digits), mode])
+        else:
+            source = p if kind != "convert" else DOUBLE if p is SINGLE else SINGLE
+            operands = [a, b, c][: _ARITY.get(kind, 1)]
+            if source is SINGLE:
+                operands = [self.call("widen", [self._unbox(register, SINGLE)]) for register in operands]
+            if kind == "to":
+                highest = self.constant((1 << width - is_signed) - 1)
+                integer = self.call("soft_to_integer", [*operands, highest, str(int(is_signed)), mode])
+                return self.call("sext32", [integer]) if width == 32 else integer
+            operands += ["0"] * (3 - len(operands))
+            bits = self.call(f"soft_{kind}", [*operands, str(p.digits), mode])
+        return self._boxed(bits, p)
 
     def floating(self, row: FdRow, a: str, b: str, c: str) -> str:
-        """The value of `row` over whole registers; accrues flags once nothing can step any more."""
+        """The value of `row` over whole registers; accrues flags once nothing can give up any more."""
         p = _PRECISION[row.precision]
         kind, _, form = row.operation.partition("_")
         if row.operation in _ARITY:
@@ -145,16 +171,14 @@ class Floating(Emitter):
             bits = self._from_integer(p, a, *_INTEGERS[form])
         else:
             bits = self._on_bits(row.operation, p, self._unbox(a, p), self._unbox(b, p))
-        if row.dest == "f" and p is SINGLE:
-            return self.binary("or", self.call("zext32", [bits]), self.constant(BOX))
-        return bits
+        return self._boxed(bits, p) if row.dest == "f" else bits
 
     # -- pieces
 
-    def require(self, condition: str) -> None:
-        """Go on only where `condition` holds."""
+    def require(self, condition: str, otherwise: str = "") -> None:
+        """Go on only where `condition` holds, give up or go to `otherwise` elsewhere."""
         label = self.new_label("usual")
-        self.fork(condition, label, self.give_up(), _LIKELY)
+        self.fork(condition, label, otherwise or self.give_up(), _LIKELY)
         self.label(label)
 
     def both(self, *conditions: str) -> str:
@@ -199,6 +223,12 @@ class Floating(Emitter):
             return register
         boxed = self.compare("uge", register, self.constant(BOX))
         return self.select(boxed, self.binary("and", register, 0xFFFFFFFF), p.nan)
+
+    def _boxed(self, bits: str, p: Precision) -> str:
+        return bits if p is DOUBLE else self.binary("or", self.call("zext32", [bits]), self.constant(BOX))
+
+    def _extended(self, integer: str, width: int, is_signed: bool) -> str:
+        return integer if width == 64 else self.call("sext32" if is_signed else "zext32", [integer])
 
     def _host(self, bits: str, p: Precision) -> str:
         return self.value(f"bitcast i{p.width} {self._narrow(bits, p)} to {p.llvm}")
@@ -330,7 +360,7 @@ class Floating(Emitter):
                 case "sqrt":
                     error = self._intrinsic("fma", p, self._negate(result, p), result, x)
                 case _:
-                    self._exact_or_step(x, y, z, done)
+                    self._exact_or_soft(x, y, z, done)
                     return
             inexact = self._differ(error, "0.0", p)
         raised = self.new_label("inexact")
@@ -347,7 +377,7 @@ class Floating(Emitter):
         a_error, b_error = self._float("sub", a, a_part, p), self._float("sub", b, b_part, p)
         return total, self._float("add", a_error, b_error, p)
 
-    def _exact_or_step(self, x: str, y: str, z: str, done: str) -> None:
+    def _exact_or_soft(self, x: str, y: str, z: str, done: str) -> None:
         """A fused double result: done if three error-free sums show that it is exact."""
         p = DOUBLE
         product = self._float("mul", x, y)
@@ -401,7 +431,7 @@ class Floating(Emitter):
         unit = self.select(below, -1, 1)
         integer = self.binary("add", whole, self.select(moves, unit, 0))
         if width == 32:
-            narrow = self.call("sext32" if is_signed else "zext32", [integer])
+            narrow = self._extended(integer, width, is_signed)
             self.require(self.compare("eq", narrow, integer))
             integer = self.call("sext32", [integer])
         elif not is_signed:
@@ -410,9 +440,7 @@ class Floating(Emitter):
         return integer
 
     def _from_integer(self, p: Precision, register: str, width: int, is_signed: bool) -> str:
-        integer = register
-        if width == 32:
-            integer = self.call("sext32" if is_signed else "zext32", [register])
+        integer = self._extended(register, width, is_signed)
         result = self.value(f"{'si' if is_signed else 'ui'}tofp i64 {integer} to {p.llvm}")
         if p is DOUBLE and width == 32:
             self.require(self.any_mode())
@@ -437,8 +465,6 @@ class Floating(Emitter):
     def _on_bits(self, operation: str, p: Precision, a: str, b: str) -> str:
         self.values["a"], self.values["b"] = a, b
         invalid = _INVALID.get(operation)
-        if operation in ("min", "max"):
-            self.require(self.value(f"xor i1 {self.condition(_text(_INVALID[operation], p))}, true"))
-        elif invalid:
+        if invalid:
             self.accrue_if(self.condition(_text(invalid, p)), NV)
         return self.expression(_text(_BITS[operation], p))

@@ -18,6 +18,5 @@ class Stop(IntEnum):
     FETCH_HOLE = 7  # instruction fetch where there is no memory: a = guest physical address
     WFI = 8  # WFI with nothing pending; pc stays on it
     TRAP_STORM = 9  # many traps without one retired instruction
-    STEP = 10  # the native engine leaves this instruction to the reference engine
-    EXCEPTION = 11  # an exception that is not delegated: a = cause, b = stval
-    SFENCE = 12
+    EXCEPTION = 10  # an exception that is not delegated: a = cause, b = stval
+    SFENCE = 11

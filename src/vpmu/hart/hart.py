@@ -67,10 +67,10 @@ HEDELEG = (1 << Cause.FETCH_MISALIGNED | 1 << Cause.BREAKPOINT | 1 << Cause.USER
 
 
 # A run is entered and left at every exit of a guest: the words that it needs are looked up once.
-_N, _TIME = state.STATE["n"], state.STATE["time_ns"]
+_TIME = state.STATE["time_ns"]
 _COUNT_VU, _COUNT_VS = state.STATE["count_vu"], state.STATE["count_vs"]
 _STOPS = tuple(Stop)
-_STEP, _BUDGET = int(Stop.STEP), int(Stop.BUDGET)
+_BUDGET = int(Stop.BUDGET)
 assert all(stop == position for position, stop in enumerate(_STOPS))
 
 
@@ -197,8 +197,6 @@ class Hart:
         native, address = self._native, self._address
         while True:
             stop = native(address, budget if budget < CHUNK else CHUNK)
-            if stop == _STEP:
-                stop = self._step_over()
             if stop != _BUDGET or budget <= CHUNK:
                 return _STOPS[stop]
             budget -= CHUNK
@@ -213,18 +211,6 @@ class Hart:
 
             self.memory.hot_tier = HotTier(self.memory)
         self.memory.hot_tier.sample(self.get("dbase"), self.pc)
-
-    def _step_over(self) -> int:
-        """What the native engine leaves to the reference engine is executed there, one instruction at a
-        time; why the hart stopped after that.
-        """
-        stop: int = _STEP
-        while stop == _STEP:
-            left = self.words[_N]
-            stop = self.reference().run(1)
-            if stop == _BUDGET and left > 1:
-                stop = self._native(self._address, left - 1)
-        return stop
 
     def _choose_engine(self) -> None:
         """The engine variant that keeps what is to be counted."""

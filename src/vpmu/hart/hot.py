@@ -194,6 +194,9 @@ class RegionEmitter(Handler):
             self.leave_at(step.offset, self.n_before(), step.record)
         self.given_up.clear()
 
+    def off(self) -> str:
+        return self.give_up()
+
     # -- operands: registers are allocas that LLVM turns into SSA values
 
     def _number(self, shift: int) -> int:
@@ -292,8 +295,7 @@ class RegionEmitter(Handler):
                 if event:
                     totals[event] = totals.get(event, 0) + 1
         for event, count in totals.items():
-            pointer = self.word_pointer("t", state.CONTEXT[event])
-            self.emit(f"store i64 {self.binary('add', self.load64(pointer), count)}, ptr {pointer}, align 8")
+            self.increment(event, count)
 
     # -- steps
 

@@ -79,7 +79,8 @@ def engine_ir(counting: Counting) -> str:
     """The LLVM IR of an engine."""
     from vpmu.hart import codegen, program
 
-    return codegen.module(program.functions(), program.constants(), counting)
+    functions = program.functions() + program.functions("soft.py")
+    return codegen.module(functions, program.constants(), counting)
 
 
 def compile_ir(ir: str, target_machine: object) -> bytes:
@@ -161,7 +162,6 @@ def engine(counting: Counting) -> NativeEngine:
     """An engine, compiled now or taken from the cache."""
     try:
         import llvmlite
-        import llvmlite.binding as llvm
     except ImportError as error:
         raise VpmuError(
             f"hart: the native engine needs llvmlite, which this {platform.machine()} machine does not have "
@@ -174,9 +174,16 @@ def engine(counting: Counting) -> NativeEngine:
     except OSError:
         image = compile_ir(engine_ir(counting), machine)
         store(path, image)
+    return link(image, machine, f"engine{counting.value}")
+
+
+def link(image: bytes, machine: object, name: str) -> NativeEngine:
+    """The engine in an object file."""
+    import llvmlite.binding as llvm
+
     linker = llvm.create_lljit_compiler(machine)
     builder = llvm.JITLibraryBuilder().add_object_img(image).export_symbol("run").export_symbol("probe")
-    library = builder.link(linker, f"engine{counting.value}")
+    library = builder.link(linker, name)
     u64 = ctypes.c_uint64
     run = ctypes.CFUNCTYPE(u64, u64, u64)(library["run"])
     probe = ctypes.CFUNCTYPE(u64, u64, u64, u64)(library["probe"])

@@ -1,7 +1,7 @@
 """The reference engine: the same instruction table and privileged functions, read as plain Python.
 
 Slow and simple: one instruction per turn, no cache, no decoded pages. It is the oracle of the native engine
-in tests, runs where llvmlite does not, and steps over what the native engine leaves to it.
+in tests, and runs where llvmlite does not.
 """
 
 from __future__ import annotations
