@@ -18,7 +18,7 @@ from vpmu.report import compare as compare_page
 from vpmu.trace.perfetto import PerfettoFile
 from vpmu.trace.recorder import Record
 
-VOID = {"meta", "input", "br", "path", "circle", "rect"}
+VOID = {"meta", "input", "br", "wbr", "path", "circle", "rect"}
 
 
 class Checked(HTMLParser):

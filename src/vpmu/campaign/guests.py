@@ -43,6 +43,8 @@ class Outcome:
     lost: bool = False
     hung: bool = False
     answers: tuple[str, ...] = field(default=())
+    samples: tuple[Finding, ...] = field(default=())
+    """The first values that reached the guest, right or wrong."""
 
 
 class Station(Protocol):
@@ -108,6 +110,7 @@ class PayloadStation:
             result.stop, result.reason, result.instructions, result.virtual_ns, result.console,
             _named(result), tuple(oracle.findings), oracle.values, _injected(machine), result.reset_reason,
             lost=result.kvm_run_errno is not None, hung=result.stop in ("hung", "idle", "budget"),
+            samples=tuple(oracle.samples),
         )  # fmt: skip
 
 
@@ -169,6 +172,7 @@ class LinuxStation:
             answer.status,
             lost=result.kvm_run_errno is not None or answer.panic is not None,
             hung=answer.status is None and result.stop in ("hung", "idle", "budget"),
+            samples=tuple(oracle.samples),
         )  # fmt: skip
 
 
@@ -231,6 +235,7 @@ class ScriptStation:
             stop, lost or "all steps are done", machine.instructions, machine.time,
             "\n".join(lines).encode(), dict(sorted(calls.items())), tuple(oracle.findings), oracle.values,
             _injected(machine), 0 if lost is None else None, lost=lost is not None, answers=lines,
+            samples=tuple(oracle.samples),
         )  # fmt: skip
 
 

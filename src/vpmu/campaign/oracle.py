@@ -96,6 +96,8 @@ class Oracle:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.findings: list[Finding] = []
+        self.samples: list[Finding] = []
+        """The first values that it compared, the right ones too."""
         self.values = 0
         self._raw = {config: selector for config, _, selector in machine.host_pmu.countable_raw()}
         self._costs: Mapping[HartEvent, int] = machine.host_pmu.counters.cycle_costs
@@ -241,6 +243,8 @@ class Oracle:
             return
         self.values += 1
         truth = self._value(vcpu, belief)
+        if len(self.samples) < MAX_FINDINGS:
+            self.samples.append(Finding(vcpu.hart.time_ns, vcpu.id, index, belief.event, way, told, truth))
         if told != truth:
             self._found(vcpu, index, belief, way, told, truth)
 

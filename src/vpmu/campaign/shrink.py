@@ -13,6 +13,7 @@ from ..faults.plan import FaultPlan, Rule
 from ..kvm.profiles import PROFILES
 from ..trace.recorder import Record, Recorder
 from .guests import Outcome, PayloadStation, ScriptStation, Station, random_steps
+from .oracle import Finding
 from .plan import CampaignPlan, Guest
 from .run import Result, Runner
 from .verdict import Verdict
@@ -36,8 +37,8 @@ class Case:
     """Each of these, switched off, makes it right."""
     runs: int
     """How many runs of the campaign show it."""
-    numbers: tuple[tuple[str, int, int], ...] = ()
-    """Event, what the guest read, what the hart did."""
+    samples: tuple[Finding, ...] = ()
+    """What the guest read, and what the hart had done by then."""
     records: tuple[Record, ...] = ()
     """The trace of the shortest run."""
 
@@ -135,7 +136,7 @@ def _case(plan: CampaignPlan, number: int, runner: Runner, runs: int) -> Case | 
     return Case(
         number, run.profile, run.guest.name, run.fault, str(outcome.findings[0]),
         tuple(written(rule) for rule in rules), tuple(steps), blamed, runs,
-        tuple((f.event, f.told, f.truth) for f in outcome.findings[:4] if f.way != "overflow"),
+        outcome.samples,
         tuple(recorder.records[-MAX_RECORDS:]),
     )  # fmt: skip
 

@@ -26,13 +26,21 @@ def main() -> None:
     first = json.loads(sys.stdin.readline())
     folder = None if first["folder"] is None else Path(first["folder"])
     runner = Runner(CampaignPlan.from_object(first["plan"]), folder)
+
+    def tell(answer: object) -> None:
+        answers.write(json.dumps(answer, sort_keys=True) + "\n")
+        answers.flush()
+
     for line in sys.stdin:
         for number in json.loads(line):
             runner.make_ready(number)
-            print(json.dumps({"begins": number}), file=answers, flush=True)
-            print(json.dumps(runner.run(number), sort_keys=True), file=answers, flush=True)
-        print(json.dumps({"wants": True}), file=answers, flush=True)
+            tell({"begins": number})
+            tell(runner.run(number))
+        tell({"wants": True})
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BrokenPipeError:
+        os._exit(1)  # the coordinator is gone: nobody waits for what is still to be written

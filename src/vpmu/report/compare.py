@@ -8,8 +8,9 @@ from html import escape
 from ..campaign.compare import Comparison, Side
 from ..trace.recorder import Record
 from ..trace.views import as_text
+from .drawings import timeline
 from .html import page as whole_page
-from .html import table, timeline
+from .html import table
 
 CONTEXT = 3
 MAX_RECORDS = 600

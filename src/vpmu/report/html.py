@@ -1,4 +1,4 @@
-"""What all pages share: style, the frame, tables, and two drawings in SVG."""
+"""What all pages share: style, the frame, and tables."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from ..campaign.verdict import Verdict
-from ..trace.recorder import LAYERS, Record
-from ..trace.views import show
 
 COLOURS: dict[str, tuple[str, str]] = {
     Verdict.AS_SPECIFIED: ("good", "as specified"),
@@ -37,20 +35,35 @@ code,pre{font-family:ui-monospace,monospace}.case{border:1px solid var(--line);b
 var(--wrong);
 border-radius:6px;padding:.6rem .9rem;margin:.7rem
 0}.tools{display:flex;gap:.6rem;flex-wrap:wrap;margin:.6rem 0}
-input,select{font:inherit;padding:.25rem .5rem}svg{max-width:100%;height:auto;display:block;margin:.4rem 0}
-svg text{font:11px system-ui,sans-serif;fill:CanvasText}.muted{opacity:.7}.diff td{background:#d98a0022}
+input,select{font:inherit;padding:.25rem .5rem}.draw{overflow-x:auto}
+svg{display:block;margin:.4rem 0;height:auto;flex:none}
+svg text{font:11px system-ui,sans-serif;fill:CanvasText}th code{font-weight:400;overflow-wrap:anywhere}
+.muted{opacity:.7}.diff td{background:#d98a0022}
+.key{font-size:.8rem;margin:.2rem 0}.key i{display:inline-block;width:.7rem;height:.7rem;border-radius:50%;
+margin:0 .3rem 0 .8rem;vertical-align:baseline}.key i:first-child{margin-left:0}
+@media(max-width:760px){body{padding:.7rem}.stack thead,#runs thead{display:none}
+.stack tr,#runs tr{display:block;padding:.4rem 0;border-bottom:1px solid var(--line)}
+.stack td,.stack th,#runs td{display:block;border:0;padding:.15rem .6rem}
+.stack td[data-head]:before,#runs td[data-head]:before{content:attr(data-head);display:inline-block;
+min-width:5.5rem;opacity:.7}#runs tr[hidden]{display:none}.tools>*{flex:1 1 40%}
+pre{overflow-wrap:anywhere}ul{padding-left:1.1rem}}
 """
 _SCRIPT = """
 const text=document.querySelector('#find'),verdict=document.querySelector('#verdict'),
-profile=document.querySelector('#profile'),count=document.querySelector('#shown');
-function filter(){let n=0;for(const row of document.querySelectorAll('#runs tbody tr')){
+profile=document.querySelector('#profile'),count=document.querySelector('#shown'),
+reset=document.querySelector('#all');let cell=null;
+function filter(){let n=0;for(const row of document.querySelectorAll('#runs tbody tr')){const d=row.dataset;
 const on=(!text.value||row.textContent.toLowerCase().includes(text.value.toLowerCase()))
-&&(!verdict.value||row.dataset.verdict===verdict.value)&&(!profile.value||row.dataset.profile===profile.value);
-row.hidden=!on;n+=on}count.textContent=n+' shown'}
-for(const one of [text,verdict,profile])if(one)one.addEventListener('input',filter);
-for(const cell of document.querySelectorAll('[data-show]'))cell.addEventListener('click',()=>{
-const [p,f,v]=JSON.parse(cell.dataset.show);profile.value=p;verdict.value=v;text.value=f;filter();
-document.querySelector('#runs').scrollIntoView({behavior:'smooth'})});if(text)filter();
+&&(!verdict.value||d.verdict===verdict.value)&&(!profile.value||d.profile===profile.value)
+&&(!cell||(d.fault===cell[1]&&d.guest===cell[3]&&d.host_pmu===cell[4]));
+row.hidden=!on;n+=on}count.textContent=n+' shown'+(cell?': '+cell[3]+', fault '+cell[1]:'')}
+if(text){for(const one of [text,verdict,profile])one.addEventListener('input',filter);
+reset.addEventListener('click',()=>{cell=null;text.value=verdict.value=profile.value='';filter()});
+for(const link of document.querySelectorAll('[data-show]')){const open=()=>{
+cell=JSON.parse(link.dataset.show);
+profile.value=cell[0];verdict.value=cell[2];text.value='';filter();
+document.querySelector('#runs').scrollIntoView()};link.addEventListener('click',open);
+link.addEventListener('keydown',event=>{if(event.key==='Enter')open()})}filter()}
 """
 
 
@@ -72,68 +85,19 @@ def verdict(name: object, text: object = None) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; cells are HTML already, the first of each row is its head."""
+    """A table; cells are HTML already, the first of each row is its head. On a narrow screen each row becomes
+    a list, its cells named by their heads.
+    """
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     body = "".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in rest)}</tr>'
+        f'<tr><th scope="row">{first}</th>'
+        + "".join(
+            f'<td data-head="{escape(name)}">{cell}</td>' for name, cell in zip(heads[1:], rest, strict=True)
+        )
+        + "</tr>"
         for first, *rest in rows
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def timeline(records: Sequence[Record], width: int = 980) -> str:
-    """The records of a run on virtual time, one line per layer; the words of each appear under the
-    pointer.
-    """
-    if not records:
-        return ""
-    layers = [layer for layer in LAYERS if any(record.layer == layer for record in records)]
-    first, last = records[0].time, max(record.time for record in records)
-    span, left, step = max(last - first, 1), 60, 26
-    height = step * len(layers) + 30
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="calls over virtual time">']
-    for row, layer in enumerate(layers):
-        y = 18 + step * row
-        parts.append(f'<text x="4" y="{y + 4}">{escape(layer)}</text>')
-        parts.append(f'<path d="M{left} {y}H{width - 10}" stroke="currentColor" stroke-opacity=".25"/>')
-    seen: dict[tuple[str, int], int] = {}
-    for record in records:
-        x = left + (record.time - first) * (width - left - 20) // span
-        slot = seen[record.layer, x] = seen.get((record.layer, x), -1) + 1
-        y = 18 + step * layers.index(record.layer)
-        colour = "--lost" if record.actor == "fault" else "--wrong" if _refused(record) else "--soft"
-        words = f"{record.time} ns {record.layer} {record.actor} {record.action} {show(record.result)}"
-        parts.append(
-            f'<circle cx="{x + 3 * min(slot, 20)}" cy="{y}" r="4" style="fill:var({colour})">'
-            f"<title>{escape(words)}</title></circle>"
-        )
-    parts.append(f'<text x="{left}" y="{height - 4}">{first:,} ns</text>')
-    parts.append(f'<text x="{width - 12}" y="{height - 4}" text-anchor="end">{last:,} ns</text></svg>')
-    return "".join(parts)
-
-
-def _refused(record: Record) -> bool:
-    result = record.result
-    if isinstance(result, tuple):
-        return bool(result) and isinstance(result[0], int) and result[0] != 0
-    return record.action in ("refuse", "refused", "kvm-run-error") or (
-        isinstance(result, str) and result in ("error", "inactive")
+    return (
+        f'<div class="wide"><table class="stack"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
     )
-
-
-def bars(pairs: Sequence[tuple[str, int, int]], width: int = 520) -> str:
-    """What the guest read against what the hart did, a pair of bars each."""
-    most = max((max(abs(told), abs(truth)) for _, told, truth in pairs), default=0) or 1
-    step, left = 34, 190
-    height = step * len(pairs) + 6
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="counts">']
-    for row, (name, told, truth) in enumerate(pairs):
-        y = 4 + step * row
-        parts.append(f'<text x="4" y="{y + 17}">{escape(name[:32])}</text>')
-        for offset, value, colour, what in ((0, told, "--wrong", "read"), (14, truth, "--good", "did")):
-            length = max(1, abs(value) * (width - left - 130) // most)
-            parts.append(
-                f'<rect x="{left}" y="{y + offset}" width="{length}" height="11" style="fill:var({colour})"/>'
-                f'<text x="{left + length + 5}" y="{y + offset + 10}">{what} {value:,}</text>'
-            )
-    return "".join([*parts, "</svg>"])
