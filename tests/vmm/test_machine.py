@@ -286,7 +286,7 @@ def test_scountovf_is_no_register_of_user_mode() -> None:
 
 
 def test_a_reset_forgets_firmware_features() -> None:
-    vcpu = machine_with(FOR_EVER).vcpu(0)
+    vcpu = machine_with(FOR_EVER, profile="spec-3.0").vcpu(0)
     assert vcpu.ecall(0x46574654, 0, 0, 1, 1) == (0, 0)  # fwft_set, locked
     vcpu.reset()
     assert vcpu.ecall(0x46574654, 1, 0) == (0, 0)
