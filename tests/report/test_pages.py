@@ -89,7 +89,16 @@ def test_perfetto(tmp_path: Path) -> None:
     events = json.loads((tmp_path / "trace").read_text())["traceEvents"]
     assert {event["ph"] for event in events} == {"M", "i", "C"}
     (count,) = [event for event in events if event["ph"] == "C"]
-    assert (count["name"], count["ts"], count["pid"], count["args"]) == ("cycles count", 1.5, 1, {"count": 7})
+    assert (count["name"], count["ts"], count["pid"], count["args"]) == ("cycles", 1.5, 1, {"count": 7})
+    with PerfettoFile(tmp_path / "slices") as sink:
+        sink(Record(1000, 0, "perf", "perf_event", "enable", {"event": "cycles", "counter": 3}, "active"))
+        sink(Record(4000, 0, "perf", "perf_event", "disable", {"event": "cycles", "count": 3000}, "off"))
+        sink(Record(5000, 0, "perf", "perf_event", "enable", {"event": "cycles", "counter": None}, "error"))
+        sink(Record(6000, 0, "perf", "perf_event", "enable", {"event": "cycles", "counter": 3}, "active"))
+        sink(Record(9000, 0, "sbi", "system_reset", "call", {}, None))
+    events = json.loads((tmp_path / "slices").read_text())["traceEvents"]
+    slices = [(event["ts"], event["dur"]) for event in events if event["ph"] == "X"]
+    assert slices == [(1, 3), (6, 3)]
     with PerfettoFile(tmp_path / "empty"):
         pass
     assert json.loads((tmp_path / "empty").read_text())["traceEvents"] == []

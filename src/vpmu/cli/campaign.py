@@ -137,7 +137,7 @@ def print_results(plan: CampaignPlan, results: list[Result], cases: list[Case]) 
             rows.append(row)
     print(table(["guest", "fault", *plan.profiles], rows))
     for case in cases:
-        print(f"\nsilently wrong in {case.profile} ({case.runs} runs): {case.finding}")
+        print(f"\nsilently wrong in {case.profile} ({case.runs} run{'s' * (case.runs != 1)}): {case.finding}")
         print(f"    guest {case.guest}" if not case.steps else f"    steps {'; '.join(case.steps)}")
         print(f"    plan  {' '.join(case.rules) or 'none: no fault is needed'}")
         if case.behaviours:

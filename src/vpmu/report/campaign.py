@@ -32,11 +32,13 @@ def page(plan: CampaignPlan, results: Sequence[Result], cases: Sequence[Case] = 
 def _body(plan: CampaignPlan, results: Sequence[Result], cases: Sequence[Case]) -> Iterator[str]:
     counts = Counter(str(result["verdict"]) for result in results)
     sums = " ".join(verdict(name, f"{counts[name]:,} {COLOURS[name][1]}") for name in COLOURS if counts[name])
-    product = (
-        f"{len(plan.guests)} guests &times; {len(plan.host_pmus)} host PMUs &times; "
-        f"{len(plan.profiles)} profiles &times; "
-        f"{len(plan.faults)} faults &times; {len(plan.seeds)} seeds"
-    )
+    product = " &times; ".join(
+        f"{number} {word}{'s' * (number != 1)}"
+        for number, word in (
+            (len(plan.guests), "guest"), (len(plan.host_pmus), "host PMU"), (len(plan.profiles), "profile"),
+            (len(plan.faults), "fault"), (len(plan.seeds), "seed"),
+        )
+    )  # fmt: skip
     yield f"<p>{len(results):,} runs ({product})</p><p>{sums}</p>"
     for guest in plan.guests:
         for host in plan.host_pmus:

@@ -37,7 +37,7 @@ border-radius:6px;padding:.6rem .9rem;margin:.7rem
 0}.tools{display:flex;gap:.6rem;flex-wrap:wrap;margin:.6rem 0}
 input,select{font:inherit;padding:.25rem .5rem}.draw{overflow-x:auto}
 svg{display:block;margin:.4rem 0;height:auto;flex:none}
-svg text{font:11px system-ui,sans-serif;fill:CanvasText}th code{font-weight:400;overflow-wrap:anywhere}
+svg text{font:11px system-ui,sans-serif;fill:CanvasText}th code{font-weight:400}
 .muted{opacity:.7}.diff td{background:#d98a0022}
 .key{font-size:.8rem;margin:.2rem 0}.key i{display:inline-block;width:.7rem;height:.7rem;border-radius:50%;
 margin:0 .3rem 0 .8rem;vertical-align:baseline}.key i:first-child{margin-left:0}
