@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 
 from vpmu.campaign.catalogue import load_catalogue, run_scenario
-from vpmu.campaign.script import ScriptError, parse_script
+from vpmu.campaign.script import parse_script
+from vpmu.campaign.script_text import ScriptError
 from vpmu.campaign.verdict import Verdict
 
 CATALOGUE = load_catalogue()

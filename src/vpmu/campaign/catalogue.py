@@ -16,7 +16,8 @@ from ..errors import UnknownNameError
 from ..faults.plan import FaultPlan, Rule
 from ..perf.description import HostPmuDescription, load_host_pmu
 from .oracle import Oracle
-from .script import Answered, Script, Step, parse_script
+from .script import Script, parse_script
+from .script_text import Answered, Step
 from .verdict import Verdict
 
 SPEC = "spec-3.0"

@@ -16,7 +16,8 @@ from ..perf.description import load_host_pmu
 from ..trace.recorder import Recorder
 from .oracle import Finding, Oracle
 from .plan import Guest
-from .script import SIZE, Script, parse_script
+from .script import Script, parse_script
+from .script_text import SIZE
 
 if TYPE_CHECKING:
     from ..vmm.linux.session import LinuxSession

@@ -1,25 +1,12 @@
-"""Scripted guests: one line, one step, one answer; what each profile must answer stands behind a bar.
-
-    config iTLB-loads counters=3    | SUCCESS 3
-    start 3 value=100               | SUCCESS; spec-3.0: FAILED
-    work 1000
-    read 3                          | 100; spec-3.0: illegal
-
-An expectation is a list of clauses; the last one whose selector fits the profile counts. A selector is a
-profile,
-`kvm` (all of KVM), `kvm<6.12` or `kvm>=6.10`, or several of these with commas; without one it fits all.
-"""
+"""Scripted guests at work: what each step of `script_text` does to a machine."""
 
 from __future__ import annotations
 
 import errno
-import re
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import VpmuError
 from ..hart.memory import PAGE, HostMemory, MemoryFault
 from ..kvm import counter_csr
 from ..kvm.counter import IllegalCounter
@@ -31,16 +18,11 @@ from ..perf.host_pmu import HostPmuPerf
 from ..spec.csr import Csr, Irq
 from ..spec.sbi import U64, ConfigFlag, Eid, HsmFid, PmuFid, SbiRet, StartFlag, StopFlag, error_name
 from ..spec.sbi_events import event_by_name
+from .script_text import NAMES, RAM, ROM, Answered, ScriptError, Step, counters, number, read_options
 
 if TYPE_CHECKING:
     from ..vmm.machine import Machine
 
-RAM, SIZE = 0x80000000, 1 << 20
-ROM = 0x90000000
-NAMES = {
-    "page": RAM + 0x8000, "page2": RAM + 0x9000, "table": RAM + 0xA000, "hole": 0x40000000, "rom": ROM,
-    "uart": 0x10000000, "end": RAM + SIZE, "none": U64, "ram": RAM,
-}  # fmt: skip
 _FLAGS = {
     "clear": ConfigFlag.CLEAR_VALUE, "auto": ConfigFlag.AUTO_START, "skip": ConfigFlag.SKIP_MATCH,
     "uinh": ConfigFlag.SET_UINH, "sinh": ConfigFlag.SET_SINH,
@@ -48,49 +30,6 @@ _FLAGS = {
 BUDGET = 200_000_000
 _LCOFI = 1 << Irq.LCOFI
 _LOOP = struct.pack("<I", 0x0000006F)  # j .
-
-
-class ScriptError(VpmuError):
-    """A line of a script makes no sense."""
-
-    layer = "script"
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One line: what to do, and the clauses (selector, answer) behind the bar."""
-
-    text: str
-    words: tuple[str, ...]
-    clauses: tuple[tuple[str, str], ...]
-
-    def expected(self, profile: str) -> str | None:
-        """What this profile must answer; None where the script does not say."""
-        found = None
-        for selector, answer in self.clauses:
-            if not selector or any(_selects(part, profile) for part in selector.split(",")):
-                found = answer
-        return None if found == "-" else found
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """One step that was done."""
-
-    step: str
-    expected: str | None
-    observed: str
-
-    @property
-    def held(self) -> bool:
-        """The answer is the expected one, where one is expected. A `~` before it stands for a part of the
-        answer.
-        """
-        if self.expected is None:
-            return True
-        if self.expected.startswith("~"):
-            return self.expected[1:] in self.observed
-        return self.expected == self.observed
 
 
 def parse_script(text: str) -> tuple[Step, ...]:
@@ -110,18 +49,6 @@ def parse_script(text: str) -> tuple[Step, ...]:
             raise ScriptError(f"unknown step {words[0]!r}", expected=", ".join(sorted(_OPERATIONS)))
         steps.append(Step(action, words, tuple(clauses)))
     return tuple(steps)
-
-
-def _selects(selector: str, profile: str) -> bool:
-    if selector == profile:
-        return True
-    found = re.fullmatch(r"([a-z]+)(?:(<|>=)(\d+\.\d+))?", selector)
-    if found is None or not profile.startswith(found[1] + "-"):
-        return False
-    if found[2] is None:
-        return True
-    here, there = (tuple(map(int, text.split("."))) for text in (profile.partition("-")[2], found[3]))
-    return here < there if found[2] == "<" else here >= there
 
 
 class Script:
@@ -176,7 +103,7 @@ class Script:
 
     def config(self, words: Sequence[str]) -> str:
         """config EVENT [counters=SET] [flags=clear+auto+skip+N] [data=N]"""
-        options = _options(words[1:], "counters", "flags", "data", "event")
+        options = read_options(words[1:], "counters", "flags", "data", "event")
         everything = (1 << self.vcpu.pmu.num_counters_total) - 1 & ~2
         base, mask = counters(options["counters"]) if "counters" in options else (0, everything)
         event = event_by_name(words[0])
@@ -188,7 +115,7 @@ class Script:
 
     def start(self, words: Sequence[str]) -> str:
         """start SET [value=N | keep | snapshot] [flags=N]"""
-        options = _options(words[1:], "value", "keep", "snapshot", "flags")
+        options = read_options(words[1:], "value", "keep", "snapshot", "flags")
         flags = int(StartFlag.SET_INIT_VALUE)
         if "keep" in options:
             flags = 0
@@ -200,7 +127,7 @@ class Script:
 
     def stop(self, words: Sequence[str]) -> str:
         """stop SET [reset] [snapshot] [flags=N]"""
-        options = _options(words[1:], "reset", "snapshot", "flags")
+        options = read_options(words[1:], "reset", "snapshot", "flags")
         flags = StopFlag.RESET * ("reset" in options) | StopFlag.TAKE_SNAPSHOT * ("snapshot" in options)
         return self.pmu(PmuFid.COUNTER_STOP, *counters(words[0]), flags | number(options.get("flags", "0")))
 
@@ -340,39 +267,6 @@ class Script:
         self.vcpu.pc = RAM
         end = self.vcpu.run(number(words[0]))
         return "hung" if isinstance(end, HungExit) else "done"
-
-
-def number(text: str) -> int:
-    """A number, a name of `NAMES`, or a sum or difference of these, modulo 2^64."""
-    total = 0
-    for sign, word in re.findall(r"([+-]?)([^+-]+)", text):
-        value = (
-            NAMES[word] if word in NAMES else 1 << int(word[2:]) if word.startswith("2^") else int(word, 0)
-        )
-        total += -value if sign == "-" else value
-    return total & U64
-
-
-def counters(text: str) -> tuple[int, int]:
-    """(base, mask) of `3`, `3-5`, `3,5` or `BASE:MASK`."""
-    if ":" in text:
-        base, mask = text.split(":")
-        return number(base), number(mask)
-    indices: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        indices += range(int(first), int(last or first) + 1)
-    return min(indices), sum(1 << index - min(indices) for index in indices)
-
-
-def _options(words: Sequence[str], *known: str) -> dict[str, str]:
-    found = {}
-    for word in words:
-        key, _, value = word.partition("=")
-        if key not in known:
-            raise ValueError(f"unknown word {word!r}; known: {', '.join(known)}")
-        found[key] = value
-    return found
 
 
 _OPERATIONS: dict[str, Callable[[Script, Sequence[str]], str]] = {

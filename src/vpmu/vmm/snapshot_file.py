@@ -27,7 +27,8 @@ from ..hart import state as layout
 from ..hart.memory import PAGE, HostMemory
 from ..kvm.profiles import PROFILES, Profile, get_profile
 from ..perf.description import HostPmuDescription, load_host_pmu
-from .snapshot import Slot, Snapshot, runs
+from .snapshot import Snapshot
+from .snapshot_pages import Slot, runs
 
 MAGIC = b"vpmu-snapshot\r\n\0"
 VERSION = 1
