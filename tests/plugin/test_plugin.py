@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -44,8 +45,8 @@ def test_slip(vpmu_machine):
 """
 
 
-def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    (folder / "test_driver.py").write_text(TESTS)
+def run(folder: Path, *options: str, tests: str = TESTS) -> subprocess.CompletedProcess[str]:
+    (folder / "test_driver.py").write_text(tests)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     # An installed vpmu registers the plugin by its entry point; a second registration is an error of pytest.
     installed = entry_points(group="pytest11", name="vpmu")
@@ -90,3 +91,15 @@ def test_options_stand_for_marks(tmp_path: Path) -> None:
     assert "profile kvm-6.9, host PMU full" in done.stdout
     done = run(tmp_path, "--vpmu-profile", "kvm-6.8", "-k", "plain")
     assert "did you mean kvm-6.9" in done.stdout
+
+
+def test_the_documented_example(tmp_path: Path) -> None:
+    """What docs/faults.md says of its tests is what happens."""
+    text = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
+    _, _, section = text.partition("\n## pytest\n")
+    code, shown = re.findall(r"```(?:python)?\n(.*?)```", section, re.DOTALL)
+    done = run(tmp_path, tests=code)
+    assert "3 passed" in done.stdout
+    assert "1 failed" in done.stdout
+    assert "FAILED test_driver.py::test_it_notices_a_counter_that_never_runs" in done.stdout
+    assert shown in done.stdout

@@ -153,7 +153,7 @@ def explanation(machine: Machine, oracle: Oracle) -> str:
     if machine.injection is not None:
         fired = machine.injection.injector.fired_by_rule
         rules = zip(machine.injection.plan.rules, fired, strict=True)
-        lines += [f"fault {rule.source}: happened {times} times" for rule, times in rules]
+        lines += [f"fault {rule.source}: happened {times} time{'s' * (times != 1)}" for rule, times in rules]
     lines += [f"wrong count: {finding}" for finding in oracle.findings]
     lines += [chain_text(chain) for chain in chains_of(records)[:CHAINS]]
     lines.append("trace:")
