@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,18 @@ def test_perfetto(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "counting", "-q", "--perfetto", str(tmp_path / "trace")]) == 0
     events = json.loads((tmp_path / "trace").read_text())["traceEvents"]
     assert {"M", "i", "C"} <= {event["ph"] for event in events}
+
+
+def test_tables_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["faults", "run", "F1", "F10", "--profile", "spec-3.0,kvm-7.2"]) == 0
+    text = capsys.readouterr().out
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in text.splitlines()]
+    assert max(map(len, lines)) <= 60
+    assert "\x1b[33m" in text, "silently wrong is yellow"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
+    assert main(["faults", "run", "F1", "F10", "--profile", "spec-3.0,kvm-7.2"]) == 0
+    assert "\x1b" not in capsys.readouterr().out

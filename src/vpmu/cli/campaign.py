@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .options import Subparsers, add_json, count
-from .output import print_json, table
+from .output import print_json
+from .verdict_table import print_table
 
 if TYPE_CHECKING:
     from ..campaign.plan import CampaignPlan
@@ -135,7 +136,7 @@ def print_results(plan: CampaignPlan, results: list[Result], cases: list[Case]) 
                 )
                 row.append(", ".join(f"{number} {verdict}" for verdict, number in counts.most_common()))
             rows.append(row)
-    print(table(["guest", "fault", *plan.profiles], rows))
+    print_table(["guest", "fault", *plan.profiles], rows)
     for case in cases:
         print(f"\nsilently wrong in {case.profile} ({case.runs} run{'s' * (case.runs != 1)}): {case.finding}")
         print(f"    guest {case.guest}" if not case.steps else f"    steps {'; '.join(case.steps)}")

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from .options import Subparsers, add_json, names
-from .output import print_json, table
+from .output import print_json
+from .verdict_table import print_table
 
 if TYPE_CHECKING:
     from ..campaign.catalogue import Row, Scenario
@@ -214,10 +215,10 @@ def print_matrix(scenarios: list[Scenario], rows: list[Row], profiles: list[str]
     lines = [
         [
             scenario.id,
-            scenario.title[:58],
+            scenario.title if len(scenario.title) < 60 else f"{scenario.title[:57]}...",
             *(verdicts.get((scenario.id, profile), "-") for profile in profiles),
         ]
         for scenario in scenarios
         if not scenario.absent
     ]
-    print(table(["id", "scenario", *profiles], lines))
+    print_table(["id", "scenario", *profiles], lines)
