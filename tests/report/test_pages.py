@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 from vpmu.campaign.compare import compare
 from vpmu.campaign.coordinator import campaign
+from vpmu.campaign.oracle import Finding
 from vpmu.campaign.plan import load_campaign
 from vpmu.campaign.run import Runner
 from vpmu.campaign.shrink import find_cases
@@ -15,6 +17,7 @@ from vpmu.faults import FaultPlan, parse_rule
 from vpmu.payloads import path
 from vpmu.report import campaign as campaign_page
 from vpmu.report import compare as compare_page
+from vpmu.report.drawings import counts
 from vpmu.trace.perfetto import PerfettoFile
 from vpmu.trace.recorder import Record
 
@@ -102,3 +105,16 @@ def test_perfetto(tmp_path: Path) -> None:
     with PerfettoFile(tmp_path / "empty"):
         pass
     assert json.loads((tmp_path / "empty").read_text())["traceEvents"] == []
+
+
+def test_counts_that_begin_far_out_are_told_by_their_difference() -> None:
+    near = Finding(5, 0, 3, "cycles", "csr", 7, 9)
+    far = Finding(5, 0, 3, "cycles", "csr", (1 << 63) + 1, (1 << 63) + 528)
+    assert str(near) == "counter 3 (cycles): the guest read 7, the hart did 9"
+    assert str(far) == "counter 3 (cycles): the guest read 0x8000000000000001, 527 too little"
+    assert "did 9<" in counts([near], 0, 10)
+    text = counts([far], 0, 10)
+    Checked(text)
+    assert "from 0x8000000000000001 on" in text
+    assert "did 527<" in text
+    assert counts([replace(near, told=9)], 0, 10) == ""  # nothing is wrong: nothing is drawn

@@ -12,13 +12,15 @@ from ..errors import VpmuError
 from ..faults.plan import FaultPlan, Rule
 from ..kvm.profiles import PROFILES
 from ..trace.recorder import Record, Recorder
-from .guests import Outcome, PayloadStation, ScriptStation, Station, random_steps
+from .guests import Outcome, PayloadStation, ScriptStation, Station, prepare, random_steps
 from .oracle import Finding
 from .plan import CampaignPlan, Guest
 from .run import Result, Runner
 from .verdict import Verdict
 
 MAX_CASES, MAX_RECORDS = 24, 400
+_EVERYDAY = frozenset({"vcpu", "set_timer", "console_write", "send_ipi"})
+"""Actors of which a running Linux has thousands of records."""
 T = TypeVar("T")
 
 
@@ -128,17 +130,22 @@ def _case(plan: CampaignPlan, number: int, runner: Runner, runs: int) -> Case | 
     assert outcome is not None
     blamed = _blamed(run.guest, run.profile, run.host_pmu, lambda other: wrong(rules, steps, other))
     recorder = Recorder()
-    traced = station
-    if run.guest.kind != "linux":
-        traced = _kind(run.guest)(run.guest, run.profile, run.host_pmu, None, recorder=recorder)
-        recorder.records.clear()
-        tried(rules, steps, traced)
+    traced = prepare(run.guest, run.profile, run.host_pmu, runner.folder, recorder)
+    recorder.records.clear()
+    tried(rules, steps, traced)
     return Case(
         number, run.profile, run.guest.name, run.fault, str(outcome.findings[0]),
         tuple(written(rule) for rule in rules), tuple(steps), blamed, runs,
         outcome.samples,
-        tuple(recorder.records[-MAX_RECORDS:]),
+        _told(recorder.records),
     )  # fmt: skip
+
+
+def _told(records: list[Record]) -> tuple[Record, ...]:
+    """As much of a trace as a page has room for: its end; of a long one only what may be about counting."""
+    if len(records) > MAX_RECORDS:
+        records = [record for record in records if record.actor not in _EVERYDAY]
+    return tuple(records[-MAX_RECORDS:])
 
 
 def _blamed(guest: Guest, profile: str, host_pmu: str, wrong: Callable[[Station], bool]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from ..campaign.oracle import Finding
+from ..campaign.oracle import FAR, Finding
 from ..trace.recorder import LAYERS, Record
 from ..trace.views import show
 
@@ -86,17 +86,21 @@ def counts(samples: Sequence[Finding], first: int, last: int, width: int = WIDTH
 
 def _counts(key: tuple[int, int, str], points: Sequence[Finding], first: int, last: int, width: int) -> str:
     top, height = 34, 112
-    most = max(1, *(max(point.told, point.truth) for point in points))
+    far = min(min(point.told, point.truth) for point in points)
+    low = far if far >= FAR else 0
+    most = max(1, *(max(point.told, point.truth) - low for point in points))
+    since = f", from {low:#x} on" if low else ""
     parts = [
         f'<div class="draw"><svg viewBox="0 0 {width} {height + 8}" role="img" aria-label="counts" '
         f'style="width:{width}px">',
-        f'<text x="4" y="12">{escape(key[2])}, counter {key[1]}</text>',
+        f'<text x="4" y="12">{escape(key[2])}, counter {key[1]}{since}</text>',
         f'<path d="M{LEFT} {top}V{height}H{width - RIGHT}" fill="none" stroke="currentColor" '
         'stroke-opacity=".3"/>',
     ]
     places = [place(point.time, first, last, width) for point in points]
+    scale = (height - top) / most
     heights = [
-        [height - value * (height - top) // most for value in (point.truth, point.told)] for point in points
+        [height - int((value - low) * scale) for value in (point.truth, point.told)] for point in points
     ]
     for x, (did, told) in zip(places, heights, strict=True):
         parts.append(
@@ -109,7 +113,7 @@ def _counts(key: tuple[int, int, str], points: Sequence[Finding], first: int, la
             value = (point.truth, point.told)[side]
             parts.append(
                 f'<circle cx="{x}" cy="{ys[side]}" r="4" style="fill:var({colour})">'
-                f"<title>{point.time:,} ns: {what} {value:,}</title></circle>"
+                f"<title>{point.time:,} ns: {what} {value - low:,}</title></circle>"
             )
     anchor, x = ("end", places[-1] - 9) if places[-1] > width // 2 else ("start", places[-1] + 9)
     end = points[-1]
@@ -118,5 +122,5 @@ def _counts(key: tuple[int, int, str], points: Sequence[Finding], first: int, la
     lower = max(max(did, told) - 6, upper + 13)
     above, below = (("did", end.truth), ("read", end.told))[:: 1 if did < told else -1]
     for y, (what, value) in ((upper, above), (lower, below)):
-        parts.append(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{what} {value:,}</text>')
+        parts.append(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{what} {value - low:,}</text>')
     return "".join(parts) + "</svg></div>"
