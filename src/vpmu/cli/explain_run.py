@@ -11,6 +11,7 @@ from ..trace.chains import MAX_CHAINS, Walker, as_object, as_text, groups
 from ..trace.read import read_trace
 from ..trace.recorder import Record
 from ..trace.views import as_text as record_text
+from .explain import campaign_run
 from .output import print_json
 
 
@@ -53,10 +54,8 @@ def _print(name: str, walker: Walker) -> None:
 
 
 def _records(name: str) -> Iterable[Record]:
-    folder, colon, number = name.rpartition(":")
-    if colon and number.isdigit() and (Path(folder) / "plan.json").exists():
-        return _done_again(Path(folder), int(number))
-    return read_trace(name)
+    of_campaign = campaign_run(name)
+    return _done_again(*of_campaign) if of_campaign else read_trace(name)
 
 
 def _done_again(folder: Path, number: int) -> list[Record]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .options import add_archive_options, archive_sources
 
 if TYPE_CHECKING:
     from vpmu.vmm.linux.fetch import DebianGuest
@@ -21,12 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("guest", choices=["debian"], help="which guest")
     parser.add_argument("--suite", default="trixie", help="Debian suite (default: %(default)s)")
-    parser.add_argument("--refresh", action="store_true", help="look for newer versions of a fetched guest")
-    parser.add_argument(
-        "--sources", type=Path, metavar="FILE",
-        help="take the mirror from this APT source list (.list, .sources), not from the machine's",
-    )  # fmt: skip
-    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
+    add_archive_options(parser, "guest")
     parser.add_argument("--json", action="store_true", help="print paths and versions as JSON")
     parser.set_defaults(run=run)
     return parser
@@ -34,18 +30,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Fetch and print what is there; 0, or a VpmuError."""
-    from vpmu.errors import FileError
     from vpmu.vmm.linux.fetch import fetch
     from vpmu.vmm.linux.progress import Progress
-    from vpmu.vmm.linux.sources import read_sources
 
-    sources = None
-    if args.sources is not None:
-        try:
-            sources = read_sources(args.sources)
-        except OSError as error:
-            raise FileError.from_os_error(args.sources, error) from error
-    guest = fetch(args.suite, refresh=args.refresh, sources=sources, progress=Progress(quiet=args.quiet))
+    progress = Progress(quiet=args.quiet)
+    guest = fetch(args.suite, refresh=args.refresh, sources=archive_sources(args), progress=progress)
     if args.json:
         print(json.dumps(_summary(guest), indent=2))
     else:

@@ -7,6 +7,7 @@ import errno
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import FileError, UsageError
@@ -14,6 +15,7 @@ from ..trace.recorder import NULL, Recorder
 
 if TYPE_CHECKING:
     from ..faults import FaultPlan
+    from ..vmm.linux.sources import AptSource
     from ..vmm.machine import Machine
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -106,6 +108,28 @@ def names(text: str) -> list[str]:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """`--json`, as every command has it."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+
+
+def add_archive_options(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--refresh`, `--sources`, `--quiet`: how `what` is brought through APT."""
+    parser.add_argument("--refresh", action="store_true", help=f"look for newer versions of a fetched {what}")
+    parser.add_argument(
+        "--sources", type=Path, metavar="FILE",
+        help="take the mirror from this APT source list (.list, .sources), not from the machine's",
+    )  # fmt: skip
+    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
+
+
+def archive_sources(args: argparse.Namespace) -> list[AptSource] | None:
+    """The APT sources of `--sources`, None where the machine's own are meant. FileError."""
+    from ..vmm.linux.sources import read_sources
+
+    if args.sources is None:
+        return None
+    try:
+        return read_sources(args.sources)
+    except OSError as error:
+        raise FileError.from_os_error(args.sources, error) from None
 
 
 def add_profile_options(parser: argparse.ArgumentParser, *, host_pmu: str | None = DEFAULT_HOST_PMU) -> None:
@@ -279,8 +303,6 @@ def build_machine(
 def read_input(path: str) -> bytes:
     """The bytes of a file, or of standard input for `-`."""
     import sys
-    from pathlib import Path
-
     if path == "-":
         return sys.stdin.buffer.read()
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FileError, UnknownNameError
-from .options import Subparsers, add_json
+from .options import Subparsers, add_archive_options, add_json, archive_sources
 from .output import print_json
 
 if TYPE_CHECKING:
@@ -27,13 +27,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("peers", description=__doc__)
     parser.add_argument("peer", metavar="PEER", help=f"which one: {', '.join(PEERS)}")
     parser.add_argument("--suite", metavar="SUITE", help="Debian suite of the host in QEMU (default trixie)")
-    parser.add_argument("--refresh", action="store_true", help="look for newer versions of a fetched host")
-    parser.add_argument(
-        "--sources", type=Path, metavar="FILE",
-        help="take the mirror from this APT source list (.list, .sources), not from the machine's",
-    )  # fmt: skip
     parser.add_argument("--console", metavar="FILE", help="write what the host printed to FILE")
-    parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
+    add_archive_options(parser, "host")
     add_json(parser)
     return parser
 
@@ -43,17 +38,10 @@ def run(args: argparse.Namespace) -> int:
     from ..conform.kvm import HostOptions, kvm_target
     from ..conform.target import TargetLost
     from ..vmm.linux.progress import Progress
-    from ..vmm.linux.sources import read_sources
 
     if args.peer not in PEERS:
         raise UnknownNameError("peer", args.peer, PEERS)
-    sources = None
-    if args.sources is not None:
-        try:
-            sources = read_sources(args.sources)
-        except OSError as error:
-            raise FileError.from_os_error(args.sources, error) from None
-    options = HostOptions(args.suite, args.refresh, sources, Progress(quiet=args.quiet))
+    options = HostOptions(args.suite, args.refresh, archive_sources(args), Progress(quiet=args.quiet))
     target = kvm_target(options=options)
     try:
         described = describe(target)
