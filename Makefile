@@ -12,6 +12,8 @@
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 PIP    := $(PYTHON) -m pip --disable-pip-version-check --quiet install
+# An editable install compiles nothing, and where PYTHONDONTWRITEBYTECODE is set every run would do it again.
+COMPILE := $(PYTHON) -m compileall -q src/vpmu
 JOBS   ?= auto
 ARGS   ?=
 
@@ -70,8 +72,10 @@ $(PYTHON):
 # The stamps: made again when the dependencies may have changed. `make demo` does without the developer's tools.
 $(VENV)/.installed: pyproject.toml | $(PYTHON)
 	@$(PIP) --editable .
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(PYTHON)
 	@$(PIP) --editable '.[dev]'
+	@$(COMPILE)
 	@touch $(VENV)/.installed $@

@@ -24,7 +24,7 @@ from pathlib import Path
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.boot import DEFAULT_MEMORY, boot_arguments
 from vpmu.vmm.linux.execution import build_exec_archive, parse_exit_marker
-from vpmu.vmm.linux.fetch import DebianGuest, debian_guest
+from vpmu.vmm.linux.fetch import DebianGuest, compile_for, debian_guest
 
 COMMAND = "perf stat -e cycles,instructions true"
 QEMU = "qemu-system-riscv64"
@@ -103,6 +103,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="raw numbers")
     args = parser.parse_args()
     guest = debian_guest()
+    compile_for(guest)  # as `vpmu fetch debian` does
     with tempfile.TemporaryDirectory() as folder:
         initrd = Path(folder) / "initrd.cpio"
         initrd.write_bytes(cpio.append(guest.initrd.read_bytes(), build_exec_archive(COMMAND)))

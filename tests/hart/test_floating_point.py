@@ -218,7 +218,7 @@ def nonsense_engine() -> native.NativeEngine:
             function.body = ast.parse("accrue(31)\nreturn 12345").body
     machine = native.host_machine()[0]
     image = native.compile_ir(codegen.module(functions, program.constants()), machine)
-    return native.link(image, machine, "nonsense")
+    return native.link(image, "nonsense")
 
 
 ORDINARY = {  # operations and operands as programs have them: the host computes these

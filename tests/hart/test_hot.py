@@ -19,6 +19,7 @@ from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.exits import Stop
 from vpmu.hart.hart import Hart
+from vpmu.hart.hot import find_beginning
 from vpmu.hart.hot_tier import HotTier, _start_compiler, compile_job
 from vpmu.hart.isa.instruction import B, I, J, Kind, R, S
 from vpmu.hart.isa.table import INSTRUCTIONS
@@ -193,6 +194,25 @@ def _patching(engine: str) -> Hart:
     hart.set_x(8, CODE + 8)
     hart.pc = CODE
     return hart
+
+
+def test_a_region_begins_where_the_function_does_and_holds_the_sample() -> None:
+    """A sample in the middle of a function: the instructions before it are entered at their first."""
+    hart = _hart("native", 1, NOTHING)
+    hart.run(2_000)
+    tier = HotTier(hart.memory)
+    decoded = hart.get("dbase")
+    held = 0
+    for sampled in range(0, 760, 4):
+        first = find_beginning(lambda at: tier._record(decoded + 4 * at), sampled)
+        assert first <= sampled
+        job = tier.job(decoded, sampled)
+        if job is not None and any(step.offset == sampled for step in job.region.steps):
+            held += 1
+            assert {first, sampled} <= set(job.region.entries)
+        if job is not None:
+            assert sampled in job.offsets
+    assert held > 10
 
 
 def test_a_region_sees_the_code_that_its_page_becomes() -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import subprocess
+import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from vpmu.hart import hart, hot_code, hot_tier, native
+from vpmu.hart import hart, hot_tier, machine_code, native
 from vpmu.hart.hot_cache import CachedRegion, RegionCache
+from vpmu.hart.machine_code import lay_out, position_independent
 from vpmu.hart.memory import PhysicalMemory
 
 ONE = CachedRegion((0, 16), (0, 4, 8, 16, 18), b"\x7fELF one")
@@ -90,12 +94,15 @@ def test_an_equal_page_uses_at_once_what_was_compiled_before(
             cache.cache_clear()
 
 
-def object_file(*sections: tuple[int, int, bytes, int]) -> bytes:
-    """A bare ELF object of sections (type, flags, contents, info)."""
+def object_file(*sections: tuple[int, int, bytes, int], links: Mapping[int, int] | None = None) -> bytes:
+    """A bare ELF object of sections (type, flags, contents, info), with their links by number."""
     body, headers = b"", [bytes(64)]
     for kind, flags, contents, info in sections:
         headers.append(
-            struct.pack("<IIQQQQIIQQ", 0, kind, flags, 0, 64 + len(body), len(contents), 0, info, 1, 0)
+            struct.pack(
+                "<IIQQQQIIQQ", 0, kind, flags, 0, 64 + len(body), len(contents),
+                (links or {}).get(len(headers), 0), info, 1, 0,
+            )
         )
         body += contents
     header = struct.pack(
@@ -124,31 +131,66 @@ def relocation(offset: int, kind: int, symbol: int, addend: int) -> bytes:
 
 def test_only_code_that_needs_no_linker_is_taken_out() -> None:
     text, unwind = (1, 6, b"\xc3" * 5, 0), (0x70000001, 2, b"eh", 0)
-    assert hot_code.machine_code(object_file(text, unwind)) == b"\xc3" * 5
-    assert hot_code.machine_code(object_file(text, (4, 0, bytes(24), 2))) == b"\xc3" * 5  # of something else
-    assert hot_code.machine_code(object_file(text, (4, 0, bytes(24), 1))) is None
-    assert hot_code.machine_code(object_file(text, (1, 3, b"data", 0))) is None  # which may be written
-    assert hot_code.machine_code(object_file(text, text)) is None
-    assert hot_code.machine_code(b"\xcf\xfa\xed\xfe" + bytes(100)) is None
-    assert hot_code.machine_code(object_file(text)[:-10]) is None
+    assert position_independent(object_file(text, unwind)) == b"\xc3" * 5
+    assert position_independent(object_file(text, (4, 0, bytes(24), 2))) == b"\xc3" * 5  # of something else
+    assert position_independent(object_file(text, (4, 0, bytes(24), 1))) is None
+    assert position_independent(object_file(text, (1, 3, b"data", 0))) is None  # which may be written
+    assert position_independent(object_file(text, text)) is None
+    assert position_independent(b"\xcf\xfa\xed\xfe" + bytes(100)) is None
+    assert position_independent(object_file(text)[:-10]) is None
 
 
 def test_constants_stand_behind_the_code_that_names_them() -> None:
     text, constants = (1, 6, b"\x90" * 12, 0), (1, 2, b"constant", 0)
     symbols = (2, 0, struct.pack("<IBBHQQ", 0, 0, 0, 2, 3, 0) + struct.pack("<IBBHQQ", 0, 0, 0, 9, 0, 0), 0)
-    code = hot_code.machine_code(object_file(text, constants, symbols, (4, 0, relocation(4, 2, 0, -4), 1)))
+    code = position_independent(object_file(text, constants, symbols, (4, 0, relocation(4, 2, 0, -4), 1)))
     assert code is not None
     assert code[12:] == b"constant"
     assert struct.unpack_from("<i", code, 4)[0] == 12 + 3 - 4 - 4  # from the end of the field to the symbol
-    for other in (relocation(4, 1, 0, 0), relocation(4, 2, 1, 0), relocation(4, 2, 7, 0)):
-        assert hot_code.machine_code(object_file(text, constants, symbols, (4, 0, other, 1))) is None
+    for kind, symbol in ((4, 0), (1, 0), (2, 1), (2, 7)):
+        other = relocation(4, kind, symbol, 0)
+        assert position_independent(object_file(text, constants, symbols, (4, 0, other, 1))) is None
+
+
+def test_an_object_with_addresses_is_placed_without_a_linker() -> None:
+    """A function that calls the C library through a word of its own, and a table with its address."""
+    text, table = (1, 6, b"\xc3" * 16, 0), (1, 2, bytes(8), 0)
+    names = b"\0run\0memset\0"
+    symbols = struct.pack("<IBBHQQ", 1, 0, 0, 1, 2, 0) + struct.pack("<IBBHQQ", 5, 0, 0, 0, 0, 0)
+    image = object_file(
+        text, table, (3, 0, names, 0), (2, 0, symbols, 0),
+        (4, 0, relocation(8, 1, 1, 0), 1), (4, 0, relocation(0, 1, 0, 3), 2),
+        links={4: 3},
+    )  # fmt: skip
+    code = lay_out(image)
+    assert code is not None
+    assert position_independent(image) is None
+    assert code.symbols == {"run": 2}
+    placed = code.at(0x10000)
+    assert placed is not None
+    memset = ctypes.cast(ctypes.CDLL(None).memset, ctypes.c_void_p).value
+    assert struct.unpack_from("<Q", placed, 8)[0] == memset
+    assert struct.unpack_from("<Q", placed, 16)[0] == 0x10000 + 2 + 3
+    code.outside.append((0, "no_such_function_of_the_c_library"))
+    assert code.at(0x10000) is None
+
+
+def test_a_kept_engine_needs_no_llvm(built_engine: None) -> None:
+    script = (
+        "import sys\nfrom vpmu.hart import codegen_flags, native\n"
+        "native.engine(codegen_flags.Counting.NOTHING)\nprint('llvmlite.binding' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    if machine_code.CodeArena().place(b"\xc3") is None:
+        pytest.skip("no memory for code on this machine")
+    assert (run.stdout, run.stderr) == ("False\n", "")
 
 
 def test_code_is_placed_apart_and_never_moves() -> None:
-    arena = hot_code.CodeArena()
+    arena = machine_code.CodeArena()
     first, second = arena.place(b"\xc3"), arena.place(b"\xc3" * 100)
     if first is None or second is None:
         pytest.skip("no memory for code on this machine")
-    assert second == first + hot_code.ALIGNMENT
+    assert second == first + machine_code.ALIGNMENT
     assert ctypes.string_at(second, 100) == b"\xc3" * 100
-    assert arena.place(bytes(hot_code.ARENA)) is None
+    assert arena.place(bytes(machine_code.ARENA)) is None

@@ -101,13 +101,30 @@ def prepare() -> None:
         parse_expression(text)
 
 
+def find_beginning(record_at: Callable[[int], int], offset: int) -> int:
+    """Where the straight line of decoded instructions that leads to `offset` begins: of a function, its
+    entry.
+    """
+    for _ in range(MAX_INSTRUCTIONS // 2):
+        before = [Step(offset - length, record_at(offset - length)) for length in (2, 4) if offset >= length]
+        before = [step for step in before if step.record and step.behind == offset]
+        if not before or before[0].operation.name in _NOT_IN_REGIONS:
+            break
+        kind = before[0].operation.row.kind
+        if kind is Kind.SYSTEM or (kind in _JUMPS and kind is not Kind.BRANCH and not _links(before[0])):
+            break
+        offset = before[0].offset
+    return offset
+
+
 def find_region(record_at: Callable[[int], int], start: int) -> Region:
     """The region around offset `start` of a page; `record_at(offset)` gives decoded records (0: not
     decoded).
     """
     steps: dict[int, Step] = {}
-    leaders, backward, resumed = {start}, set(), set()
-    work = [start]
+    first = find_beginning(record_at, start)
+    leaders, backward, resumed = {start, first}, set(), set()
+    work = [start, first]
     while work and len(steps) < MAX_INSTRUCTIONS:
         offset = work.pop(0)
         while offset not in steps and 0 <= offset < 4094 and len(steps) < MAX_INSTRUCTIONS:
@@ -152,7 +169,7 @@ def find_region(record_at: Callable[[int], int], start: int) -> Region:
         for step in steps.values()
         if step.operation.row.kind is Kind.JAL and step.operation.in_page and _links(step)
     }
-    region.entries = sorted((backward | resumed | called | {start}) & region.blocks.keys())
+    region.entries = sorted((backward | resumed | called | {start, first}) & region.blocks.keys())
     return region
 
 

@@ -39,6 +39,9 @@ class RegionCache:
         except OSError:
             self._known = set()
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def __contains__(self, key: str) -> bool:
         return key in self._known
 

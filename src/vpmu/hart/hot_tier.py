@@ -15,7 +15,7 @@ import hashlib
 import queue
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING
 from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.hot_cache import CachedRegion, RegionCache
-from vpmu.hart.hot_code import CodeArena, machine_code
+from vpmu.hart.machine_code import CodeArena, position_independent
 from vpmu.hart.memory import HostMemory, PhysicalMemory
 
 if TYPE_CHECKING:
     from vpmu.hart.hot import Region
 
-SAMPLES = 8
+SAMPLES = 8  # in one page, until its regions are worth compiling
 TABLE_ENTRIES = 1 << 16
 
 _RECORD = ctypes.c_uint64
@@ -40,10 +40,16 @@ class Job:
     """A region to compile, and then its function."""
 
     decoded: int
+    sampled: int
     region: Region
     counting: Counting
     key: str = ""  # names the contents of the page
     address: int = 0
+
+    @property
+    def offsets(self) -> set[int]:
+        """What the region answers for: its instructions, and the sample even where no region can hold it."""
+        return {self.sampled, *(step.offset for step in self.region.steps)}
 
 
 class _Compiler(threading.Thread):
@@ -78,13 +84,12 @@ def compile_job(job: Job) -> int:
 
     text = hot.region_ir(job.region, _NAME, program.constants(), job.counting)
     image = native.compile_region(text, native.region_machine())
-    code = machine_code(image)
+    code = position_independent(image)
     address = None if code is None else _arena().place(code)
     if code is None or address is None:
         return _link(image)
     if job.key:
-        offsets = tuple(step.offset for step in job.region.steps)
-        region = CachedRegion(tuple(job.region.entries), offsets, code)
+        region = CachedRegion(tuple(job.region.entries), tuple(sorted(job.offsets)), code)
         region_cache(job.counting).add(job.key, region)
     return address
 
@@ -123,6 +128,7 @@ def _start_compiler() -> _Compiler:
     if _compiler is None:
         from vpmu.hart import hot, native, program  # noqa: F401 - for the thread
 
+        native.region_machine()  # loads LLVM
         hot.prepare()
         _compiler = _Compiler()
         _compiler.start()
@@ -130,10 +136,11 @@ def _start_compiler() -> _Compiler:
 
 
 class HotTier:
-    """The compiled regions of one machine's memory."""
+    """The compiled regions of one machine's memory. `samples`: how many in a page until it is compiled."""
 
-    def __init__(self, memory: PhysicalMemory) -> None:
+    def __init__(self, memory: PhysicalMemory, samples: int | None = None) -> None:
         self._memory = memory
+        self._enough = SAMPLES if samples is None else samples
         self._table = HostMemory(8 * TABLE_ENTRIES)
         self._functions = self._table.view.cast("Q")
         memory.shared.words[state.SHARED["hot_table"]] = self._table.address
@@ -144,7 +151,8 @@ class HotTier:
         self._pending: Counter[int] = Counter()  # decoded page -> regions that are being compiled
         self._looked_up: dict[int, str] = {}  # decoded page -> contents for which kept regions were looked up
         self.done: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self.installed = 0
+        self.installed = self.compiled = 0
+        self._seen = memory.shared.words[state.SHARED["code_pool"]]  # pages before this have been looked up
 
     def sample(self, decoded: int, pc: int) -> None:
         """The guest was at `pc`, in this decoded page. Samples inside installed regions are none: they are
@@ -152,6 +160,7 @@ class HotTier:
         """
         while not self.done.empty():
             self.install(self.done.get_nowait())
+        self._look_up_new_pages()
         offset = pc & 4095
         if offset in self._covered.get(decoded, ()):
             if self._pending[decoded] or self._word(decoded, "DECODED_COMPILED"):
@@ -166,12 +175,32 @@ class HotTier:
                 return
         samples = self._samples.setdefault(decoded, [])
         samples.append(offset)
-        if len(samples) < SAMPLES or self._entries + self._pending.total() + SAMPLES >= TABLE_ENTRIES:
+        if len(samples) < self._enough or self._entries + self._pending.total() + SAMPLES >= TABLE_ENTRIES:
             return
         del self._samples[decoded]
         for sampled in samples:
             if sampled not in self._covered.get(decoded, ()) and self._record(decoded + 4 * sampled):
                 self._compile(decoded, sampled, key)
+
+    def _look_up_new_pages(self) -> None:
+        """Install what is kept of the pages that have been decoded since the last sample."""
+        end = self._memory.shared.words[state.SHARED["code_next"]]
+        if not region_cache(self._memory.counting):
+            self._seen = end
+        if end < self._seen:  # the pool has started again
+            self._seen = self._memory.shared.words[state.SHARED["code_pool"]]
+        while self._seen < end:
+            decoded, self._seen = self._seen, self._seen + state.DECODED_STRIDE
+            self._looked_up[decoded] = key = self._key(decoded)
+            self._covered.pop(decoded, None)
+            self._install_kept(decoded, key)
+
+    def finish(self, progress: Callable[[float], None] = lambda fraction: None) -> None:
+        """Wait until everything that was sampled is compiled and kept; `progress` gets how much of it is."""
+        total = self._pending.total()
+        while self._pending.total():
+            self.install(self.done.get())
+            progress(1 - self._pending.total() / total)
 
     def _compile(self, decoded: int, offset: int, key: str) -> None:
         """Have the region around an offset compiled, where there is one."""
@@ -184,7 +213,7 @@ class HotTier:
         _start_compiler().jobs.put((job, self))
 
     def _cover(self, job: Job) -> None:
-        self._covered.setdefault(job.decoded, set()).update(step.offset for step in job.region.steps)
+        self._covered.setdefault(job.decoded, set()).update(job.offsets)
 
     def _key(self, decoded: int) -> str:
         """A name for the contents of the page of memory behind a decoded page."""
@@ -208,7 +237,7 @@ class HotTier:
         from vpmu.hart import hot
 
         region = hot.find_region(lambda at: self._record(decoded + 4 * at), offset)
-        return Job(decoded, region, self._memory.counting) if region.blocks else None
+        return Job(decoded, offset, region, self._memory.counting) if region.blocks else None
 
     @staticmethod
     def _word(decoded: int, name: str) -> int:
@@ -224,6 +253,7 @@ class HotTier:
     def install(self, job: Job) -> None:
         """Point the records of a region's entries to it, unless the page has changed since."""
         self._pending[job.decoded] -= 1
+        self.compiled += 1
         changed = any(self._record(job.decoded + 4 * step.offset) != step.record for step in job.region.steps)
         if changed or job.counting != self._memory.counting:
             self._covered.pop(job.decoded, None)

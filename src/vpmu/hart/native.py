@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from importlib import resources
 from pathlib import Path
 
 from vpmu.errors import VpmuError
+from vpmu.hart import machine_code
 from vpmu.hart.codegen_flags import Counting
 
 _SOURCES = (
@@ -44,6 +46,8 @@ _ISA_SOURCES = (
     "zicsr.py",
     "zbb.py",
 )
+_ENTRY_POINTS = ("run", "probe")
+_OF_THE_CPU = ("vendor_id", "cpu family", "model", "stepping", "flags")  # in the order of /proc/cpuinfo
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,25 @@ def cache_directory() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "vpmu" / "engine"
 
 
-def cache_key(counting: Counting, triple: str, cpu: str, features: str, version: str) -> str:
+@lru_cache(maxsize=1)
+def host_identity() -> str:
+    """What tells this host's CPU from others: what Linux says of it, or else LLVM."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as cpuinfo:
+            first = cpuinfo.read(1 << 14).partition("\n\n")[0]
+    except OSError:
+        first = ""
+    fixed = [line for line in first.splitlines() if line.startswith(_OF_THE_CPU)]
+    if platform.machine() in ("x86_64", "AMD64") and fixed and fixed[-1].startswith("flags"):
+        return "\n".join([sys.platform, *fixed])
+    return repr(host_machine()[1])
+
+
+def cache_key(counting: Counting) -> str:
     """A digest of everything that the compiled engine depends on."""
-    digest = hashlib.sha256(repr((counting.value, triple, cpu, features, version)).encode())
+    import llvmlite  # this alone does not load LLVM
+
+    digest = hashlib.sha256(repr((counting.value, host_identity(), llvmlite.__version__)).encode())
     root = resources.files("vpmu.hart")
     for name in _SOURCES:
         digest.update(root.joinpath(name).read_bytes())
@@ -103,10 +123,7 @@ def compile_region(ir: str, target_machine: object) -> bytes:
     module = llvm.parse_assembly(ir)
     passes = llvm.create_new_module_pass_manager()
     passes.add_sroa_pass()
-    passes.add_instruction_combine_pass()
     passes.add_simplify_cfg_pass()
-    passes.add_new_gvn_pass()
-    passes.add_dead_code_elimination_pass()
     passes.run(
         module, llvm.create_pass_builder(target_machine, llvm.create_pipeline_tuning_options(speed_level=1))
     )
@@ -150,41 +167,51 @@ def store(path: Path, data: bytes) -> None:
 @lru_cache(maxsize=4)
 def region_folder(counting: Counting) -> Path:
     """Where compiled regions of the hot tier are kept for an engine (hot_cache.py)."""
-    import llvmlite
-
-    generator = hashlib.sha256(resources.files("vpmu.hart").joinpath("hot.py").read_bytes()).hexdigest()[:16]
-    key = cache_key(counting, *host_machine()[1], llvmlite.__version__)
-    return cache_directory() / f"{key}-{generator}.regions"
+    generator = hashlib.sha256()
+    for name in ("hot.py", "machine_code.py"):
+        generator.update(resources.files("vpmu.hart").joinpath(name).read_bytes())
+    return cache_directory() / f"{cache_key(counting)}-{generator.hexdigest()[:16]}.regions"
 
 
 @lru_cache(maxsize=4)
 def engine(counting: Counting) -> NativeEngine:
     """An engine, compiled now or taken from the cache."""
     try:
-        import llvmlite
+        path = cache_directory() / f"{cache_key(counting)}.o"
     except ImportError as error:
         raise VpmuError(
             f"hart: the native engine needs llvmlite, which this {platform.machine()} machine does not have "
             f"({error}); use --engine reference"
         ) from error
-    machine, host = host_machine()
-    path = cache_directory() / f"{cache_key(counting, *host, llvmlite.__version__)}.o"
     try:
         image = path.read_bytes()
     except OSError:
-        image = compile_ir(engine_ir(counting), machine)
+        image = compile_ir(engine_ir(counting), host_machine()[0])
         store(path, image)
-    return link(image, machine, f"engine{counting.value}")
+    return link(image, f"engine{counting.value}")
 
 
-def link(image: bytes, machine: object, name: str) -> NativeEngine:
+def link(image: bytes, name: str) -> NativeEngine:
     """The engine in an object file."""
+    code = machine_code.lay_out(image)
+    arena = machine_code.CodeArena(len(code.blob)) if code else None
+    symbols = arena.place_object(code) if code and arena else None
+    keep_alive: object = arena
+    if symbols is None:
+        symbols, keep_alive = _link_with_llvm(image, name)
+    u64 = ctypes.c_uint64
+    run = ctypes.CFUNCTYPE(u64, u64, u64)(symbols["run"])
+    probe = ctypes.CFUNCTYPE(u64, u64, u64, u64)(symbols["probe"])
+    return NativeEngine(run, probe, keep_alive)
+
+
+def _link_with_llvm(image: bytes, name: str) -> tuple[dict[str, int], object]:
+    """Addresses of the entry points, and what must live as long as they are called."""
     import llvmlite.binding as llvm
 
-    linker = llvm.create_lljit_compiler(machine)
-    builder = llvm.JITLibraryBuilder().add_object_img(image).export_symbol("run").export_symbol("probe")
+    linker = llvm.create_lljit_compiler(host_machine()[0])
+    builder = llvm.JITLibraryBuilder().add_object_img(image)
+    for symbol in _ENTRY_POINTS:
+        builder.export_symbol(symbol)
     library = builder.link(linker, name)
-    u64 = ctypes.c_uint64
-    run = ctypes.CFUNCTYPE(u64, u64, u64)(library["run"])
-    probe = ctypes.CFUNCTYPE(u64, u64, u64, u64)(library["probe"])
-    return NativeEngine(run, probe, (linker, library))
+    return {symbol: library[symbol] for symbol in _ENTRY_POINTS}, (linker, library)

@@ -83,7 +83,18 @@ class Plan:
 
 def debian_guest(suite: str = DEFAULT_SUITE, *, progress: Progress | None = None) -> DebianGuest:
     """The fetched guest, fetched now if it is not there; FetchError says what to pass instead."""
-    return fetch(suite, progress=progress)
+    guest = fetch(suite, progress=progress)
+    if guest.fetched:
+        compile_for(guest, progress)
+    return guest
+
+
+def compile_for(guest: DebianGuest, progress: Progress | None = None) -> None:
+    """Compile what the guest's boot runs often, if this engine has not yet."""
+    from vpmu.vmm.linux.compiled import compile_boot
+    from vpmu.vmm.linux.progress import Progress
+
+    compile_boot(guest, progress or Progress())
 
 
 def fetch(

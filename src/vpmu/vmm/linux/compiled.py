@@ -1,0 +1,83 @@
+"""Compile what a guest's boot runs often, once, so that every later boot begins with it (`docs/engine.md`).
+
+A boot alone compiles its hottest pages beside the guest, so it takes some ten boots until all is there. Here
+the boot waits for the compiler instead: some seconds, and a user's first boot is as fast as the tenth.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vpmu.errors import VpmuError
+from vpmu.hart.codegen_flags import Counting
+from vpmu.vmm.linux.boot import DEFAULT_MEMORY, LinuxBoot
+
+if TYPE_CHECKING:
+    from vpmu.vmm.linux.fetch import DebianGuest
+    from vpmu.vmm.linux.progress import Progress
+
+COMMAND = "perf stat -e cycles,instructions true"
+MAX_BOOTS = 4
+FEW = 16  # new regions, after which another boot would not pay
+MAX_INSTRUCTIONS = 10_000_000_000
+
+
+def compile_boot(guest: DebianGuest, progress: Progress) -> int:
+    """Boot the guest and compile everything that a sample finds, until little is new; how many regions.
+
+    0 where that has been done, where there is no compiler, and where nothing can be kept.
+    """
+    if find_spec("llvmlite") is None:
+        return 0
+    mark = _mark(guest)
+    try:
+        mark.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return 0
+    if mark.exists():
+        return 0
+    from vpmu.hart.native import store
+
+    regions = 0
+    for number in range(1, MAX_BOOTS + 1):
+        progress.step(f"compiling what the guest's boot runs often, for all later boots: boot {number}")
+        try:
+            new, failure = _boot_and_compile(guest, progress)
+        except VpmuError as error:
+            new, failure = 0, str(error)
+        if failure is not None:  # the guest is there all the same; who boots it will be told
+            progress.step(f"nothing is compiled: {failure}")
+            progress.finish(complete=False)
+            return regions
+        regions += new
+        if new < FEW:
+            break
+    progress.finish()
+    store(mark, f"{guest.release}\n".encode())
+    return regions
+
+
+def _boot_and_compile(guest: DebianGuest, progress: Progress) -> tuple[int, str | None]:
+    """Regions that were compiled, and why the guest did not come to its end."""
+    from vpmu.hart.hot_tier import HotTier
+    from vpmu.vmm.machine import Machine
+
+    boot = LinuxBoot(guest.kernel_image(), guest.initramfs(), command=COMMAND)
+    machine = Machine(memory=DEFAULT_MEMORY, console_out=boot.sink, bootargs=boot.arguments(), plic=True)
+    tier = machine.memory.hot_tier = HotTier(machine.memory, samples=1)
+    boot.load(machine)
+    machine.serial.hold()
+    outcome = boot.run(max_instructions=MAX_INSTRUCTIONS)
+    tier.finish(progress.update)
+    return tier.compiled, outcome.failure
+
+
+def _mark(guest: DebianGuest) -> Path:
+    """A file that stands for a guest beside the regions of the engine."""
+    from vpmu.hart.native import region_folder
+
+    digest = hashlib.sha256(repr((guest.release, guest.versions, guest.initrd.stat().st_size)).encode())
+    return region_folder(Counting.NOTHING) / f"boot-{digest.hexdigest()[:16]}"
