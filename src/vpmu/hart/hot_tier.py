@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vpmu.hart.hot import Region
 
 SAMPLES = 8  # in one page, until its regions are worth compiling
+LOAD_AFTER = 128  # samples outside regions: by then the handlers have cost what loading LLVM does
 TABLE_ENTRIES = 1 << 16
 
 _RECORD = ctypes.c_uint64
@@ -136,11 +137,13 @@ def _start_compiler() -> _Compiler:
 
 
 class HotTier:
-    """The compiled regions of one machine's memory. `samples`: how many in a page until it is compiled."""
+    """The compiled regions of one machine's memory. `eager`: every sample outside them is compiled at
+    once.
+    """
 
-    def __init__(self, memory: PhysicalMemory, samples: int | None = None) -> None:
+    def __init__(self, memory: PhysicalMemory, *, eager: bool = False) -> None:
         self._memory = memory
-        self._enough = SAMPLES if samples is None else samples
+        self._enough, self._patience = (1, 1) if eager else (SAMPLES, LOAD_AFTER)
         self._table = HostMemory(8 * TABLE_ENTRIES)
         self._functions = self._table.view.cast("Q")
         memory.shared.words[state.SHARED["hot_table"]] = self._table.address
@@ -152,6 +155,7 @@ class HotTier:
         self._looked_up: dict[int, str] = {}  # decoded page -> contents for which kept regions were looked up
         self.done: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self.installed = self.compiled = 0
+        self._outside = 0  # samples outside regions
         self._seen = memory.shared.words[state.SHARED["code_pool"]]  # pages before this have been looked up
 
     def sample(self, decoded: int, pc: int) -> None:
@@ -175,6 +179,9 @@ class HotTier:
                 return
         samples = self._samples.setdefault(decoded, [])
         samples.append(offset)
+        self._outside += 1
+        if _compiler is None and self._outside < self._patience:
+            return
         if len(samples) < self._enough or self._entries + self._pending.total() + SAMPLES >= TABLE_ENTRIES:
             return
         del self._samples[decoded]

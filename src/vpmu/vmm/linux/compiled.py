@@ -67,7 +67,7 @@ def _boot_and_compile(guest: DebianGuest, progress: Progress) -> tuple[int, str 
 
     boot = LinuxBoot(guest.kernel_image(), guest.initramfs(), command=COMMAND)
     machine = Machine(memory=DEFAULT_MEMORY, console_out=boot.sink, bootargs=boot.arguments(), plic=True)
-    tier = machine.memory.hot_tier = HotTier(machine.memory, samples=1)
+    tier = machine.memory.hot_tier = HotTier(machine.memory, eager=True)
     boot.load(machine)
     machine.serial.hold()
     outcome = boot.run(max_instructions=MAX_INSTRUCTIONS)
