@@ -30,6 +30,8 @@ Progress = Callable[[int, int], None]
 @dataclass(slots=True)
 class _Worker:
     process: subprocess.Popen[bytes]
+    span: deque[int]
+    """Not given out: runs next to each other, which use the same machines."""
     runs: deque[int] = field(default_factory=deque)
     """Given out and not answered, in order."""
     begun: int | None = None
@@ -48,7 +50,9 @@ class Coordinator:
         self.plan, self.store = plan, store
         self._wanted = max(1, workers)
         self._progress = progress
-        self._queue: deque[int] = deque(n for n in range(len(plan)) if n not in store.done)
+        left = [number for number in range(len(plan)) if number not in store.done]
+        share = -(-len(left) // self._wanted) or 1
+        self._spans = [deque(left[at : at + share]) for at in range(0, len(left), share)]
         self._deaths: dict[int, int] = {}
         self._workers: dict[int, _Worker] = {}
         self._selector = selectors.DefaultSelector()
@@ -57,9 +61,11 @@ class Coordinator:
     def run(self) -> None:
         """Do every run that has no result yet."""
         try:
-            while self._queue or any(worker.runs for worker in self._workers.values()):
-                while self._queue and len(self._workers) < self._wanted:
-                    self._start()
+            while any(self._spans) or any(worker.runs for worker in self._workers.values()):
+                owned = {id(worker.span) for worker in self._workers.values()}
+                for span in self._spans:
+                    if any(self._spans) and id(span) not in owned:
+                        self._start(span)
                 for key, _ in self._selector.select(timeout=0.5):
                     self._read(self._workers[key.fd])
                 self._find_hung()
@@ -71,14 +77,14 @@ class Coordinator:
         """Process ids of the workers."""
         return [worker.process.pid for worker in self._workers.values()]
 
-    def _start(self) -> None:
+    def _start(self, span: deque[int]) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         process = subprocess.Popen(
             [sys.executable, "-m", "vpmu.campaign.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env=environment,
         )  # fmt: skip
         assert process.stdout is not None
-        worker = _Worker(process, since=time.monotonic())
+        worker = _Worker(process, span, since=time.monotonic())
         self._workers[process.stdout.fileno()] = worker
         self._selector.register(process.stdout, selectors.EVENT_READ)
         self._say(worker, {"plan": self.plan.as_object(), "folder": str(self.store.folder)})
@@ -86,9 +92,15 @@ class Coordinator:
         self._give(worker)  # one to do, and one ahead: nobody waits for the way to the coordinator and back
 
     def _give(self, worker: _Worker) -> None:
-        """The next runs of the queue. Small batches at the end, so that nobody waits for one worker."""
-        size = max(1, min(BATCH, len(self._queue) // (2 * self._wanted)))
-        batch = [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
+        """Its next runs, or half of what another one has left. Small batches at the end, so that nobody waits
+        for one worker.
+        """
+        span = worker.span
+        if not span:
+            richest = max(self._spans, key=len)
+            span.extendleft([richest.pop() for _ in range(-(-len(richest) // 2))])
+        size = max(1, min(BATCH, sum(map(len, self._spans)) // (2 * self._wanted)))
+        batch = [span.popleft() for _ in range(min(size, len(span)))]
         if batch:
             worker.runs.extend(batch)
             self._say(worker, batch)
@@ -109,9 +121,10 @@ class Coordinator:
             return
         *lines, worker.held = (worker.held + data).split(b"\n")
         for line in lines:
-            self._answer(worker, json.loads(line))
+            self._answer(worker, line)
 
-    def _answer(self, worker: _Worker, message: Result) -> None:
+    def _answer(self, worker: _Worker, line: bytes) -> None:
+        message = json.loads(line)
         worker.since = time.monotonic()
         if "begins" in message:
             number = message["begins"]
@@ -122,10 +135,10 @@ class Coordinator:
         else:
             worker.runs.popleft()
             worker.begun = None
-            self._take(message)
+            self._take(message, line + b"\n")
 
-    def _take(self, result: Result) -> None:
-        if self.store.add(result) and self._progress is not None:
+    def _take(self, result: Result, line: bytes | None = None) -> None:
+        if self.store.add(result, line) and self._progress is not None:
             self._progress(len(self.store.done), len(self.plan))
 
     def _buried(self, worker: _Worker, verdict: Verdict, reason: str) -> None:
@@ -148,7 +161,7 @@ class Coordinator:
             self._deaths[first] = self._deaths.get(first, 0) + 1
             if self._deaths[first] > 4 * ATTEMPTS:
                 raise VpmuError("workers die before they begin", got=reason, layer="campaign")
-        self._queue.extendleft(reversed(worker.runs))
+        worker.span.extendleft(reversed(worker.runs))
 
     def _find_hung(self) -> None:
         now = time.monotonic()

@@ -39,6 +39,10 @@ class Runner:
             return {**described(run), "verdict": str(Verdict.UNEXPECTED), "reason": str(error)}
         return {**described(run), **as_object(outcome), "verdict": str(verdict), "reason": reason}
 
+    def is_ready(self, number: int) -> bool:
+        """Whether the machine for a run is there."""
+        return _station_key(self.plan.run(number)) in self._stations
+
     def make_ready(self, number: int) -> None:
         """Make the machine for a run, if it is not there; what is wrong with it, `run` says."""
         with suppress(VpmuError):
@@ -46,7 +50,7 @@ class Runner:
 
     def station(self, run: Run) -> Station:
         """The machine for a run, made if it is not there."""
-        key = (run.guest, run.profile, run.host_pmu)
+        key = _station_key(run)
         station = self._stations.get(key)
         if station is None:
             station = self._stations[key] = prepare(*key, self.folder)
@@ -86,6 +90,10 @@ class Runner:
         if key not in self._references:
             self._references[key] = self.station(run).run(FaultPlan(), run.seed, self.plan.limit(run.guest))
         return self._references[key]
+
+
+def _station_key(run: Run) -> tuple[Guest, str, str]:
+    return run.guest, run.profile, run.host_pmu
 
 
 def record_run(plan: CampaignPlan, number: int, folder: Path | None = None) -> list[Record]:

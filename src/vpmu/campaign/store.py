@@ -92,14 +92,14 @@ class Store:
                 stream.truncate(good)
         return done
 
-    def add(self, result: Result) -> bool:
-        """Note a result; False for a run that has one already."""
+    def add(self, result: Result, written: bytes | None = None) -> bool:
+        """Note a result; False for a run that has one already. `written`: the same as `line` has it."""
         number = result["run"]
         assert isinstance(number, int)
         if number in self.done:
             return False
         self.done[number] = result
-        self._journal.write(line(result))
+        self._journal.write(written or line(result))
         self._journal.flush()
         return True
 

@@ -16,27 +16,28 @@ from pathlib import Path
 
 from .plan import CampaignPlan
 from .run import Runner
+from .store import line
 
 
 def main() -> None:
     """Work until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing else may write where the answers go
     first = json.loads(sys.stdin.readline())
     folder = None if first["folder"] is None else Path(first["folder"])
     runner = Runner(CampaignPlan.from_object(first["plan"]), folder)
 
-    def tell(answer: object) -> None:
-        answers.write(json.dumps(answer, sort_keys=True) + "\n")
+    for text in sys.stdin:
+        for number in json.loads(text):
+            if not runner.is_ready(number):
+                answers.flush()
+                runner.make_ready(number)
+            answers.write(b'{"begins": %d}\n' % number)
+            answers.flush()  # with the result before it: the coordinator is woken once a run
+            answers.write(line(runner.run(number)))
+        answers.write(b'{"wants": true}\n')
         answers.flush()
-
-    for line in sys.stdin:
-        for number in json.loads(line):
-            runner.make_ready(number)
-            tell({"begins": number})
-            tell(runner.run(number))
-        tell({"wants": True})
 
 
 if __name__ == "__main__":

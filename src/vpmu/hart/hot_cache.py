@@ -20,8 +20,8 @@ _MAGIC = b"vpmu-regions-1\n"
 
 @dataclass(frozen=True, slots=True)
 class CachedRegion:
-    """A compiled region: offsets in the page of its entries and of all its instructions, and an object
-    file.
+    """A compiled region: offsets in the page of its entries and of all its instructions, and machine code.
+    Without code: no region can begin at these offsets.
     """
 
     entries: tuple[int, ...]

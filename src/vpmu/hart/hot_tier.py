@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vpmu.hart.hot import Region
 
 SAMPLES = 8  # in one page, until its regions are worth compiling
-LOAD_AFTER = 128  # samples outside regions: by then the handlers have cost what loading LLVM does
+LOAD_AFTER = 64  # samples outside regions, in the whole process: the handlers cost what loading LLVM does
 TABLE_ENTRIES = 1 << 16
 
 _RECORD = ctypes.c_uint64
@@ -141,6 +141,8 @@ class HotTier:
     once.
     """
 
+    outside = 0  # samples outside regions, of all tiers: LLVM is loaded once for all of them
+
     def __init__(self, memory: PhysicalMemory, *, eager: bool = False) -> None:
         self._memory = memory
         self._enough, self._patience = (1, 1) if eager else (SAMPLES, LOAD_AFTER)
@@ -151,11 +153,11 @@ class HotTier:
         self._samples: dict[int, list[int]] = {}  # decoded page -> offsets at which samples found the guest
         self._originals: dict[int, int] = {}  # address of an entry's record -> what the record was
         self._covered: dict[int, set[int]] = {}  # decoded page -> offsets that regions hold or will hold
+        self._empty: dict[int, set[int]] = {}  # decoded page -> offsets where no region can begin
         self._pending: Counter[int] = Counter()  # decoded page -> regions that are being compiled
         self._looked_up: dict[int, str] = {}  # decoded page -> contents for which kept regions were looked up
         self.done: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self.installed = self.compiled = 0
-        self._outside = 0  # samples outside regions
         self._seen = memory.shared.words[state.SHARED["code_pool"]]  # pages before this have been looked up
 
     def sample(self, decoded: int, pc: int) -> None:
@@ -166,6 +168,8 @@ class HotTier:
             self.install(self.done.get_nowait())
         self._look_up_new_pages()
         offset = pc & 4095
+        if offset in self._empty.get(decoded, ()) or not self._record(decoded + 4 * offset):
+            return  # no record: the chunk ended in a jump to another page
         if offset in self._covered.get(decoded, ()):
             if self._pending[decoded] or self._word(decoded, "DECODED_COMPILED"):
                 return
@@ -179,14 +183,14 @@ class HotTier:
                 return
         samples = self._samples.setdefault(decoded, [])
         samples.append(offset)
-        self._outside += 1
-        if _compiler is None and self._outside < self._patience:
+        HotTier.outside += 1
+        if _compiler is None and HotTier.outside < self._patience:
             return
         if len(samples) < self._enough or self._entries + self._pending.total() + SAMPLES >= TABLE_ENTRIES:
             return
         del self._samples[decoded]
         for sampled in samples:
-            if sampled not in self._covered.get(decoded, ()) and self._record(decoded + 4 * sampled):
+            if sampled not in self._covered.get(decoded, ()):
                 self._compile(decoded, sampled, key)
 
     def _look_up_new_pages(self) -> None:
@@ -200,6 +204,7 @@ class HotTier:
             decoded, self._seen = self._seen, self._seen + state.DECODED_STRIDE
             self._looked_up[decoded] = key = self._key(decoded)
             self._covered.pop(decoded, None)
+            self._empty.pop(decoded, None)
             self._install_kept(decoded, key)
 
     def finish(self, progress: Callable[[float], None] = lambda fraction: None) -> None:
@@ -213,6 +218,8 @@ class HotTier:
         """Have the region around an offset compiled, where there is one."""
         job = self.job(decoded, offset)
         if job is None:
+            self._empty.setdefault(decoded, set()).add(offset)
+            region_cache(self._memory.counting).add(key, CachedRegion((), (offset,), b""))
             return
         job.key = key
         self._pending[decoded] += 1
@@ -233,6 +240,9 @@ class HotTier:
         if key not in cache or self._entries + self._pending.total() + 64 >= TABLE_ENTRIES:
             return
         for region in cache.load(key):
+            if not region.code:
+                self._empty.setdefault(decoded, set()).update(region.offsets)
+                continue
             address = _arena().place(region.code)
             if address is None:
                 return
@@ -287,5 +297,5 @@ class HotTier:
             value = _RECORD.from_address(address)
             if value.value & 0xFFFF == state.RECORD_HOT:
                 value.value = record
-        for kept in (self._originals, self._samples, self._covered, self._looked_up):
+        for kept in (self._originals, self._samples, self._covered, self._empty, self._looked_up):
             kept.clear()

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from vpmu.vmm.linux.fetch import DebianGuest
     from vpmu.vmm.linux.progress import Progress
 
-COMMAND = "perf stat -e cycles,instructions true"
-MAX_BOOTS = 4
-FEW = 16  # new regions, after which another boot would not pay
+COMMANDS = (
+    "perf stat -e cycles,instructions true",
+    "dmesg | grep -i pmu; perf stat ls /",
+    "true",
+    "perf list hw; echo done",
+)
+"""What the boots run. They differ, so samples fall on other instructions of the same pages."""
 MAX_INSTRUCTIONS = 10_000_000_000
 
 
@@ -42,10 +46,10 @@ def compile_boot(guest: DebianGuest, progress: Progress) -> int:
     from vpmu.hart.native import store
 
     regions = 0
-    for number in range(1, MAX_BOOTS + 1):
-        progress.step(f"compiling what the guest's boot runs often, for all later boots: boot {number}")
+    for number, command in enumerate(COMMANDS, 1):
+        progress.step(f"compiling what the guest's boot runs often: boot {number} of {len(COMMANDS)}")
         try:
-            new, failure = _boot_and_compile(guest, progress)
+            new, failure = _boot_and_compile(guest, command, progress)
         except VpmuError as error:
             new, failure = 0, str(error)
         if failure is not None:  # the guest is there all the same; who boots it will be told
@@ -53,19 +57,17 @@ def compile_boot(guest: DebianGuest, progress: Progress) -> int:
             progress.finish(complete=False)
             return regions
         regions += new
-        if new < FEW:
-            break
     progress.finish()
     store(mark, f"{guest.release}\n".encode())
     return regions
 
 
-def _boot_and_compile(guest: DebianGuest, progress: Progress) -> tuple[int, str | None]:
+def _boot_and_compile(guest: DebianGuest, command: str, progress: Progress) -> tuple[int, str | None]:
     """Regions that were compiled, and why the guest did not come to its end."""
     from vpmu.hart.hot_tier import HotTier
     from vpmu.vmm.machine import Machine
 
-    boot = LinuxBoot(guest.kernel_image(), guest.initramfs(), command=COMMAND)
+    boot = LinuxBoot(guest.kernel_image(), guest.initramfs(), command=command)
     machine = Machine(memory=DEFAULT_MEMORY, console_out=boot.sink, bootargs=boot.arguments(), plic=True)
     tier = machine.memory.hot_tier = HotTier(machine.memory, eager=True)
     boot.load(machine)
