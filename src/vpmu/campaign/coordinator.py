@@ -6,15 +6,15 @@ import json
 import os
 import selectors
 import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import VpmuError
 from .plan import CampaignPlan
+from .process import close, spawn_worker
 from .run import Result, died
 from .store import Store
 from .verdict import Verdict
@@ -45,8 +45,14 @@ class Coordinator:
     """
 
     def __init__(
-        self, plan: CampaignPlan, store: Store, workers: int, progress: Progress | None = None
+        self,
+        plan: CampaignPlan,
+        store: Store,
+        workers: int,
+        progress: Progress | None = None,
+        spawned: Iterable[subprocess.Popen[bytes]] = (),
     ) -> None:
+        self._spawned = list(spawned)
         self.plan, self.store = plan, store
         self._wanted = max(1, workers)
         self._progress = progress
@@ -78,11 +84,7 @@ class Coordinator:
         return [worker.process.pid for worker in self._workers.values()]
 
     def _start(self, span: deque[int]) -> None:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vpmu.campaign.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=environment,
-        )  # fmt: skip
+        process = self._spawned.pop() if self._spawned else spawn_worker()
         assert process.stdout is not None
         worker = _Worker(process, span, since=time.monotonic())
         self._workers[process.stdout.fileno()] = worker
@@ -149,7 +151,7 @@ class Coordinator:
         self._selector.unregister(worker.process.stdout)
         del self._workers[worker.process.stdout.fileno()]
         worker.process.kill()
-        _close(worker.process)
+        close(worker.process)
         self.restarted += 1
         if worker.begun is not None:
             self._deaths[worker.begun] = self._deaths.get(worker.begun, 0) + 1
@@ -171,30 +173,21 @@ class Coordinator:
                 self._buried(worker, Verdict.GUEST_HUNG, reason)
 
     def _stop(self) -> None:
-        for worker in self._workers.values():
-            worker.process.kill()
-            _close(worker.process)
+        for process in [*self._spawned, *(worker.process for worker in self._workers.values())]:
+            process.kill()
+            close(process)
         self._workers.clear()
         self._selector.close()
 
 
-def _close(process: subprocess.Popen[bytes]) -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            try:
-                pipe.close()
-            except BrokenPipeError:
-                continue  # what was still to be written has no reader any more
-    process.wait()
-
-
 def campaign(
     plan: CampaignPlan, folder: str | Path, *, workers: int = 1, progress: Progress | None = None,
-    scheduler: str | None = None,
+    scheduler: str | None = None, spawned: Iterable[subprocess.Popen[bytes]] = (),
 ) -> tuple[str, list[Result]]:  # fmt: skip
     """Run a campaign, or the rest of it, into `folder`; the hash of its results, and they themselves.
 
-    `scheduler`: address of a Dask scheduler instead of processes of this machine. FileError, UsageError.
+    `scheduler`: address of a Dask scheduler instead of processes of this machine. `spawned`: the first of
+    them, already begun. FileError, UsageError.
     """
     store = Store(folder, plan)
     try:
@@ -203,7 +196,7 @@ def campaign(
 
             run_on_dask(plan, store, scheduler, progress)
         else:
-            Coordinator(plan, store, workers, progress).run()
+            Coordinator(plan, store, workers, progress, spawned).run()
         digest = store.finish()
         return digest, list(_sorted(store))
     finally:

@@ -43,6 +43,7 @@ class Store:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._check_plan()
+            self._lines: dict[int, tuple[int, int]] = {}  # where the line of a run stands in the journal
             self.done = self._read_journal()
             self._journal: IO[bytes] = (self.folder / "journal.jsonl").open("ab")
         except BlockingIOError:
@@ -86,6 +87,7 @@ class Store:
             if not line.endswith(b"\n") or not isinstance(number, int) or not 0 <= number < len(self.plan):
                 break
             done.setdefault(number, result)
+            self._lines.setdefault(number, (good, good + len(line)))
             good += len(line)
         if good != len(data):
             with path.open("r+b") as stream:
@@ -99,13 +101,16 @@ class Store:
         if number in self.done:
             return False
         self.done[number] = result
+        begin = self._journal.tell()
         self._journal.write(written or line(result))
         self._journal.flush()
+        self._lines[number] = (begin, self._journal.tell())
         return True
 
     def finish(self) -> str:
         """Write the sorted files; the hash of results.jsonl."""
-        data = b"".join(line(self.done[number]) for number in sorted(self.done))
+        journal = (self.folder / "journal.jsonl").read_bytes()
+        data = b"".join(journal[slice(*self._lines[number])] for number in sorted(self.done))
         (self.folder / "results.jsonl").write_bytes(data)
         write_sqlite(self.folder / "results.sqlite", (self.done[number] for number in sorted(self.done)))
         return hashlib.sha256(data).hexdigest()

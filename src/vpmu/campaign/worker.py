@@ -24,7 +24,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the coordinator's
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing else may write where the answers go
-    first = json.loads(sys.stdin.readline())
+    said = sys.stdin.readline()
+    if not said:
+        return  # the plan was none
+    first = json.loads(said)
     folder = None if first["folder"] is None else Path(first["folder"])
     runner = Runner(CampaignPlan.from_object(first["plan"]), folder)
 

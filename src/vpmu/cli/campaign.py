@@ -45,6 +45,10 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Run the campaign; the exit status."""
+    from ..campaign.process import spawn_worker
+
+    here = 0 if args.check or args.scheduler else args.workers
+    spawned = [spawn_worker() for _ in range(here)]  # they begin while the plan is read
     from ..campaign.coordinator import campaign
     from ..campaign.plan import load_campaign
     from ..campaign.run import Runner
@@ -62,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     folder = Path(args.output) if args.output else Path(args.plan).with_suffix("")
     started = time.perf_counter()
     shown = Progress(len(plan), quiet=args.quiet or args.json)
-    digest, results = campaign(plan, folder, workers=args.workers, progress=shown, scheduler=args.scheduler)
+    digest, results = campaign(
+        plan, folder, workers=args.workers, progress=shown, scheduler=args.scheduler, spawned=spawned
+    )
     shown.close()
     seconds = time.perf_counter() - started
     cases = [] if args.no_cases else find_cases(plan, results, Runner(plan, folder))

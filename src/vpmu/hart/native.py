@@ -11,17 +11,16 @@ import hashlib
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 
 from vpmu.errors import VpmuError
 from vpmu.hart import machine_code
 from vpmu.hart.codegen_flags import Counting
 
+_HERE = Path(__file__).parent
 _SOURCES = (
     "state.py",
     "exits.py",
@@ -86,12 +85,11 @@ def cache_key(counting: Counting) -> str:
     import llvmlite  # this alone does not load LLVM
 
     digest = hashlib.sha256(repr((counting.value, host_identity(), llvmlite.__version__)).encode())
-    root = resources.files("vpmu.hart")
     for name in _SOURCES:
-        digest.update(root.joinpath(name).read_bytes())
+        digest.update((_HERE / name).read_bytes())
     for name in _ISA_SOURCES:
-        digest.update(root.joinpath("isa").joinpath(name).read_bytes())
-    digest.update(resources.files("vpmu.spec").joinpath("csr.py").read_bytes())
+        digest.update((_HERE / "isa" / name).read_bytes())
+    digest.update((_HERE.parent / "spec" / "csr.py").read_bytes())
     return digest.hexdigest()[:32]
 
 
@@ -155,6 +153,8 @@ def store(path: Path, data: bytes) -> None:
     """Write a cache file so that no reader ever sees half of it; a cache that cannot be written is only
     slower.
     """
+    import tempfile  # seldom: what is stored is there the next time
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as handle:
@@ -169,7 +169,7 @@ def region_folder(counting: Counting) -> Path:
     """Where compiled regions of the hot tier are kept for an engine (hot_cache.py)."""
     generator = hashlib.sha256()
     for name in ("hot.py", "machine_code.py"):
-        generator.update(resources.files("vpmu.hart").joinpath(name).read_bytes())
+        generator.update((_HERE / name).read_bytes())
     return cache_directory() / f"{cache_key(counting)}-{generator.hexdigest()[:16]}.regions"
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 
 from vpmu.vmm.linux import cpio
@@ -25,7 +24,7 @@ _LONGEST_MARK = len("@vpmu-begin 0123456789abcdef 255@\r\n")
 
 def init_script() -> bytes:
     """The guest's first process."""
-    return (resources.files("vpmu.vmm.linux") / "init").read_bytes()
+    return Path(__file__).with_name("init").read_bytes()
 
 
 def build_exec_archive(command: str, files: Mapping[str, bytes | Path] | None = None) -> bytes:
