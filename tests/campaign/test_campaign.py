@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from vpmu.campaign import shrink
 from vpmu.campaign.coordinator import Coordinator, campaign
 from vpmu.campaign.plan import CampaignPlan, load_campaign
 from vpmu.campaign.run import Runner
@@ -214,6 +215,19 @@ def test_it_finds_wrong_counts_by_itself_and_says_why(
     assert all(len(case.rules) <= 1 for case in cases)
     assert all(case.records for case in cases)
     assert all(case.profile != "spec-3.0" for case in cases)
+    assert find_cases(plan, load_results(reference[1]), Runner(plan), workers=2) == cases
+
+
+def test_a_process_that_dies_while_it_looks_for_cases_is_one_line(
+    plan: CampaignPlan, reference: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shrink, "_case", _die)
+    with pytest.raises(VpmuError, match="--no-cases"):
+        find_cases(plan, load_results(reference[1]), Runner(plan), workers=2)
+
+
+def _die(*arguments: object) -> None:
+    os._exit(9)
 
 
 CLUSTER = """

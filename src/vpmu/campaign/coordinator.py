@@ -19,7 +19,7 @@ from .run import Result, died
 from .store import Store
 from .verdict import Verdict
 
-BATCH = 16
+BATCH = 8
 """Runs that a worker gets at once, at most; it has two such batches."""
 ATTEMPTS = 2
 """Workers that a run may take with it before that is its result."""
@@ -101,7 +101,7 @@ class Coordinator:
         if not span:
             richest = max(self._spans, key=len)
             span.extendleft([richest.pop() for _ in range(-(-len(richest) // 2))])
-        size = max(1, min(BATCH, sum(map(len, self._spans)) // (2 * self._wanted)))
+        size = max(1, min(BATCH, sum(map(len, self._spans)) // (4 * self._wanted)))
         batch = [span.popleft() for _ in range(min(size, len(span)))]
         if batch:
             worker.runs.extend(batch)

@@ -6,6 +6,7 @@ import hashlib
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
 from ..errors import VpmuError
@@ -23,6 +24,7 @@ class Runner:
     """Runs of one plan, in one process; keeps the machines of the last few guests."""
 
     def __init__(self, plan: CampaignPlan, folder: Path | None = None) -> None:
+        import_module("vpmu.hart.hot_tier")  # it pays over many runs, if not in one: see Hart.run
         self.plan, self.folder = plan, folder
         self._stations: OrderedDict[tuple[Guest, str, str], Station] = OrderedDict()
         self._references: dict[tuple[Guest, str, str, int], Outcome] = {}

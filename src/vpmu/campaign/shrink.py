@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TypeVar
 
 from ..errors import VpmuError
@@ -73,7 +74,9 @@ def shortest(items: Sequence[T], still: Callable[[list[T]], bool]) -> list[T]:
     return kept
 
 
-def find_cases(plan: CampaignPlan, results: Sequence[Result], runner: Runner) -> list[Case]:
+def find_cases(
+    plan: CampaignPlan, results: Sequence[Result], runner: Runner, workers: int = 1
+) -> list[Case]:
     """The different ways in which this campaign's counts are silently wrong, one case each."""
     groups: dict[tuple[str, str, str, str], list[Result]] = {}
     for result in results:
@@ -83,59 +86,107 @@ def find_cases(plan: CampaignPlan, results: Sequence[Result], runner: Runner) ->
             way = str(findings[0]["way"])
             key = (str(result["profile"]), str(result["guest"]), str(result["fault"]), way)
             groups.setdefault(key, []).append(result)
-    cases: dict[tuple[object, ...], Case] = {}
+    shortened: list[tuple[list[Result], _Short]] = []
     for group in groups.values():
-        if len(cases) >= MAX_CASES:
-            break
         number = group[0]["run"]
         assert isinstance(number, int)
-        case = _case(plan, number, runner, len(group))
-        if case is not None:
+        short = _shortest_case(plan, number, runner)
+        if short is not None:
+            shortened.append((group, short))
+    different = list(dict.fromkeys(short for _, short in shortened))[:MAX_CASES]
+    known = dict(zip(different, _cases(different, runner.folder, workers), strict=True))
+    cases: dict[tuple[object, ...], Case] = {}
+    for group, short in shortened:
+        if short in known:
+            first = group[0]
+            case = replace(known[short], run=first["run"], fault=str(first["fault"]), runs=len(group))  # type: ignore[arg-type]
             same = (case.profile, case.behaviours or case.finding, bool(case.rules))
             if same not in cases or len(case.steps) < len(cases[same].steps):
                 cases[same] = case
     return list(cases.values())
 
 
-def _case(plan: CampaignPlan, number: int, runner: Runner, runs: int) -> Case | None:
+def _cases(shorts: list[_Short], folder: Path | None, workers: int) -> list[Case]:
+    """The cases of shortest runs; in processes of their own where there are enough of them."""
+    if workers < 2 or len(shorts) < 4:
+        return [_case(short, folder) for short in shorts]
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import get_context
+
+    try:
+        with ProcessPoolExecutor(min(workers, len(shorts)), get_context("spawn")) as pool:
+            return list(pool.map(_case, shorts, [folder] * len(shorts)))
+    except BrokenProcessPool:
+        raise VpmuError("a process that looked for the shortest plans died", expected="an answer",
+                        got="none (--no-cases does without)", layer="campaign") from None  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Short:
+    """What is left of a wrong run: a guest, the rules and steps that it needs, and what chance depends on."""
+
+    guest: Guest
+    profile: str
+    host_pmu: str
+    faults: FaultPlan
+    steps: tuple[str, ...]
+    seed: int
+    limit: int
+
+    def tried(self, station: Station) -> Outcome | None:
+        """What the guest does on a station; None for steps that make no sense without others."""
+        try:
+            if isinstance(station, ScriptStation) and self.steps:
+                return station.run_steps(list(self.steps), self.faults)
+            return station.run(self.faults, self.seed, self.limit)
+        except VpmuError:
+            return None
+
+    def wrong(self, station: Station) -> bool:
+        """Whether its counts are wrong there."""
+        outcome = self.tried(station)
+        return outcome is not None and bool(outcome.findings) and not outcome.lost
+
+    def with_rules(self, rules: Sequence[Rule]) -> _Short:
+        """The same with other rules; without any, no seed makes a difference but a random guest's."""
+        faults = FaultPlan(tuple(rules), seed=self.faults.seed) if rules else FaultPlan()
+        return replace(self, faults=faults, seed=self.seed if rules else 0)
+
+
+def _shortest_case(plan: CampaignPlan, number: int, runner: Runner) -> _Short | None:
     run = plan.run(number)
     station = runner.station(run)
     faults = plan.fault_plan(run.fault, run.seed)
-    steps: list[str] = []
-
-    def tried(rules: list[Rule], steps: list[str], station: Station = station) -> Outcome | None:
-        some = replace(faults, rules=tuple(rules))
-        try:
-            if isinstance(station, ScriptStation) and steps:
-                return station.run_steps(steps, some)
-            return station.run(some, run.seed, plan.limit(run.guest))
-        except VpmuError:
-            return None  # steps without which others make no sense
-
-    def wrong(rules: list[Rule], steps: list[str], station: Station = station) -> bool:
-        outcome = tried(rules, steps, station)
-        return outcome is not None and bool(outcome.findings) and not outcome.lost
-
-    rules = list(faults.rules)
-    if not wrong(rules, steps):
+    steps = random_steps(int(run.guest.what), run.seed) if run.guest.kind == "random" else []
+    short = _Short(
+        run.guest, run.profile, run.host_pmu, faults, tuple(steps), run.seed, plan.limit(run.guest)
+    )
+    if not short.wrong(station):
         return None
-    rules = shortest(rules, lambda fewer: wrong(fewer, steps))
-    if run.guest.kind == "random":
-        steps = random_steps(int(run.guest.what), run.seed)
-        steps = shortest(steps, lambda fewer: bool(fewer) and wrong(rules, fewer))
-    once = [replace(rule, probability=100, times=1, interval=1) for rule in rules]
-    if wrong(once, steps):
-        rules = once
-    outcome = tried(rules, steps)
+    rules = shortest(faults.rules, lambda fewer: short.with_rules(fewer).wrong(station))
+    short = short.with_rules(rules)
+    if steps:
+        fewest = shortest(
+            steps, lambda fewer: bool(fewer) and replace(short, steps=tuple(fewer)).wrong(station)
+        )
+        short = replace(short, steps=tuple(fewest))
+    once = short.with_rules([replace(rule, probability=100, times=1, interval=1) for rule in rules])
+    return once if once.wrong(station) else short
+
+
+def _case(short: _Short, folder: Path | None) -> Case:
+    """The case of a shortest run: what is wrong, who is to blame, its trace."""
+    station = prepare(short.guest, short.profile, short.host_pmu, folder)
+    outcome = short.tried(station)
     assert outcome is not None
-    blamed = _blamed(run.guest, run.profile, run.host_pmu, lambda other: wrong(rules, steps, other))
     recorder = Recorder()
-    traced = prepare(run.guest, run.profile, run.host_pmu, runner.folder, recorder)
+    traced = prepare(short.guest, short.profile, short.host_pmu, folder, recorder)
     recorder.records.clear()
-    tried(rules, steps, traced)
+    short.tried(traced)
     return Case(
-        number, run.profile, run.guest.name, run.fault, str(outcome.findings[0]),
-        tuple(written(rule) for rule in rules), tuple(steps), blamed, runs,
+        0, short.profile, short.guest.name, "", str(outcome.findings[0]),
+        tuple(written(rule) for rule in short.faults.rules), short.steps, _blamed(short), 0,
         outcome.samples,
         _told(recorder.records),
     )  # fmt: skip
@@ -148,15 +199,15 @@ def _told(records: list[Record]) -> tuple[Record, ...]:
     return tuple(records[-MAX_RECORDS:])
 
 
-def _blamed(guest: Guest, profile: str, host_pmu: str, wrong: Callable[[Station], bool]) -> tuple[str, ...]:
+def _blamed(short: _Short) -> tuple[str, ...]:
     """Behaviours of the profile, each of which by itself makes the difference."""
-    if guest.kind == "linux":  # minutes of booting; a payload or a script shows the same
+    if short.guest.kind == "linux":  # minutes of booting; a payload or a script shows the same
         return ()
-    kind = _kind(guest)
+    kind = _kind(short.guest)
     found = []
-    for behaviour in sorted(PROFILES[profile].behaviours, key=lambda one: one.name):
-        if behaviour.project == "Linux" and not wrong(
-            kind(guest, profile, host_pmu, None, (behaviour.name,))
+    for behaviour in sorted(PROFILES[short.profile].behaviours, key=lambda one: one.name):
+        if behaviour.project == "Linux" and not short.wrong(
+            kind(short.guest, short.profile, short.host_pmu, None, (behaviour.name,))
         ):
             found.append(behaviour.name)
     return tuple(found)

@@ -46,6 +46,7 @@ class Store:
             self._lines: dict[int, tuple[int, int]] = {}  # where the line of a run stands in the journal
             self.done = self._read_journal()
             self._journal: IO[bytes] = (self.folder / "journal.jsonl").open("ab")
+            self._end = self._journal.tell()
         except BlockingIOError:
             self._lock.close()
             raise FileError(folder, "another campaign works in this folder", layer="campaign") from None
@@ -101,10 +102,11 @@ class Store:
         if number in self.done:
             return False
         self.done[number] = result
-        begin = self._journal.tell()
-        self._journal.write(written or line(result))
+        data = written or line(result)
+        self._journal.write(data)
         self._journal.flush()
-        self._lines[number] = (begin, self._journal.tell())
+        self._lines[number] = (self._end, self._end + len(data))
+        self._end += len(data)
         return True
 
     def finish(self) -> str:

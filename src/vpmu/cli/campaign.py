@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     )
     shown.close()
     seconds = time.perf_counter() - started
-    cases = [] if args.no_cases else find_cases(plan, results, Runner(plan, folder))
+    cases = [] if args.no_cases else find_cases(plan, results, Runner(plan, folder), args.workers)
     (folder / "report.html").write_text(page(plan, results, cases), encoding="utf-8")
     if args.json:
         print_json(
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         )  # fmt: skip
     else:
         print_results(plan, results, cases)
-        rate = f", {shown.new / seconds:.0f} runs/s" if shown.new else ", nothing was left to do"
+        rate = f", {shown.new / seconds:.3g} runs/s" if shown.new else ", nothing was left to do"
         print(f"{len(results)} runs{rate}; results {digest[:16]} in {folder}")
     return 1 if any(result["verdict"] == Verdict.UNEXPECTED for result in results) else 0
 

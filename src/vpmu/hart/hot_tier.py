@@ -92,6 +92,8 @@ def compile_job(job: Job) -> int:
     if job.key:
         region = CachedRegion(tuple(job.region.entries), tuple(sorted(job.offsets)), code)
         region_cache(job.counting).add(job.key, region)
+        if (job.counting, job.key) in _placed:
+            _placed[job.counting, job.key].append((region, address))
     return address
 
 
@@ -118,6 +120,21 @@ def region_cache(counting: Counting) -> RegionCache:
     from vpmu.hart import native
 
     return RegionCache(native.region_folder(counting))
+
+
+_placed: dict[tuple[Counting, str], list[tuple[CachedRegion, int]]] = {}
+
+
+def placed_regions(counting: Counting, key: str) -> list[tuple[CachedRegion, int]]:
+    """The kept regions of a page, with their addresses in this process: all its machines use the same."""
+    found = _placed.get((counting, key))
+    if found is None:
+        found = _placed[counting, key] = []
+        for region in region_cache(counting).load(key):
+            address = _arena().place(region.code) if region.code else 0
+            if address is not None:
+                found.append((region, address))
+    return found
 
 
 _compiler: _Compiler | None = None
@@ -236,18 +253,14 @@ class HotTier:
 
     def _install_kept(self, decoded: int, key: str) -> None:
         """Install what another process has compiled of an equal page."""
-        cache = region_cache(self._memory.counting)
-        if key not in cache or self._entries + self._pending.total() + 64 >= TABLE_ENTRIES:
+        counting = self._memory.counting
+        if key not in region_cache(counting) or self._entries + self._pending.total() + 64 >= TABLE_ENTRIES:
             return
-        for region in cache.load(key):
-            if not region.code:
-                self._empty.setdefault(decoded, set()).update(region.offsets)
-                continue
-            address = _arena().place(region.code)
-            if address is None:
-                return
-            self._point(decoded, region.entries, address)
-            self._covered.setdefault(decoded, set()).update(region.offsets)
+        for region, address in placed_regions(counting, key):
+            if address:
+                self._point(decoded, region.entries, address)
+            kept = self._covered if address else self._empty
+            kept.setdefault(decoded, set()).update(region.offsets)
 
     def job(self, decoded: int, offset: int) -> Job | None:
         """The region around an offset of a decoded page; None where there is nothing to compile."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from vpmu.errors import FileError, UnknownNameError
@@ -85,15 +86,23 @@ def load_host_pmu(name_or_path: str | Path) -> HostPmuDescription:
     FileError with one line that names file, line, key, what was expected and what came; UnknownNameError for
     a name.
     """
-    import tomllib  # only here: its import costs milliseconds
-
     name = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in name or name.endswith(".toml"):
-        path = Path(name_or_path)
-    else:
-        path = DIRECTORY / f"{name}.toml"
-        if not path.is_file():
-            raise UnknownNameError("host PMU", name, host_pmu_names(), layer="perf")
+        return _read(Path(name_or_path))
+    return _load_own(name)
+
+
+@cache
+def _load_own(name: str) -> HostPmuDescription:
+    path = DIRECTORY / f"{name}.toml"
+    if not path.is_file():
+        raise UnknownNameError("host PMU", name, host_pmu_names(), layer="perf")
+    return _read(path)
+
+
+def _read(path: Path) -> HostPmuDescription:
+    import tomllib  # only here: its import costs milliseconds
+
     try:
         text = path.read_bytes().decode()
     except OSError as error:
