@@ -5,6 +5,7 @@
 #   make lint     ruff and mypy
 #   make bench    guest speed and costs, against QEMU where it is installed
 #   make bench-linux   boot Debian to the end of perf stat, against QEMU
+#   make bench-campaign   runs a second of campaigns, with one worker and with two
 #   make peers    the conformance suite and random testing against what is installed: the agent, OpenSBI and KVM on QEMU
 #   make guests   rebuild the bundled payloads from guests/
 #   make clean    remove .venv and everything that was built
@@ -17,7 +18,7 @@ COMPILE := $(PYTHON) -m compileall -q src/vpmu
 JOBS   ?= auto
 ARGS   ?=
 
-.PHONY: demo test lint bench bench-linux peers guests clean
+.PHONY: demo test lint bench bench-linux bench-campaign peers guests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -36,6 +37,9 @@ bench: $(VENV)/.installed-dev
 
 bench-linux: $(VENV)/.installed-dev
 	@$(PYTHON) bench/linux.py $(ARGS)
+
+bench-campaign: $(VENV)/.installed-dev
+	@$(PYTHON) bench/campaign.py $(ARGS)
 
 peers: $(VENV)/.installed
 	@$(VENV)/bin/vpmu conform -q --target agent

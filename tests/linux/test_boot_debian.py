@@ -315,9 +315,9 @@ print(compiled.compile_boot(debian_guest(), Progress(quiet=True)))
 BOOT = """
 import sys
 from vpmu.cli.main import main
-from vpmu.vmm.linux.compiled import COMMAND
+from vpmu.vmm.linux.compiled import COMMANDS
 
-main(["boot", "--json", "--exec", COMMAND])
+main(["boot", "--json", "--exec", COMMANDS[0]])
 print("llvmlite.binding" in sys.modules)
 """
 

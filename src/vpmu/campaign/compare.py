@@ -5,7 +5,7 @@ explain it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..faults.plan import FaultPlan
@@ -16,6 +16,10 @@ from ..vmm.machine import Machine, RunResult
 from .oracle import Oracle
 
 MAX_RECORDS = 200_000
+LINUX = "linux:"
+"""What a guest's name begins with when the rest is a command for Linux, as in a campaign's plan."""
+MOST_OF_A_PAYLOAD, MOST_OF_LINUX = 50_000_000, 10_000_000_000
+"""Instructions of a run, where the caller names no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +105,30 @@ class Comparison:
 
 def compare(
     first: str, second: str, image: str | bytes, faults: FaultPlan, *, name: str = "guest",
-    host_pmu: str = "full", max_instructions: int = 50_000_000, memory: int = 16 << 20,
+    host_pmu: str = "full", max_instructions: int | None = None, memory: int = 16 << 20,
 ) -> Comparison:  # fmt: skip
-    """Run the guest under both. Raises VpmuError for a profile or an image that is none."""
+    """Run the guest under both. `image`: a file or its bytes, or `linux: COMMAND` for the fetched Debian,
+    booted for every run. Raises VpmuError for a profile or an image that is none.
+    """
+    command = image[len(LINUX) :].strip() if isinstance(image, str) and image.startswith(LINUX) else None
+    most = max_instructions or (MOST_OF_A_PAYLOAD if command is None else MOST_OF_LINUX)
 
     def run(profile: Profile) -> Side:
         recorder = Recorder()
-        machine = Machine(profile, host_pmu=host_pmu, memory=memory, recorder=recorder)
-        machine.load(image)
+        if command is not None:
+            machine, go = _linux(profile, host_pmu, recorder, command)
+        else:
+            machine = Machine(profile, host_pmu=host_pmu, memory=memory, recorder=recorder)
+            machine.load(image)
+            go = machine.run
         machine.inject(faults or None)
         oracle = Oracle(machine)
         oracle.attach()
-        result = machine.run(max_instructions=max_instructions)
+        result = go(most)
         calls = tuple(
-            record for record in recorder.records[:MAX_RECORDS]
+            record for record in recorder.records
             if (record.layer == "sbi" and record.actor != "fault") or record.actor == "KVM_RUN"
-        )  # fmt: skip
+        )[:MAX_RECORDS]  # fmt: skip
         return Side(profile, result, calls, tuple(map(str, oracle.findings)))
 
     one, two = run(get_profile(first)), run(get_profile(second))
@@ -125,6 +137,22 @@ def compare(
     return (
         found if not found.changed else Comparison(name, faults, one, two, at, tuple(_explain(one, two, run)))
     )
+
+
+def _linux(
+    profile: Profile, host_pmu: str, recorder: Recorder, command: str
+) -> tuple[Machine, Callable[[int], RunResult]]:
+    """A machine that boots the fetched Debian up to the end of a command, and what runs it."""
+    from ..vmm.linux.boot import DEFAULT_MEMORY, LinuxBoot
+    from ..vmm.linux.fetch import debian_guest
+
+    debian = debian_guest()
+    boot = LinuxBoot(debian.kernel_image(), debian.initramfs(), command=command)
+    machine = Machine(profile, host_pmu=host_pmu, memory=DEFAULT_MEMORY, recorder=recorder,
+                      console_out=boot.sink, bootargs=boot.arguments(), plic=True)  # fmt: skip
+    boot.load(machine)
+    machine.serial.hold()
+    return machine, lambda most: boot.run(max_instructions=most).result
 
 
 def _first_difference(one: Sequence[Record], two: Sequence[Record]) -> int | None:

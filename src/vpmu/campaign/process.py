@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def spawn_worker() -> subprocess.Popen[bytes]:
@@ -14,6 +16,18 @@ def spawn_worker() -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "vpmu.campaign.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         env=environment,
     )  # fmt: skip
+
+
+@contextmanager
+def spawned(count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Workers that have begun; they end with the block, whoever has used them."""
+    workers = [spawn_worker() for _ in range(count)]
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            worker.kill()
+            close(worker)
 
 
 def close(process: subprocess.Popen[bytes]) -> None:

@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from subprocess import Popen
 from typing import TYPE_CHECKING
 
 from .options import Subparsers, add_json, count
@@ -45,10 +46,13 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Run the campaign; the exit status."""
-    from ..campaign.process import spawn_worker
+    from ..campaign.process import spawned
 
-    here = 0 if args.check or args.scheduler else args.workers
-    spawned = [spawn_worker() for _ in range(here)]  # they begin while the plan is read
+    with spawned(0 if args.check or args.scheduler else args.workers) as workers:  # begin during the imports
+        return _run(args, workers)
+
+
+def _run(args: argparse.Namespace, workers: list[Popen[bytes]]) -> int:
     from ..campaign.coordinator import campaign
     from ..campaign.plan import load_campaign
     from ..campaign.run import Runner
@@ -67,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     started = time.perf_counter()
     shown = Progress(len(plan), quiet=args.quiet or args.json)
     digest, results = campaign(
-        plan, folder, workers=args.workers, progress=shown, scheduler=args.scheduler, spawned=spawned
+        plan, folder, workers=args.workers, progress=shown, scheduler=args.scheduler, spawned=workers
     )
     shown.close()
     seconds = time.perf_counter() - started

@@ -20,14 +20,17 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("compare", description=__doc__)
     parser.add_argument("first", metavar="PROFILE", help="what it is held against")
     parser.add_argument("second", metavar="PROFILE", help="what is new")
-    parser.add_argument("image", metavar="GUEST", help="ELF or flat image, or the name of a bundled payload")
+    parser.add_argument(
+        "image", metavar="GUEST",
+        help="ELF or flat image, the name of a bundled payload, or 'linux: COMMAND' (booted for every run)",
+    )  # fmt: skip
     parser.add_argument(
         "--host-pmu", default=DEFAULT_HOST_PMU, metavar="NAME", help="host PMU (default %(default)s)"
     )
     add_inject_option(parser)
     parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of the faults (default 0)")
     parser.add_argument(
-        "--max-instructions", type=count, default=50_000_000, metavar="N", help="of each run (default 50M)"
+        "--max-instructions", type=count, metavar="N", help="of each run (default 50M; Linux: 10,000M)"
     )
     parser.add_argument("--markdown", metavar="FILE", help="write the Markdown to a file as well")
     parser.add_argument("--html", metavar="FILE", help="write a page")
@@ -37,14 +40,14 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Compare; the exit status."""
-    from ..campaign.compare import compare
+    from ..campaign.compare import LINUX, compare
     from ..faults import FaultPlan
     from ..report.compare import markdown, page
     from .images import find_image
 
-    image = find_image(args.image)
+    image = args.image if args.image.startswith(LINUX) else str(find_image(args.image))
     found = compare(
-        args.first, args.second, str(image), fault_plan(args) or FaultPlan(), name=args.image,
+        args.first, args.second, image, fault_plan(args) or FaultPlan(), name=args.image,
         host_pmu=args.host_pmu, max_instructions=args.max_instructions,
     )  # fmt: skip
     text = markdown(found)
