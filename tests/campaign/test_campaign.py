@@ -201,6 +201,25 @@ def test_plans_that_are_none(text: str, words: str, tmp_path: Path) -> None:
     assert "plan.toml" in str(caught.value)
 
 
+def test_what_another_version_began_is_not_finished_by_this_one(
+    plan: CampaignPlan, reference: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(done: int, total: int) -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        campaign(plan, tmp_path / "out", progress=stop)
+    with monkeypatch.context() as patched:
+        patched.setattr("vpmu.campaign.store.made_by", lambda: "99.9 another")
+        with pytest.raises(FileError, match=r"another version of vpmu.*expected 99\.9 another, got \d"):
+            campaign(plan, tmp_path / "out")
+        assert campaign(plan, reference[1])[0] == reference[0]  # it is complete: nothing is mixed
+    assert campaign(plan, tmp_path / "out")[0] == reference[0]
+
+
 def test_shortest() -> None:
     assert shortest(list(range(40)), lambda some: {3, 17, 30} <= set(some)) == [3, 17, 30]
     assert shortest([1, 2], lambda some: True) == []

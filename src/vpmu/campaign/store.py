@@ -3,7 +3,7 @@
 journal.jsonl    every result as it came; what a stopped campaign goes on from
 results.jsonl    all results, in the order of the runs: the same bytes however the campaign was run
 results.sqlite   the same, for queries
-plan.json        what was run
+plan.json        what was run, and by which vpmu
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
+from .. import __version__
 from ..errors import FileError
 from .plan import CampaignPlan
 
@@ -35,6 +36,7 @@ class Store:
 
     def __init__(self, folder: str | Path, plan: CampaignPlan) -> None:
         self.folder, self.plan = Path(folder), plan
+        self._plan_file = self.folder / "plan.json"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / ".lock").open("w")
@@ -45,6 +47,7 @@ class Store:
             self._check_plan()
             self._lines: dict[int, tuple[int, int]] = {}  # where the line of a run stands in the journal
             self.done = self._read_journal()
+            self._check_maker()
             self._journal: IO[bytes] = (self.folder / "journal.jsonl").open("ab")
             self._end = self._journal.tell()
         except BlockingIOError:
@@ -58,18 +61,29 @@ class Store:
             raise
 
     def _check_plan(self) -> None:
-        path = self.folder / "plan.json"
-        if path.exists():
-            try:
-                known = json.loads(path.read_text("utf-8"))["digest"]
-            except (ValueError, KeyError, TypeError):
-                known = "damaged"
+        if self._plan_file.exists():
+            known = str(self._noted("digest"))
             if known != self.plan.digest:
-                raise FileError(path, "results of another plan", expected=self.plan.digest[:12],
-                                got=str(known)[:12], layer="campaign")  # fmt: skip
-            return
-        content = {"digest": self.plan.digest, "runs": len(self.plan), "plan": self.plan.as_object()}
-        path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+                raise FileError(self._plan_file, "results of another plan", expected=self.plan.digest[:12],
+                                got=known[:12], layer="campaign")  # fmt: skip
+
+    def _check_maker(self) -> None:
+        """Results of two versions of vpmu are not mixed: what is half done is finished by who began it."""
+        maker = made_by()
+        if 0 < len(self.done) < len(self.plan) and self._noted("made_by") != maker:
+            raise FileError(self._plan_file, "begun by another version of vpmu; take a new folder",
+                            expected=maker, got=str(self._noted("made_by")), layer="campaign")  # fmt: skip
+        if not self.done:
+            content = {"digest": self.plan.digest, "made_by": maker, "runs": len(self.plan),
+                       "plan": self.plan.as_object()}  # fmt: skip
+            self._plan_file.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+
+    def _noted(self, key: str) -> object:
+        """What the folder's plan.json says."""
+        try:
+            return json.loads(self._plan_file.read_text("utf-8"))[key]
+        except (ValueError, KeyError, TypeError):
+            return "unknown"
 
     def _read_journal(self) -> dict[int, Result]:
         """Results that are there; what a killed process left half written is cut off, and done again."""
@@ -121,6 +135,14 @@ class Store:
         """Let go of the folder."""
         self._journal.close()
         self._lock.close()
+
+
+def made_by() -> str:
+    """The version of vpmu, with a digest of its sources: what a result depends on beside the plan."""
+    digest = hashlib.blake2b(digest_size=6)
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(path.read_bytes())
+    return f"{__version__} {digest.hexdigest()}"
 
 
 def line(result: Mapping[str, object]) -> bytes:

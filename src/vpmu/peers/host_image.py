@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from vpmu.vmm.linux import cpio, initramfs
 from vpmu.vmm.linux.apt import Package, PrivateApt
-from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, default_root, storage_errors
+from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, storage_errors, suite_cache
 from vpmu.vmm.linux.fetch import (
     BUSYBOX_PACKAGE,
     DEFAULT_SUITE,
@@ -87,9 +87,7 @@ def host_image(
 
     `sources` stands for the machine's own APT sources, `root` for the cache root. Raises FetchError.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", suite):
-        raise FetchError("bad suite", expected="a Debian suite such as trixie", got=repr(suite))
-    cache = Cache((root if root is not None else default_root()) / f"kvm-host-{suite}")
+    cache = suite_cache("kvm-host", suite, root)
     found = _current(cache)
     if found and not refresh:
         return _image(cache, found)

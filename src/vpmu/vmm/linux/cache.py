@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -55,6 +56,13 @@ def default_root() -> Path:
     """XDG_CACHE_HOME/vpmu, by default ~/.cache/vpmu (XDG Base Directory: a relative path does not count)."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "vpmu"
+
+
+def suite_cache(kind: str, suite: str, root: Path | None) -> Cache:
+    """The cache of a guest or host of a Debian suite. FetchError for what cannot be the name of one."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", suite):
+        raise FetchError("bad suite", expected="a Debian suite such as trixie", got=repr(suite))
+    return Cache((root if root is not None else default_root()) / f"{kind}-{suite}")
 
 
 class Cache:

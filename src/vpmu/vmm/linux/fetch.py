@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from vpmu.vmm.linux import initramfs
-from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, Result, default_root, storage_errors
+from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, Result, storage_errors, suite_cache
 
 if TYPE_CHECKING:
     from vpmu.vmm.linux.apt import Package, PrivateApt
@@ -110,9 +110,7 @@ def fetch(
     `sources` stands for the machine's own APT sources, `root` for the cache root. FetchError, in one line, if
     it cannot be done.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", suite):
-        raise FetchError("bad suite", expected="a Debian suite such as trixie", got=repr(suite))
-    cache = Cache((root if root is not None else default_root()) / f"debian-{suite}")
+    cache = suite_cache("debian", suite, root)
     found = cache.current()
     if found and not refresh and found.recipe == initramfs.recipe():
         return _guest(cache, found)
