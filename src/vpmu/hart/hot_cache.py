@@ -97,7 +97,7 @@ def _unpack(data: bytes) -> list[CachedRegion]:
         numbers = struct.unpack_from(f"<{entries + offsets}H", data, at)
         at += 2 * len(numbers)
         code = data[at : at + size]
-        if len(code) != size or any(number >= 4096 for number in numbers):
+        if len(code) != size or max(numbers, default=0) >= 4096:
             raise ValueError("damaged file of regions")
         at += size
         regions.append(CachedRegion(numbers[:entries], numbers[entries:], code))
