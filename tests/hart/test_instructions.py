@@ -88,6 +88,24 @@ LEAST, LEAST_WORD = 1 << 63, ONES ^ (1 << 31) - 1
         ("andn", 15, 5, 10),
         ("orn", 0, 1, ONES - 1),
         ("xnor", 3, 5, ONES ^ 6),
+        # Zbs: the low six bits of rs2 name the bit
+        ("bclr", ONES, 127, ONES ^ LEAST),
+        ("bext", LEAST, 63, 1),
+        ("bext", 2, 64, 0),
+        ("binv", 0, 65, 2),
+        ("bset", 1, 63, LEAST | 1),
+        # Zbc: x^63 * x^63 = x^126
+        ("clmul", 3, 3, 5),
+        ("clmul", ONES, ONES, 0x5555555555555555),
+        ("clmulh", LEAST, LEAST, 1 << 62),
+        ("clmulh", ONES, 1, 0),
+        ("clmulr", LEAST, LEAST, LEAST),
+        ("clmulr", 1, LEAST, 1),
+        # Zicond
+        ("czero.eqz", 7, 0, 0),
+        ("czero.eqz", 7, LEAST, 7),
+        ("czero.nez", 7, 0, 7),
+        ("czero.nez", 7, LEAST, 0),
     ],
 )
 def test_results(engine: str, name: str, a: int, b: int, result: int) -> None:
@@ -109,18 +127,57 @@ def test_atomic_minimum_and_maximum_compare_words(engine: str, name: str, expect
     assert hart.memory.read(DATA, 8) == (expected & 0xFFFFFFFF).to_bytes(4, "little") + b"\x55" * 4
 
 
+# Encodings as clang's assembler has them: (word, name, rd, rs1, rs2, imm), rd 32 for a store.
+ENCODINGS = [
+    (0x81E8, "lbu", 10, 11, 0, 3),
+    (0x86B0, "lhu", 12, 13, 0, 2),
+    (0x84E0, "lh", 8, 9, 0, 2),
+    (0x8BD8, "sb", 32, 15, 14, 1),
+    (0x8FB8, "sh", 32, 15, 14, 2),
+    (0x9C61, "andi", 8, 8, 0, 255),
+    (0x9CE5, "sext.b", 9, 9, 0, 0),
+    (0x9D69, "zext.h", 10, 10, 0, 0),
+    (0x9DED, "sext.h", 11, 11, 0, 0),
+    (0x9E71, "add.uw", 12, 12, 0, 0),
+    (0x9EF5, "xori", 13, 13, 0, -1),
+    (0x9F5D, "mul", 14, 14, 15, 0),
+    (0x0EC5D533, "czero.eqz", 10, 11, 12, 0),
+    (0x0E7372B3, "czero.nez", 5, 6, 7, 0),
+    (0x4BF59513, "bclri", 10, 11, 0, 63),
+    (0x4A15D513, "bexti", 10, 11, 0, 33),
+    (0x68559513, "binvi", 10, 11, 0, 5),
+    (0x2AC59513, "bseti", 10, 11, 0, 44),
+    (0x48C59533, "bclr", 10, 11, 12, 0),
+    (0x48C5D533, "bext", 10, 11, 12, 0),
+    (0x68C59533, "binv", 10, 11, 12, 0),
+    (0x28C59533, "bset", 10, 11, 12, 0),
+    (0x0AC59533, "clmul", 10, 11, 12, 0),
+    (0x0AC5B533, "clmulh", 10, 11, 12, 0),
+    (0x0AC5A533, "clmulr", 10, 11, 12, 0),
+]
+
+
+@pytest.mark.parametrize(("word", "name", "rd", "rs1", "rs2", "imm"), ENCODINGS)
+def test_an_encoding_means_what_an_assembler_meant(
+    word: int, name: str, rd: int, rs1: int, rs2: int, imm: int
+) -> None:
+    found = decode(word)
+    assert (found.row.name, found.rd, found.rs1, found.rs2, found.imm) == (name, rd, rs1, rs2, imm)
+    assert found.length == (4 if word & 3 == 3 else 2)
+
+
 RESERVED = {
     "defined illegal": 0x0000,
     "c.addi4spn with 0": 0x0008,
-    "quadrant 0, funct3 4": 0x8000,
+    "quadrant 0, funct3 4": 0x9000,
     "c.addiw x0": 0x2005,
     "c.lwsp x0": 0x4002,
     "c.ldsp x0": 0x6002,
     "c.jr x0": 0x8002,
     "c.lui with 0": 0x6081,
     "c.addi16sp with 0": 0x6101,
-    "c.subw + 2": 0x9C41,
-    "c.subw + 3": 0x9C61,
+    "c.not + 1": 0x9C79,
+    "c.not + 2": 0x9C7D,
     "all ones": 0xFFFFFFFF,
     "custom-0": 0x0000000B,
     "jalr, funct3 1": 0x00001067,

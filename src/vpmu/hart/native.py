@@ -44,6 +44,8 @@ _ISA_SOURCES = (
     "rv64fd.py",
     "zicsr.py",
     "zbb.py",
+    "zbc.py",
+    "zicond.py",
 )
 _ENTRY_POINTS = ("run", "probe")
 _OF_THE_CPU = ("vendor_id", "cpu family", "model", "stepping", "flags")  # in the order of /proc/cpuinfo

@@ -21,7 +21,7 @@ PLIC_SOURCES = 96
 
 DEFAULT_ISA = (
     *("i", "m", "a", "f", "d", "c"),
-    *("zicntr", "zicsr", "zifencei", "zihpm", "zba", "zbb", "sscofpmf"),
+    *("zicntr", "zicond", "zicsr", "zifencei", "zihpm", "zcb", "zba", "zbb", "zbc", "zbs", "sscofpmf"),
 )
 DEFAULT_TIMEBASE_HZ = 10_000_000
 

@@ -1,4 +1,5 @@
-"""C: compressed instructions (unprivileged ISA, chapter 26), each as the 32-bit operation it stands for.
+"""C and Zcb: compressed instructions (unprivileged ISA, chapters 26 and 27), each as the 32-bit operation
+that it stands for.
 
 Fields read as in the manual: `"12=5 6:2=4:0"` puts bit 12 at bit 5 and bits 6:2 at bits 4:0 of the immediate.
 """
@@ -6,7 +7,7 @@ Fields read as in the manual: `"12=5 6:2=4:0"` puts bit 12 at bit 5 and bits 6:2
 from __future__ import annotations
 
 from vpmu.hart import state
-from vpmu.hart.isa.instruction import Compressed, Field, bits, constant
+from vpmu.hart.isa.instruction import ZERO, Compressed, Field, bits, constant
 
 _RD = bits("11:7")
 _RS2 = bits("6:2")
@@ -26,12 +27,17 @@ _SWSP = bits("12:9=5:2 8:7=7:6")
 _SDSP = bits("12:10=5:3 9:7=8:6")
 _ADDI4SPN = bits("12:11=5:4 10:7=9:6 6=2 5=3")
 _ADDI16SP = bits("12=9 6=4 5=6 4:3=8:7 2=5", is_signed=True)
+_BYTE, _HALF = bits("6=0 5=1"), bits("5=1")
 _J = bits("12=11 11=4 10:9=9:8 8=10 7=6 6=7 5:3=3:1 2=5", is_signed=True)
 _B = bits("12=8 11:10=4:3 6:5=7:6 4:3=2:1 2=5", is_signed=True)
 
 
 def _ca(name: str, match: int, expands_to: str) -> Compressed:
     return Compressed(name, 0xFC63, match, expands_to, rd=_RS1_, rs1=_RS1_, rs2=_RD_)
+
+
+def _cu(name: str, match: int, expands_to: str, imm: Field = ZERO) -> Compressed:
+    return Compressed(name, 0xFC7F, match, expands_to, rd=_RS1_, rs1=_RS1_, imm=imm)
 
 
 def _load(name: str, match: int, expands_to: str, imm: Field, rd: Field = _RD_) -> Compressed:
@@ -79,4 +85,17 @@ COMPRESSED = (
     Compressed("c.fsdsp", 0xE003, 0xA002, "fsd", rs1=_SP, rs2=_FRS2, imm=_SDSP),
     Compressed("c.swsp", 0xE003, 0xC002, "sw", rs1=_SP, rs2=_RS2, imm=_SWSP),
     Compressed("c.sdsp", 0xE003, 0xE002, "sd", rs1=_SP, rs2=_RS2, imm=_SDSP),
+    # Zcb
+    Compressed("c.lbu", 0xFC03, 0x8000, "lbu", rd=_RD_, rs1=_RS1_, imm=_BYTE),
+    Compressed("c.lhu", 0xFC43, 0x8400, "lhu", rd=_RD_, rs1=_RS1_, imm=_HALF),
+    Compressed("c.lh", 0xFC43, 0x8440, "lh", rd=_RD_, rs1=_RS1_, imm=_HALF),
+    Compressed("c.sb", 0xFC03, 0x8800, "sb", rs1=_RS1_, rs2=_RD_, imm=_BYTE),
+    Compressed("c.sh", 0xFC43, 0x8C00, "sh", rs1=_RS1_, rs2=_RD_, imm=_HALF),
+    _cu("c.zext.b", 0x9C61, "andi", imm=constant(255)),
+    _cu("c.sext.b", 0x9C65, "sext.b"),
+    _cu("c.zext.h", 0x9C69, "zext.h"),
+    _cu("c.sext.h", 0x9C6D, "sext.h"),
+    _cu("c.zext.w", 0x9C71, "add.uw"),
+    _cu("c.not", 0x9C75, "xori", imm=constant(-1)),
+    _ca("c.mul", 0x9C41, "mul"),
 )

@@ -1,4 +1,6 @@
-"""Zba and Zbb: address generation and basic bit manipulation (unprivileged ISA, chapter 28)."""
+"""Zba, Zbb and Zbs, together B: address generation, basic and single-bit manipulation (unprivileged ISA,
+chapter 28).
+"""
 
 from __future__ import annotations
 
@@ -50,4 +52,12 @@ INSTRUCTIONS = (
     _r("rorw", 0x6000503B, "sext32((zext32(rs1) >> (rs2 & 31)) | (rs1 << (-rs2 & 31)))"),
     _unary("orc.b", 0x28705013, _ORC),
     _unary("rev8", 0x6B805013, "bswap(rs1)"),
+    _r("bclr", 0x48001033, "rs1 & ~(1 << (rs2 & 63))"),
+    _r("bext", 0x48005033, "(rs1 >> (rs2 & 63)) & 1"),
+    _r("binv", 0x68001033, "rs1 ^ (1 << (rs2 & 63))"),
+    _r("bset", 0x28001033, "rs1 | (1 << (rs2 & 63))"),
+    value("bclri", SHIFT, 0xFC00707F, 0x48001013, "rs1 & ~(1 << imm)"),
+    value("bexti", SHIFT, 0xFC00707F, 0x48005013, "(rs1 >> imm) & 1"),
+    value("binvi", SHIFT, 0xFC00707F, 0x68001013, "rs1 ^ (1 << imm)"),
+    value("bseti", SHIFT, 0xFC00707F, 0x28001013, "rs1 | (1 << imm)"),
 )
