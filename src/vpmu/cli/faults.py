@@ -194,7 +194,8 @@ def run_scenarios(scenarios: list[Scenario], args: argparse.Namespace) -> int:
                 )
         if not row.injected and all(answer.held for answer in row.answers):
             print(f"{row.id} {row.profile}: the fault was never asked for")
-    print(f"{len(scenarios) - len(absent)} scenarios, {len(rows)} rows, {len(unexpected)} unexpected")
+    there = len(scenarios) - len(absent)
+    print(f"{there} scenario{'s' * (there != 1)}, {len(rows)} rows, {len(unexpected)} unexpected")
     return 1 if unexpected else 0
 
 
