@@ -4,7 +4,7 @@ Order of a set: ascending index; the last error of a member is the answer, the o
 KVM does). Choices of the strict profile: a set that holds a counter without an event is refused by start
 before anything changes, for stop such a counter is one that is already stopped; a member that runs already
 keeps its value; a page that cannot be read or written is FAILED before anything changes; a host counter that
-cannot be had is FAILED for that member, which stays stopped.
+cannot be had, or only at the cost of another counter, is FAILED for that member, which stays stopped.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..perf.event import EventState, PerfError
+from ..perf.event import EventState, PerfError, PerfEvent
 from ..spec.sbi import START_FLAGS, STOP_FLAGS, SbiError, SbiRet, StartFlag, StopFlag
 from ..spec.sbi_events import FW_MAX
 from .behaviours import B
@@ -124,12 +124,26 @@ def _start_hardware(pmu: VcpuPmu, counter: Counter, value: int | None) -> SbiErr
         # KVM ignores the result of perf_event_period: the old period stays.
         if pmu.recorder.enabled:
             pmu.note("perf_event_period", "refused", error.errno_name, counter=counter.idx, period=period)
-    event.enable()
-    if event.state is EventState.ERROR and not profile.has(B.ERROR_STATE_IGNORED):
-        event.disable()
+    if profile.has(B.ERROR_STATE_IGNORED):
+        event.enable()
+    elif not _enabled_beside_the_others(pmu, event):
         return pmu.member_error(SbiError.FAILED, counter, "no host counter is free", layer="perf")
     counter.started = True
     return SbiError.SUCCESS
+
+
+def _enabled_beside_the_others(pmu: VcpuPmu, event: PerfEvent) -> bool:
+    """Enable `event` if no event that counts loses its host counter by it; else all is as it was."""
+    others = [counter.event for counter in pmu.counters if counter.started and counter.event is not None]
+    counting = [other for other in others if other.state is EventState.ACTIVE]
+    event.enable()
+    lost = [other for other in counting if other.state is EventState.ERROR]
+    if event.state is not EventState.ERROR and not lost:
+        return True
+    event.disable()
+    for other in lost:
+        other.enable()
+    return False
 
 
 def counter_stop(pmu: VcpuPmu, base: int, mask: int, flags: int) -> SbiRet:

@@ -7,6 +7,7 @@ riscv_pmu_sbi.c, Linux 6.12.
 from __future__ import annotations
 
 import errno
+from bisect import insort
 from dataclasses import dataclass, field
 
 from vpmu.hart.events import Mode
@@ -107,7 +108,9 @@ class HostPmuEvent:
     def enable(self) -> None:
         if self.state is EventState.OFF or self.state is EventState.ERROR:
             self.state = EventState.INACTIVE
-            if not (self._schedule_before_younger() if self._cpu.active else self._schedule_in()):
+            if self.attr.pinned and self._cpu.active:
+                self._schedule_pinned()
+            elif not self._schedule_in():
                 if self.attr.pinned:
                     self.state = EventState.ERROR
                 else:
@@ -145,28 +148,26 @@ class HostPmuEvent:
 
     # --- scheduling (pmu->add, pmu->del) ----------------------------------------------------------
 
-    def _schedule_before_younger(self) -> bool:
-        """ctx_resched: a pinned event that is enabled takes its turn by age. Younger ones are scheduled out,
-        and in again after it; one that finds no counter then goes to ERROR.
+    def _schedule_pinned(self) -> None:
+        """ctx_resched: as a pinned event is enabled, all that are active leave their counters and get new
+        ones, the oldest first. Where one finds no counter it goes to ERROR, and so does every younger one,
+        without a try (merge_sched_in, can_add_hw).
         """
-        younger = sorted(
-            (
-                event
-                for event in self._cpu.active.values()
-                if event.attr.pinned and event._serial > self._serial
-            ),
+        events = sorted(
+            (event for event in self._cpu.active.values() if event.attr.pinned),
             key=lambda event: event._serial,
         )
-        if not self.attr.pinned or not younger:
-            return self._schedule_in()
-        for event in younger:
+        for event in events:
             event.state = EventState.INACTIVE
             event._leave_counter()
-        scheduled = self._schedule_in()
-        for event in younger:
-            if not event._schedule_in():
+        insort(events, self, key=lambda event: event._serial)
+        can_add = True
+        for event in events:
+            can_add = can_add and event._schedule_in()
+            if not can_add:
                 event.state = EventState.ERROR
-        return scheduled
+                if event is not self and self._cpu.recorder.enabled:
+                    event._record("reschedule", event.state.value, counter=None)
 
     def _schedule_in(self) -> bool:
         """Get a counter and start on it."""
