@@ -134,8 +134,8 @@ def _start_hardware(pmu: VcpuPmu, counter: Counter, value: int | None) -> SbiErr
 
 def _enabled_beside_the_others(pmu: VcpuPmu, event: PerfEvent) -> bool:
     """Enable `event` if no event that counts loses its host counter by it; else all is as it was."""
-    others = [counter.event for counter in pmu.counters if counter.started and counter.event is not None]
-    counting = [other for other in others if other.state is EventState.ACTIVE]
+    others = [counter.event for counter in pmu.counters[: pmu.num_hw] if counter.started]
+    counting = [other for other in others if other is not None and other.state is EventState.ACTIVE]
     event.enable()
     lost = [other for other in counting if other.state is EventState.ERROR]
     if event.state is not EventState.ERROR and not lost:
