@@ -249,6 +249,17 @@ class TestStarvation:
         assert failing.counter == 17
         assert holders[-1].state is cycles.state is EventState.ERROR
 
+    def test_a_counter_that_is_taken_away_costs_the_youngest_its_own(self) -> None:
+        """The older event sat on the counter that goes, and moves to another one."""
+        host = make_host("full")
+        older, younger = host.started("ref-cycles"), host.started("bus-cycles")
+        host.run(10)
+        taken = host.perf.take_away(15)
+        assert older.counter not in taken
+        assert (older.state, younger.state) == (EventState.ACTIVE, EventState.ERROR)
+        host.run(5)
+        assert (older.read(), younger.read()) == (15, 10)
+
     def test_starve(self) -> None:
         host = make_host("full", starve=14)
         states = [host.started("branches").state for _ in range(3)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from bisect import insort
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from vpmu.hart.events import Mode
@@ -42,6 +43,31 @@ class Cpu:
     """Flexible (not pinned) events that are enabled and have no counter, the oldest first."""
     created: int = 0
     """Events created so far."""
+
+
+def ctx_resched(events: Sequence[HostPmuEvent], meanwhile: Callable[[], object] = lambda: None) -> None:
+    """Enabled events leave the counters that they have, and get new ones: pinned ones first, by age.
+
+    Where a pinned one finds no counter it goes to ERROR, and so does every younger one, without a try
+    (merge_sched_in, can_add_hw); a flexible one waits. `meanwhile` is called when nobody has a counter.
+    """
+    before = [event.counter for event in events]
+    for event in events:
+        if event.counter is not None:
+            event.state = EventState.INACTIVE
+            event._leave_counter()
+    meanwhile()
+    can_add = True
+    for event in sorted(events, key=lambda event: (not event.attr.pinned, event._serial)):
+        if not event.attr.pinned:
+            event._schedule_or_wait()
+            continue
+        can_add = can_add and event._schedule_in()
+        if not can_add:
+            event.state = EventState.ERROR
+    for event, index in zip(events, before, strict=True):
+        if index is not None and event.counter != index and event._cpu.recorder.enabled:
+            event._record("reschedule", event.state.value, counter=event.counter)
 
 
 class HostPmuEvent:
@@ -109,7 +135,8 @@ class HostPmuEvent:
         if self.state is EventState.OFF or self.state is EventState.ERROR:
             self.state = EventState.INACTIVE
             if self.attr.pinned and self._cpu.active:
-                self._schedule_pinned()
+                pinned = [event for event in self._cpu.active.values() if event.attr.pinned]
+                ctx_resched([*pinned, self])
             elif not self._schedule_in():
                 if self.attr.pinned:
                     self.state = EventState.ERROR
@@ -148,27 +175,6 @@ class HostPmuEvent:
 
     # --- scheduling (pmu->add, pmu->del) ----------------------------------------------------------
 
-    def _schedule_pinned(self) -> None:
-        """ctx_resched: as a pinned event is enabled, all that are active leave their counters and get new
-        ones, the oldest first. Where one finds no counter it goes to ERROR, and so does every younger one,
-        without a try (merge_sched_in, can_add_hw).
-        """
-        events = sorted(
-            (event for event in self._cpu.active.values() if event.attr.pinned),
-            key=lambda event: event._serial,
-        )
-        for event in events:
-            event.state = EventState.INACTIVE
-            event._leave_counter()
-        insort(events, self, key=lambda event: event._serial)
-        can_add = True
-        for event in events:
-            can_add = can_add and event._schedule_in()
-            if not can_add:
-                event.state = EventState.ERROR
-                if event is not self and self._cpu.recorder.enabled:
-                    event._record("reschedule", event.state.value, counter=None)
-
     def _schedule_in(self) -> bool:
         """Get a counter and start on it."""
         cpu = self._cpu
@@ -197,22 +203,19 @@ class HostPmuEvent:
         """Its place among the events of the hart, by age."""
         return self._serial
 
-    def lose_counter(self) -> None:
-        """The counter is taken away; `reschedule` is to follow."""
-        self.state = EventState.INACTIVE
-        self._leave_counter()
-
     def reschedule(self) -> None:
-        """Look for a counter again, as an event that is enabled and has none."""
-        if self._schedule_in():
-            if self in self._cpu.waiting:
-                self._cpu.waiting.remove(self)
-        elif self.attr.pinned:
-            self.state = EventState.ERROR
-        elif self not in self._cpu.waiting:
-            self._cpu.waiting.append(self)
+        """Look for a counter again, as a flexible event that waits for one."""
+        self._schedule_or_wait()
         if self._cpu.recorder.enabled:
             self._record("reschedule", self.state.value, counter=self._index)
+
+    def _schedule_or_wait(self) -> None:
+        waiting = self._cpu.waiting
+        if self._schedule_in():
+            if self in waiting:
+                waiting.remove(self)
+        elif self not in waiting:
+            insort(waiting, self, key=lambda event: event._serial)
 
     def _schedule_out(self) -> None:
         """Give the counter back; the oldest flexible event that can use it gets it."""

@@ -14,7 +14,7 @@ from vpmu.perf.description import HostPmuDescription, host_pmu_names, load_host_
 from vpmu.perf.driver import Driver, Refusal
 from vpmu.perf.event import OverflowHandler, PerfError
 from vpmu.perf.firmware import Firmware
-from vpmu.perf.host_event import Cpu, HostPmuEvent
+from vpmu.perf.host_event import Cpu, HostPmuEvent, ctx_resched
 from vpmu.spec.perf import PerfEventAttr, event_name
 from vpmu.trace.recorder import NULL, Recorder
 
@@ -121,20 +121,17 @@ class HostPmuPerf:
     def take_away(self, counters: int) -> tuple[int, ...]:
         """Another user of the host pins so many hpmcounters, the last ones first; answers which it got.
 
-        Pinned events of a CPU go before those of a thread (ctx_resched): an event that loses its counter
-        looks for another one, and goes to ERROR, or waits if it is flexible, where there is none.
+        Pinned events of a CPU go before those of a thread. Where a counter that is in use goes, all events
+        leave theirs and look for new ones, the oldest first (ctx_resched): the youngest find none.
         """
         cpu, held = self._cpu, self._cpu.firmware.held
         indices = [i for i in self.physical.layout.indices if i >= FIRST_PROGRAMMABLE]
         free = [i for i in reversed(indices) if i not in held]
         used = [i for i in reversed(indices) if i in cpu.active]
         taken = tuple((free + used)[:counters])
-        losers = [cpu.active[i] for i in taken if i in cpu.active]
-        for event in losers:
-            event.lose_counter()
+        if any(index in cpu.active for index in taken):
+            ctx_resched(list(cpu.active.values()), lambda: held.update(taken))
         held.update(taken)
-        for event in sorted(losers, key=lambda event: event.serial):
-            event.reschedule()
         return taken
 
     def give_back(self, taken: tuple[int, ...]) -> None:
