@@ -101,8 +101,17 @@ def object_file(*sections: tuple[int, int, bytes, int], links: Mapping[int, int]
     for kind, flags, contents, info in sections:
         headers.append(
             struct.pack(
-                "<IIQQQQIIQQ", 0, kind, flags, 0, 64 + len(body), len(contents),
-                (links or {}).get(len(headers), 0), info, 1, 0,
+                "<IIQQQQIIQQ",
+                0,
+                kind,
+                flags,
+                0,
+                64 + len(body),
+                len(contents),
+                (links or {}).get(len(headers), 0),
+                info,
+                1,
+                0,
             )
         )
         body += contents

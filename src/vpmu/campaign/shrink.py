@@ -74,9 +74,7 @@ def shortest(items: Sequence[T], still: Callable[[list[T]], bool]) -> list[T]:
     return kept
 
 
-def find_cases(
-    plan: CampaignPlan, results: Sequence[Result], runner: Runner, workers: int = 1
-) -> list[Case]:
+def find_cases(plan: CampaignPlan, results: Sequence[Result], runner: Runner, workers: int = 1) -> list[Case]:
     """The different ways in which this campaign's counts are silently wrong, one case each."""
     groups: dict[tuple[str, str, str, str], list[Result]] = {}
     for result in results:

@@ -86,9 +86,7 @@ def boot(scenario: Scenario) -> tuple[Outcome, str]:
 
     guest = debian_guest()
     output = bytearray()
-    linux = LinuxBoot(
-        guest.kernel_image(), guest.initramfs(), command=STAT, output=output.extend
-    )
+    linux = LinuxBoot(guest.kernel_image(), guest.initramfs(), command=STAT, output=output.extend)
     machine_of: Callable[..., Machine] = Machine
     machine = machine_of(
         profile=scenario.profile or DEFAULT_PROFILE, memory=DEFAULT_MEMORY, bootargs=linux.arguments(),

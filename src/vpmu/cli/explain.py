@@ -36,7 +36,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu explain`."""
     parser = subparsers.add_parser("explain", description=__doc__)
     parser.add_argument(
-        "events", nargs="+", metavar="EVENT|RUN",
+        "events",
+        nargs="+",
+        metavar="EVENT|RUN",
         help="perf's name of an event, fw:NAME, rHEX, or an event_idx; or a trace, or FOLDER:NUMBER",
     )
     add_profile_options(parser)

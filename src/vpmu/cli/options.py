@@ -303,6 +303,7 @@ def build_machine(
 def read_input(path: str) -> bytes:
     """The bytes of a file, or of standard input for `-`."""
     import sys
+
     if path == "-":
         return sys.stdin.buffer.read()
     try:

@@ -141,9 +141,7 @@ PROFILES: dict[str, Profile] = {
             "spec-3.0",
             "the specification, strictly; where it leaves a choice, the one that changes least",
             frozenset(_FEATURES),
-            dict.fromkeys(
-                (e for e in SbiExtension if e not in _NOT_IN_SPECIFICATION), True
-            ),
+            dict.fromkeys((e for e in SbiExtension if e not in _NOT_IN_SPECIFICATION), True),
             impl_id=IMPL_ID_NONE,
             impl_version=1,
         ),

@@ -67,7 +67,6 @@ class Options:
         machine.vcpu(0).pc = RAM_BASE
         return Monitor(machine, run)
 
-
     def _native(self, run: Run, base: int) -> NativeMonitor:
         """The machine of a run that was recorded in S mode: memory from the firmware's first byte on."""
         machine = Machine(

@@ -264,5 +264,3 @@ def _made_clean(machine: Machine, snapshot: Snapshot) -> None:
     for vcpu in machine.vcpus:
         forget_translations(vcpu.hart, writes_only=True)
     machine.base = snapshot
-
-
