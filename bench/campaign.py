@@ -37,7 +37,7 @@ def restore_ms(rounds: int) -> list[float]:
     """Milliseconds that a booted Debian takes to be brought back after a command."""
     from vpmu import Machine
     from vpmu.vmm.linux.boot import DEFAULT_MEMORY
-    from vpmu.vmm.linux.fetch import debian_guest
+    from vpmu.vmm.linux.debian import debian_guest
     from vpmu.vmm.linux.session import LinuxSession
 
     debian = debian_guest()

@@ -23,8 +23,9 @@ from pathlib import Path
 
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.boot import DEFAULT_MEMORY, boot_arguments
+from vpmu.vmm.linux.debian import compile_for, debian_guest
 from vpmu.vmm.linux.execution import build_exec_archive, parse_exit_marker
-from vpmu.vmm.linux.fetch import DebianGuest, compile_for, debian_guest
+from vpmu.vmm.linux.fetch import DebianGuest
 
 COMMAND = "perf stat -e cycles,instructions true"
 QEMU = "qemu-system-riscv64"

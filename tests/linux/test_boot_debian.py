@@ -21,7 +21,8 @@ from vpmu.spec.sbi import SbiError
 from vpmu.trace.recorder import Record, Recorder
 from vpmu.vmm.linux.boot import DEFAULT_MEMORY, LinuxBoot, Outcome
 from vpmu.vmm.linux.cache import Cache, default_root
-from vpmu.vmm.linux.fetch import DebianGuest, debian_guest
+from vpmu.vmm.linux.debian import debian_guest
+from vpmu.vmm.linux.fetch import DebianGuest
 from vpmu.vmm.linux.program import counted_program
 from vpmu.vmm.machine import Machine
 
@@ -305,7 +306,7 @@ def test_on_a_terminal_keys_reach_the_shell_and_ctrl_a_x_leaves_it_as_it_was(deb
 
 COMPILE_AND_BOOT = """
 from vpmu.vmm.linux import compiled
-from vpmu.vmm.linux.fetch import debian_guest
+from vpmu.vmm.linux.debian import debian_guest
 from vpmu.vmm.linux.progress import Progress
 
 print(compiled.compile_boot(debian_guest(), Progress(quiet=True)) > 200)

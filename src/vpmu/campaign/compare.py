@@ -144,7 +144,7 @@ def _linux(
 ) -> tuple[Machine, Callable[[int], RunResult]]:
     """A machine that boots the fetched Debian up to the end of a command, and what runs it."""
     from ..vmm.linux.boot import DEFAULT_MEMORY, LinuxBoot
-    from ..vmm.linux.fetch import debian_guest
+    from ..vmm.linux.debian import debian_guest
 
     debian = debian_guest()
     boot = LinuxBoot(debian.kernel_image(), debian.initramfs(), command=command)

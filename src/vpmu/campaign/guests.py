@@ -178,7 +178,7 @@ class LinuxStation:
 
 
 def _booted(profile: str, host_pmu: str) -> LinuxSession:
-    from ..vmm.linux.fetch import debian_guest
+    from ..vmm.linux.debian import debian_guest
     from ..vmm.linux.session import LinuxSession
     from ..vmm.machine import Machine
 

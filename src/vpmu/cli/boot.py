@@ -92,7 +92,7 @@ def prepare(
     kernel: Buffer | None = None if kernel_path is None else read_kernel(kernel_path)
     initrd: Buffer | None = None if initrd_path is None else read_initrd(initrd_path)
     if kernel is None or initrd is None:
-        from ..vmm.linux.fetch import debian_guest
+        from ..vmm.linux.debian import debian_guest
 
         guest = debian_guest()
         if kernel is None:

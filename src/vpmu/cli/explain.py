@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from .images import campaign_run
 from .options import Subparsers, add_fault_options, add_json, add_profile_options
 from .output import errno_name, print_json
 
@@ -85,13 +86,6 @@ def run(args: argparse.Namespace) -> int:
 def is_run(name: str) -> bool:
     """Whether a name is that of a trace, or of a campaign's folder with the number of a run."""
     return bool(campaign_run(name)) or "/" in name or name.endswith(".jsonl") or Path(name).is_file()
-
-
-def campaign_run(name: str) -> tuple[Path, int] | None:
-    """Folder and number of `FOLDER:NUMBER`, a run of a campaign; None where it is not one."""
-    folder, colon, number = name.rpartition(":")
-    there = colon and number.isdigit() and (Path(folder) / "plan.json").exists()
-    return (Path(folder), int(number)) if there else None
 
 
 def observe(event: Event, args: argparse.Namespace) -> Observed:

@@ -11,7 +11,7 @@ from ..trace.chains import MAX_CHAINS, Walker, as_object, as_text, groups
 from ..trace.read import read_trace
 from ..trace.recorder import Record
 from ..trace.views import as_text as record_text
-from .explain import campaign_run
+from .images import campaign_run
 from .output import print_json
 
 

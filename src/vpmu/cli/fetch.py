@@ -31,7 +31,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Fetch and print what is there; 0, or a VpmuError."""
-    from vpmu.vmm.linux.fetch import compile_for, fetch
+    from vpmu.vmm.linux.debian import compile_for
+    from vpmu.vmm.linux.fetch import fetch
     from vpmu.vmm.linux.progress import Progress
 
     progress = Progress(quiet=args.quiet)

@@ -1,4 +1,4 @@
-"""Where `IMAGE` comes from: a file, or the name of a payload that ships with the package."""
+"""What a name on the command line stands for: an image, a payload that ships with the package, a run."""
 
 from __future__ import annotations
 
@@ -18,3 +18,10 @@ def find_image(name: str) -> Path:
     if name in bundled:
         return path(name)
     raise UnknownNameError("image", name, bundled, layer="loader")
+
+
+def campaign_run(name: str) -> tuple[Path, int] | None:
+    """Folder and number of `FOLDER:NUMBER`, a run of a campaign; None where it is not one."""
+    folder, colon, number = name.rpartition(":")
+    there = colon and number.isdigit() and (Path(folder) / "plan.json").exists()
+    return (Path(folder), int(number)) if there else None

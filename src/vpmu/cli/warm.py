@@ -40,7 +40,7 @@ def possible(args: argparse.Namespace, command: str) -> bool:
 def run_warm(args: argparse.Namespace, command: str, output: Callable[[bytes], None] | None) -> Outcome:
     """Run a shell command in the kept guest, which is booted and kept if it is not there."""
     from ..vmm.linux.boot import Outcome
-    from ..vmm.linux.fetch import debian_guest
+    from ..vmm.linux.debian import debian_guest
 
     session, fresh = _session(args, debian_guest())
     machine = session.machine

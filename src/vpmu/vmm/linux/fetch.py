@@ -81,22 +81,6 @@ class Plan:
         return {package.name: package.version for package in (self.kernel, self.perf, self.busybox)}
 
 
-def debian_guest(suite: str = DEFAULT_SUITE, *, progress: Progress | None = None) -> DebianGuest:
-    """The fetched guest, fetched now if it is not there; FetchError says what to pass instead."""
-    guest = fetch(suite, progress=progress)
-    if guest.fetched:
-        compile_for(guest, progress)
-    return guest
-
-
-def compile_for(guest: DebianGuest, progress: Progress | None = None) -> None:
-    """Compile what the guest's boot runs often, if this engine has not yet."""
-    from vpmu.vmm.linux.compiled import compile_boot
-    from vpmu.vmm.linux.progress import Progress
-
-    compile_boot(guest, progress or Progress())
-
-
 def fetch(
     suite: str = DEFAULT_SUITE,
     *,
