@@ -18,7 +18,7 @@ MUTATIONS = [
         "return CounterInfo(0, 63, CounterType.FIRMWARE)",
         "return CounterInfo(0, 63, CounterType.HARDWARE)",
     ),
-    ("kvm/pmu.py", "if last >= self.num_counters_total:", "if last > self.num_counters_total:"),
+    ("kvm/pmu.py", "if last >= total and not", "if last > total and not"),
     ("kvm/pmu.py", "counter.value = counter.value + 1 & U64", "counter.value = counter.value + 2 & U64"),
     ("kvm/config.py", "if flags & ~CONFIG_FLAGS and not", "if False and not"),
     (

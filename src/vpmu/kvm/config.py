@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..perf.event import EventState, PerfError, PerfEvent
 from ..spec.sbi import CONFIG_FLAGS, U64, ConfigFlag, SbiError, SbiRet
 from .behaviours import B
-from .counter import PERIOD_MAX, Counter
+from .counter import MAX_COUNTERS, PERIOD_MAX, Counter
 from .exits import KvmRunError
 from .translate import Translation, build_attr, describe, translate
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CLEAR_VALUE = int(ConfigFlag.CLEAR_VALUE)
 AUTO_START = int(ConfigFlag.AUTO_START)
 SKIP_MATCH = int(ConfigFlag.SKIP_MATCH)
+_BOUND = tuple(SbiRet(SbiError.SUCCESS, index) for index in range(MAX_COUNTERS))
 
 
 def counter_config_matching(
@@ -52,7 +53,7 @@ def counter_config_matching(
             return refused
     counter.in_use = True
     counter.event_idx = event_idx
-    return SbiRet(SbiError.SUCCESS, counter.idx)
+    return _BOUND[counter.idx]
 
 
 def _skip_match(pmu: VcpuPmu, base: int, mask: int, event: Translation) -> Counter | SbiRet:

@@ -268,13 +268,10 @@ class VcpuPmu:
         """True where the set is not empty and, as far as the profile looks, has valid counters only."""
         if not mask:
             return False
-        last = base + mask.bit_length() - 1
-        if not self.profile.has(B.WRAPPED_SET_ACCEPTED):
-            if last >= self.num_counters_total:
-                return False
-        elif last & U64 >= self.num_counters_total:
+        last, total = base + mask.bit_length() - 1, self.num_counters_total
+        if last >= total and not (self.profile.has(B.WRAPPED_SET_ACCEPTED) and last & U64 < total):
             return False
-        return self.profile.has(B.HOLE_ACCEPTED) or not (base <= 1 and mask >> (1 - base) & 1)
+        return base > 1 or not mask >> (1 - base) & 1 or self.profile.has(B.HOLE_ACCEPTED)
 
     def members(self, base: int, mask: int) -> list[tuple[int, int]]:
         """(bit, logical index) of a set, ascending by bit; indices wrap at 2^64."""

@@ -26,6 +26,8 @@ SET_INIT_VALUE = int(StartFlag.SET_INIT_VALUE)
 INIT_SNAPSHOT = int(StartFlag.INIT_SNAPSHOT)
 RESET = int(StopFlag.RESET)
 TAKE_SNAPSHOT = int(StopFlag.TAKE_SNAPSHOT)
+SUCCESS = SbiError.SUCCESS
+_SUCCESSFUL = SbiRet(SUCCESS)
 _EMPTY = "the set is empty or has an invalid counter"
 
 
@@ -53,7 +55,7 @@ def counter_start(pmu: VcpuPmu, base: int, mask: int, flags: int, initial_value:
         for _, index in members:
             if not pmu.counters[index].in_use:
                 return pmu.refuse(SbiError.INVALID_PARAM, "counter set", f"counter {index} has no event")
-    error = SbiError.SUCCESS
+    error = SUCCESS
     for bit, index in members:
         counter = pmu.at(index)
         if counter is None or not counter.in_use:
@@ -69,9 +71,9 @@ def counter_start(pmu: VcpuPmu, base: int, mask: int, flags: int, initial_value:
             result = _start_code(pmu, counter)
         else:
             result = _start_firmware(pmu, counter, value)
-        if result is not SbiError.SUCCESS:
+        if result is not SUCCESS:
             error = result
-    return SbiRet(error)
+    return _SUCCESSFUL if error is SUCCESS else SbiRet(error)
 
 
 def _start_code(pmu: VcpuPmu, counter: Counter) -> SbiError:
@@ -80,7 +82,7 @@ def _start_code(pmu: VcpuPmu, counter: Counter) -> SbiError:
     if state.started:
         return pmu.member_error(SbiError.ALREADY_STARTED, counter, "its event code counts already")
     state.started, state.value, state.tainted = True, counter.value, counter.tainted
-    return SbiError.SUCCESS
+    return SUCCESS
 
 
 def _start_firmware(pmu: VcpuPmu, counter: Counter, value: int | None) -> SbiError:
@@ -89,7 +91,7 @@ def _start_firmware(pmu: VcpuPmu, counter: Counter, value: int | None) -> SbiErr
     if value is not None:
         counter.set_value(value)
     counter.started = True
-    return SbiError.SUCCESS
+    return SUCCESS
 
 
 def _start_hardware(pmu: VcpuPmu, counter: Counter, value: int | None) -> SbiError:
@@ -129,7 +131,7 @@ def _start_hardware(pmu: VcpuPmu, counter: Counter, value: int | None) -> SbiErr
     elif not _enabled_beside_the_others(pmu, event):
         return pmu.member_error(SbiError.FAILED, counter, "no host counter is free", layer="perf")
     counter.started = True
-    return SbiError.SUCCESS
+    return SUCCESS
 
 
 def _enabled_beside_the_others(pmu: VcpuPmu, event: PerfEvent) -> bool:
@@ -161,7 +163,7 @@ def counter_stop(pmu: VcpuPmu, base: int, mask: int, flags: int) -> SbiRet:
         if refused is not None:
             return refused
         take_snapshot = False
-    error, page_changed = SbiError.SUCCESS, False
+    error, page_changed = SUCCESS, False
     for bit, index in pmu.members(base, mask):
         counter = pmu.at(index)
         if counter is None or not counter.in_use:
@@ -173,9 +175,9 @@ def counter_stop(pmu: VcpuPmu, base: int, mask: int, flags: int) -> SbiRet:
             # KVM leaves the function here: the page is not written although it may have changed.
             return pmu.refuse(SbiError.INVALID_PARAM, "stop", f"counter {index} has no firmware event")
         result = _stop_one(pmu, counter, reset=bool(flags & RESET), snapshot=take_snapshot)
-        if result is not SbiError.SUCCESS:
+        if result is not SUCCESS:
             error = result
-        if take_snapshot and (error is SbiError.SUCCESS or not profile.has(B.SNAPSHOT_ENDS_AT_ERROR)):
+        if take_snapshot and (error is SUCCESS or not profile.has(B.SNAPSHOT_ENDS_AT_ERROR)):
             pmu.snapshot.put(bit, _stored_value(pmu, counter), overflown=counter.overflown)
             page_changed = True
         if flags & RESET:
@@ -192,7 +194,7 @@ def counter_stop(pmu: VcpuPmu, base: int, mask: int, flags: int) -> SbiRet:
                 return pmu.refuse(
                     SbiError.FAILED, "TAKE_SNAPSHOT", f"the shared memory cannot be written: {fault}"
                 )
-    return SbiRet(error)
+    return _SUCCESSFUL if error is SUCCESS else SbiRet(error)
 
 
 def _stop_one(pmu: VcpuPmu, counter: Counter, *, reset: bool, snapshot: bool) -> SbiError:
@@ -206,12 +208,12 @@ def _stop_one(pmu: VcpuPmu, counter: Counter, *, reset: bool, snapshot: bool) ->
             if was_started and not profile.has(B.FW_STOP_KEEPS_BASE):
                 counter.value, counter.tainted = state.value, state.tainted
         if was_started:
-            return SbiError.SUCCESS
+            return SUCCESS
         return pmu.member_error(SbiError.ALREADY_STOPPED, counter, "it does not count")
     event = counter.event
     if event is None:
         return pmu.member_error(SbiError.INVALID_PARAM, counter, "it has no perf event")
-    result = SbiError.SUCCESS
+    result = SUCCESS
     loses_delta = reset and profile.has(B.SNAPSHOT_RESET_LOSES_DELTA)
     if counter.started:
         event.disable()

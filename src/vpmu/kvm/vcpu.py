@@ -563,11 +563,9 @@ class Vcpu:
         """
         if self.at_entry is not None:
             self.at_entry(self)
-        values = [int(value) & MASK for value in args][:6]  # plain: flags of an enum compute slowly
-        values += [0] * (6 - len(values))
-        return self._ecall(
-            self, eid & MASK, fid & MASK, (values[0], values[1], values[2], values[3], values[4], values[5])
-        )
+        # plain numbers: flags of an enum compute slowly
+        a0, a1, a2, a3, a4, a5, *_ = [*[int(value) & MASK for value in args], 0, 0, 0, 0, 0, 0]
+        return self._ecall(self, eid & MASK, fid & MASK, (a0, a1, a2, a3, a4, a5))
 
     @property
     def answers(self) -> Ecall:
