@@ -87,8 +87,9 @@ def _run(args: argparse.Namespace, workers: list[Popen[bytes]]) -> int:
         )  # fmt: skip
     else:
         print_results(plan, results, cases)
-        rate = f", {shown.new / seconds:.3g} runs/s" if shown.new else ", nothing was left to do"
-        print(f"{len(results)} runs{rate}; results {digest[:16]} in {folder}")
+        rate = shown.new / seconds
+        told = f"{rate:,.{0 if rate >= 100 else 1}f} runs/s" if shown.new else "nothing was left to do"
+        print(f"{len(results)} runs, {told}; results {digest[:16]} in {folder}")
     return 1 if any(result["verdict"] == Verdict.UNEXPECTED for result in results) else 0
 
 
