@@ -60,7 +60,7 @@ def restore_ms(rounds: int) -> list[float]:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="raw numbers")
     args = parser.parse_args()
     has_linux = Cache(default_root() / "debian-trixie").current() is not None
