@@ -143,14 +143,12 @@ def _linux(
     profile: Profile, host_pmu: str, recorder: Recorder, command: str
 ) -> tuple[Machine, Callable[[int], RunResult]]:
     """A machine that boots the fetched Debian up to the end of a command, and what runs it."""
-    from ..vmm.linux.boot import DEFAULT_MEMORY, LinuxBoot
+    from ..vmm.linux.boot import LinuxBoot
     from ..vmm.linux.debian import debian_guest
 
     debian = debian_guest()
     boot = LinuxBoot(debian.kernel_image(), debian.initramfs(), command=command)
-    machine = Machine(profile, host_pmu=host_pmu, memory=DEFAULT_MEMORY, recorder=recorder,
-                      console_out=boot.sink, bootargs=boot.arguments(), plic=True)  # fmt: skip
-    boot.load(machine)
+    machine = boot.machine(profile=profile, host_pmu=host_pmu, recorder=recorder)
     machine.serial.hold()
     return machine, lambda most: boot.run(max_instructions=most).result
 

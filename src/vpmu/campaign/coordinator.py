@@ -173,9 +173,9 @@ class Coordinator:
                 self._buried(worker, Verdict.GUEST_HUNG, reason)
 
     def _stop(self) -> None:
-        for process in [*self._spawned, *(worker.process for worker in self._workers.values())]:
-            process.kill()
-            close(process)
+        for worker in self._workers.values():
+            worker.process.kill()
+            close(worker.process)
         self._workers.clear()
         self._selector.close()
 
@@ -187,7 +187,7 @@ def campaign(
     """Run a campaign, or the rest of it, into `folder`; the hash of its results, and they themselves.
 
     `scheduler`: address of a Dask scheduler instead of processes of this machine. `spawned`: the first of
-    them, already begun. FileError, UsageError.
+    them, already begun; the caller ends those that are not needed. FileError, UsageError.
     """
     store = Store(folder, plan)
     try:

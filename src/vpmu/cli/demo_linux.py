@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -79,20 +79,14 @@ def run(args: argparse.Namespace) -> int:
 
 def boot(scenario: Scenario) -> tuple[Outcome, str]:
     """Run perf stat in the guest on the scenario's machine."""
-    from ..vmm.linux.boot import DEFAULT_MEMORY, LinuxBoot
+    from ..vmm.linux.boot import LinuxBoot
     from ..vmm.linux.debian import debian_guest
-    from ..vmm.machine import Machine
     from .options import DEFAULT_PROFILE
 
     guest = debian_guest()
     output = bytearray()
     linux = LinuxBoot(guest.kernel_image(), guest.initramfs(), command=STAT, output=output.extend)
-    machine_of: Callable[..., Machine] = Machine
-    machine = machine_of(
-        profile=scenario.profile or DEFAULT_PROFILE, memory=DEFAULT_MEMORY, bootargs=linux.arguments(),
-        console_out=linux.sink, plic=True, **scenario.machine,
-    )  # fmt: skip
-    linux.load(machine)
+    linux.machine(profile=scenario.profile or DEFAULT_PROFILE, **scenario.machine)
     return linux.run(timeout_ns=20 * 10**9), output.decode("utf-8", "replace")
 
 

@@ -99,14 +99,11 @@ def compile_job(job: Job) -> int:
 
 def _link(image: bytes) -> int:
     """Let LLVM link an object file that needs it; the address of its function."""
-    import llvmlite.binding as llvm
-
     from vpmu.hart import native
 
-    linker = llvm.create_lljit_compiler(native.host_machine()[0])
-    library = llvm.JITLibraryBuilder().add_object_img(image).export_symbol(_NAME).link(linker, _NAME)
-    _keep_alive.append((linker, library))
-    return int(library[_NAME])
+    symbols, keep_alive = native.link_with_llvm(image, _NAME, (_NAME,))
+    _keep_alive.append(keep_alive)
+    return symbols[_NAME]
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -47,7 +47,6 @@ _ISA_SOURCES = (
     "zbc.py",
     "zicond.py",
 )
-_ENTRY_POINTS = ("run", "probe")
 _OF_THE_CPU = ("vendor_id", "cpu family", "model", "stepping", "flags")  # in the order of /proc/cpuinfo
 
 
@@ -200,20 +199,20 @@ def link(image: bytes, name: str) -> NativeEngine:
     symbols = arena.place_object(code) if code and arena else None
     keep_alive: object = arena
     if symbols is None:
-        symbols, keep_alive = _link_with_llvm(image, name)
+        symbols, keep_alive = link_with_llvm(image, name, ("run", "probe"))
     u64 = ctypes.c_uint64
     run = ctypes.CFUNCTYPE(u64, u64, u64)(symbols["run"])
     probe = ctypes.CFUNCTYPE(u64, u64, u64, u64)(symbols["probe"])
     return NativeEngine(run, probe, keep_alive)
 
 
-def _link_with_llvm(image: bytes, name: str) -> tuple[dict[str, int], object]:
-    """Addresses of the entry points, and what must live as long as they are called."""
+def link_with_llvm(image: bytes, name: str, symbols: Sequence[str]) -> tuple[dict[str, int], object]:
+    """Addresses of functions of an object file, and what must live as long as they are called."""
     import llvmlite.binding as llvm
 
     linker = llvm.create_lljit_compiler(host_machine()[0])
     builder = llvm.JITLibraryBuilder().add_object_img(image)
-    for symbol in _ENTRY_POINTS:
+    for symbol in symbols:
         builder.export_symbol(symbol)
     library = builder.link(linker, name)
-    return {symbol: library[symbol] for symbol in _ENTRY_POINTS}, (linker, library)
+    return {symbol: library[symbol] for symbol in symbols}, (linker, library)

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vpmu.errors import ImageError
 from vpmu.vmm.linux import cpio
@@ -169,6 +169,19 @@ class LinuxBoot:
             found = _PANIC.search(self._console)
             self._panic = found[1].decode("utf-8", "replace") if found else "reason not printed"
             self._machine.halt("panic", self._panic)
+
+    def machine(self, **options: Any) -> Machine:
+        """A machine that has this boot loaded; `options` are Machine's, the memory is DEFAULT_MEMORY if they
+        do not say otherwise.
+        """
+        from vpmu.vmm.machine import Machine
+
+        machine = Machine(
+            **{"memory": DEFAULT_MEMORY, **options},
+            console_out=self.sink, bootargs=self.arguments(), plic=True,
+        )  # fmt: skip
+        self.load(machine)
+        return machine
 
     def load(self, machine: Machine) -> None:
         """Put kernel, initramfs and device tree into the machine. Raises ImageError or MachineError."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from vpmu.errors import VpmuError
 from vpmu.hart.codegen_flags import Counting
-from vpmu.vmm.linux.boot import DEFAULT_MEMORY, LinuxBoot
+from vpmu.vmm.linux.boot import LinuxBoot
 
 if TYPE_CHECKING:
     from vpmu.vmm.linux.fetch import DebianGuest
@@ -65,12 +65,10 @@ def compile_boot(guest: DebianGuest, progress: Progress) -> int:
 def _boot_and_compile(guest: DebianGuest, command: str, progress: Progress) -> tuple[int, str | None]:
     """Regions that were compiled, and why the guest did not come to its end."""
     from vpmu.hart.hot_tier import HotTier
-    from vpmu.vmm.machine import Machine
 
     boot = LinuxBoot(guest.kernel_image(), guest.initramfs(), command=command)
-    machine = Machine(memory=DEFAULT_MEMORY, console_out=boot.sink, bootargs=boot.arguments(), plic=True)
+    machine = boot.machine()
     tier = machine.memory.hot_tier = HotTier(machine.memory, eager=True)
-    boot.load(machine)
     machine.serial.hold()
     outcome = boot.run(max_instructions=MAX_INSTRUCTIONS)
     tier.finish(progress.update)
