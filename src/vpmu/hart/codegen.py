@@ -204,7 +204,7 @@ class Handler(codegen_fp.Floating):
         self.store_word("s", "length", str(self.length))
 
     def follow(self, action: str) -> None:
-        """After a function of privileged.py: CONTINUE, RESUME or EXIT (see there)."""
+        """After a function of privileged/: CONTINUE, RESUME or EXIT (see there)."""
         on, resume, leave = self.new_label("continue"), self.new_label("resume"), self.new_label("exit")
         codes = self.constants
         cases = f"i64 {codes['CONTINUE']}, label %{on} i64 {codes['RESUME']}, label %{resume}"

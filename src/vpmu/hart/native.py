@@ -25,28 +25,15 @@ _SOURCES = (
     "state.py",
     "exits.py",
     "semantics.py",
-    "privileged.py",
     "soft.py",
     "program.py",
     "codegen.py",
     "codegen_fp.py",
     "codegen_flags.py",
     "native.py",
+    "../spec/csr.py",
 )
-_ISA_SOURCES = (
-    "instruction.py",
-    "table.py",
-    "rv64i.py",
-    "rv64m.py",
-    "rv64a.py",
-    "rv64c.py",
-    "fd_rows.py",
-    "rv64fd.py",
-    "zicsr.py",
-    "zbb.py",
-    "zbc.py",
-    "zicond.py",
-)
+_SOURCE_FOLDERS = ("isa", "privileged")
 _OF_THE_CPU = ("vendor_id", "cpu family", "model", "stepping", "flags")  # in the order of /proc/cpuinfo
 
 
@@ -81,16 +68,19 @@ def host_identity() -> str:
     return repr(host_machine()[1])
 
 
+def _sources() -> list[Path]:
+    """The files that an engine is generated from, in a fixed order."""
+    folders = (sorted((_HERE / folder).glob("*.py")) for folder in _SOURCE_FOLDERS)
+    return [*(_HERE / name for name in _SOURCES), *(path for folder in folders for path in folder)]
+
+
 def cache_key(counting: Counting) -> str:
     """A digest of everything that the compiled engine depends on."""
     import llvmlite  # this alone does not load LLVM
 
     digest = hashlib.sha256(repr((counting.value, host_identity(), llvmlite.__version__)).encode())
-    for name in _SOURCES:
-        digest.update((_HERE / name).read_bytes())
-    for name in _ISA_SOURCES:
-        digest.update((_HERE / "isa" / name).read_bytes())
-    digest.update((_HERE.parent / "spec" / "csr.py").read_bytes())
+    for path in _sources():
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:32]
 
 
@@ -98,7 +88,7 @@ def engine_ir(counting: Counting) -> str:
     """The LLVM IR of an engine."""
     from vpmu.hart import codegen, program
 
-    functions = program.functions() + program.functions("soft.py")
+    functions = program.privileged_functions() + program.soft_functions()
     return codegen.module(functions, program.constants(), counting)
 
 

@@ -1,4 +1,4 @@
-"""The functions of `privileged.py` and `soft.py` as source trees, with the constants that they name."""
+"""The functions of `privileged/` and `soft.py` as source trees, with the constants that they name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 from functools import lru_cache
 from importlib import resources
 
-from vpmu.hart import exits, soft, state
+from vpmu.hart import exits, privileged, soft, state
 from vpmu.spec import csr
 
 TRAP_FUEL = 4096  # traps in a row, without one instruction retired, that count as a guest that hangs
@@ -47,12 +47,21 @@ def constants() -> dict[str, int]:
     return table
 
 
-@lru_cache(maxsize=2)
-def source(module: str) -> str:
-    """The text of privileged.py or soft.py."""
-    return resources.files("vpmu.hart").joinpath(module).read_text()
+@lru_cache(maxsize=16)
+def _source(file: str) -> str:
+    """The text of a module of hart/."""
+    return resources.files("vpmu.hart").joinpath(file).read_text()
 
 
-def functions(module: str = "privileged.py") -> list[ast.FunctionDef]:
-    """The functions of privileged.py or soft.py, fresh trees that a reader may rewrite."""
-    return [node for node in ast.parse(source(module)).body if isinstance(node, ast.FunctionDef)]
+def _functions(file: str) -> list[ast.FunctionDef]:
+    return [node for node in ast.parse(_source(file)).body if isinstance(node, ast.FunctionDef)]
+
+
+def privileged_functions() -> list[ast.FunctionDef]:
+    """The functions of the package `privileged`, fresh trees that a reader may rewrite."""
+    return [node for name in privileged.MODULES for node in _functions(f"privileged/{name}.py")]
+
+
+def soft_functions() -> list[ast.FunctionDef]:
+    """The functions of `soft.py`, fresh trees that a reader may rewrite."""
+    return _functions("soft.py")

@@ -31,8 +31,8 @@ Expression = Callable[..., int]
 @lru_cache(maxsize=1)
 def _program_code() -> object:
     """All privileged functions as one compiled module, their names of numbers replaced by a namespace."""
-    body = [semantics.to_python(node) for node in program.functions()]
-    return compile(ast.Module(body=body, type_ignores=[]), "privileged.py", "exec")  # type: ignore[arg-type]
+    body = [semantics.to_python(node) for node in program.privileged_functions()]
+    return compile(ast.Module(body=body, type_ignores=[]), "privileged", "exec")  # type: ignore[arg-type]
 
 
 @cache

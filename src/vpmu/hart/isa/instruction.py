@@ -18,7 +18,7 @@ class Kind(Enum):
     BRANCH = "if expression: pc += imm"
     JAL = "rd = pc + length; pc += imm"
     JALR = "rd = pc + length; pc = rs1 + imm"
-    SYSTEM = "a function of privileged.py that sees the whole state"
+    SYSTEM = "a function of privileged/ that sees the whole state"
     NOP = "nothing but retiring"
     FP_LOAD = "f[rd] = memory[rs1 + imm]"
     FP_STORE = "memory[rs1 + imm] = f[rs2]"

@@ -1,0 +1,145 @@
+"""Address translation and the caches of it (privileged ISA, 12.3 to 12.5)."""
+# ruff: noqa: F821 - written in the semantics language, see __init__.py
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+
+def find_region(address):
+    """Address of the region entry that holds a guest physical address, or 0."""
+    region = s.shared + REGIONS
+    end = region + m.region_count * REGION_BYTES
+    while region < end:
+        if address - load64(region) < load64(region + 8):
+            return region
+        region += REGION_BYTES
+    return 0
+
+
+def page_fault(address, access):
+    """Page fault of an access (0 load, 1 store, 2 fetch) at a virtual address."""
+    if access == LOAD:
+        s.fault = raise_exception(CAUSE_LOAD_PAGE_FAULT, address)
+        t.dtlb_read_miss += 1
+    elif access == STORE:
+        s.fault = raise_exception(CAUSE_STORE_PAGE_FAULT, address)
+        t.dtlb_write_miss += 1
+    else:
+        s.fault = raise_exception(CAUSE_FETCH_PAGE_FAULT, address)
+        t.itlb_miss += 1
+    return 0
+
+
+def translate(address, access):
+    """Guest physical address of a virtual one; on a fault `s.fault` is set. An entry whose accessed or dirty
+    bit is missing faults, or gets it where `s.adue` is not 0 (Svade and Svadu, 12.3.1).
+    """
+    s.fault = 0
+    if s.satp >> 60 == 0:
+        return address
+    level = (s.satp >> 60) - 5  # 8 is Sv39: three levels; 9 is Sv48: four
+    top = sar(address, 9 * level + 11)
+    if top != 0 and ~top != 0:
+        return page_fault(address, access)
+    table = (s.satp & SATP_PPN) << 12
+    while level != 0:
+        level -= 1
+        pointer = table + (((address >> (12 + 9 * level)) & 511) << 3)
+        region = find_region(pointer)
+        if region == 0:
+            return page_fault(address, access)
+        entry = load64(load64(region + 16) + pointer - load64(region))
+        if (entry & PTE_V) == 0 or (entry & (PTE_R | PTE_W)) == PTE_W or entry >> 54 != 0:
+            return page_fault(address, access)
+        if entry & (PTE_R | PTE_X):
+            return translate_leaf(address, access, entry, level, pointer)
+        if entry & (PTE_U | PTE_A | PTE_D):
+            return page_fault(address, access)
+        table = (entry >> 10) << 12
+    return page_fault(address, access)
+
+
+def translate_leaf(address, access, entry, level, pointer):
+    """Permission checks of the leaf entry at guest physical `pointer`, and the physical address."""
+    readable = entry & PTE_R
+    if s.sstatus & SSTATUS_MXR:
+        readable = entry & (PTE_R | PTE_X)
+    if access == LOAD and readable == 0:
+        return page_fault(address, access)
+    if access == STORE and (entry & PTE_W) == 0:
+        return page_fault(address, access)
+    if access == FETCH and (entry & PTE_X) == 0:
+        return page_fault(address, access)
+    if entry & PTE_U:
+        if s.mode == VS and (access == FETCH or (s.sstatus & SSTATUS_SUM) == 0):
+            return page_fault(address, access)
+    elif s.mode == VU:
+        return page_fault(address, access)
+    span = (1 << (12 + 9 * level)) - 1
+    base = (entry >> 10) << 12
+    if base & span:
+        return page_fault(address, access)
+    missing = PTE_A
+    if access == STORE:
+        missing = PTE_A | PTE_D
+    missing = missing & ~entry
+    if missing:
+        if s.adue == 0:
+            return page_fault(address, access)
+        if update_entry(pointer, entry | missing) == 0:
+            return page_fault(address, access)
+    return base | (address & span)
+
+
+def update_entry(pointer, entry):
+    """Write a page-table entry back with its accessed and dirty bits; 0 where the memory is read-only."""
+    region = find_region(pointer)
+    if load64(region + 32) & REGION_READONLY:
+        return 0
+    offset = pointer - load64(region)
+    page = load64(region + 24) + (offset >> 12)
+    store8(m.page_flags + page, PAGE_TOUCHED | PAGE_DIRTY)
+    store64(load64(region + 16) + offset, entry)
+    decoded = load64(m.code_map + 8 * page)
+    if decoded:
+        code_written(decoded, page, pointer & 4095, 8)
+    return 1
+
+
+def flush_all():
+    """Forget every cached and modelled translation of this hart."""
+    context = s.contexts
+    end = context + 3 * CONTEXT_SIZE
+    while context < end:
+        fill(
+            context, 255, MODEL_L1D
+        )  # no tag is all-ones: the byte fills the engine's three caches and the modelled TLBs
+        context += CONTEXT_SIZE
+    return 0
+
+
+def flush_page(address):
+    """Forget one page in every context."""
+    context = s.contexts
+    end = context + 3 * CONTEXT_SIZE
+    while context < end:
+        entry = context + ((address >> 8) & 4080)
+        store64(entry + TLB_READ, INVALID)
+        store64(entry + TLB_WRITE, INVALID)
+        store64(entry + TLB_FETCH, INVALID)
+        entry = context + ((address >> 9) & 2040)
+        store64(entry + MODEL_DTLB_READ, INVALID)
+        store64(entry + MODEL_DTLB_WRITE, INVALID)
+        store64(entry + MODEL_ITLB, INVALID)
+        context += CONTEXT_SIZE
+    return 0
+
+
+def flush_cache(offset):
+    """Forget one kind of cached translation (TLB_READ, TLB_WRITE, TLB_FETCH) in every context."""
+    context = s.contexts + offset
+    end = context + 3 * CONTEXT_SIZE
+    while context < end:
+        fill(context, 255, 4096)
+        context += CONTEXT_SIZE
+    return 0
