@@ -406,7 +406,10 @@ class Handler(codegen_fp.Floating):
 
     def require_fp(self) -> None:
         """F and D are off unless sstatus.FS says otherwise (a hart without them keeps FS zero)."""
-        on = self.compare("ne", self.binary("and", self.load_word("s", "sstatus"), SSTATUS_FS), 0)
+        if Counting.WHOLE in self.counting:
+            on = self.compare("ne", self.load_word("s", "fp_on"), 0)
+        else:
+            on = self.compare("ne", self.binary("and", self.load_word("s", "sstatus"), SSTATUS_FS), 0)
         self.require(on, self.off())
 
     def off(self) -> str:
@@ -422,6 +425,9 @@ class Handler(codegen_fp.Floating):
 
     def dirty_fp(self) -> None:
         self.store_word("s", "sstatus", self.binary("or", self.load_word("s", "sstatus"), SSTATUS_FS))
+        if Counting.WHOLE in self.counting:  # in V=1 the host's field is dirty as well
+            other = self.binary("or", self.load_word("s", "other_sstatus"), self.load_word("s", "fp_other"))
+            self.store_word("s", "other_sstatus", other)
 
     def slow_label(self) -> None:
         """The slow path is a function of its own, so that the fast path needs no stack frame."""
@@ -463,7 +469,8 @@ class Handler(codegen_fp.Floating):
     def system(self) -> None:
         self.save()
         arguments = [self.field(16), self.field(24), self.field(32), self.imm(), str(self.row.size)]
-        action = self.call(self.row.semantics, arguments)
+        guest = Counting.WHOLE not in self.counting
+        action = self.call("no_hypervisor" if guest and self.row.whole else self.row.semantics, arguments)
         if Counting.CLASSES in self.counting and self.row.event:
             self.count_retired(action)
         self.follow(action)
@@ -503,6 +510,8 @@ class Handler(codegen_fp.Floating):
         high = self.call("fetch_half", [self.pc(2)])
         self.follow(self.load_word("s", "fault"))
         word = self.binary("or", low, self.binary("shl", high, 16))
+        if Counting.WHOLE in self.counting:
+            self.store_word("s", "insn", word)  # a trap shows it
         record = self.value(f"call fastcc i64 @decode_word(i64 {word}, i64 4094)")
         self.tail(self.handler_of(record), r=record)
 
@@ -786,13 +795,19 @@ define {_CC} i64 @hot_budget_spent({arguments}) {{
 
 
 def _probe() -> str:
-    """`probe(state, address, access)`: a physical address, for Python (Hart.translate)."""
+    """For Python: `probe(state, address, access)`, a physical address; `trap(state, cause, value)`."""
     return """
 define i64 @probe(i64 %address, i64 %virtual, i64 %access) {
 entry:
   %S = inttoptr i64 %address to ptr
   %physical = call fastcc i64 @translate(ptr %S, i64 %virtual, i64 %access)
   ret i64 %physical
+}
+define i64 @trap(i64 %address, i64 %cause, i64 %value) {
+entry:
+  %S = inttoptr i64 %address to ptr
+  %action = call fastcc i64 @raise_exception(ptr %S, i64 %cause, i64 %value)
+  ret i64 %action
 }"""
 
 

@@ -193,7 +193,7 @@ class Floating(Emitter):
     def accrue(self, flags: int | str) -> None:
         """Set bits of fflags; the extension's state is dirty then."""
         self.store_word("s", "fflags", self.binary("or", self.load_word("s", "fflags"), flags))
-        self.store_word("s", "sstatus", self.binary("or", self.load_word("s", "sstatus"), SSTATUS_FS))
+        self.dirty_fp()
 
     def accrue_if(self, condition: str, flags: int) -> None:
         raised, done = self.new_label("raised"), self.new_label("quiet")

@@ -27,11 +27,13 @@ _SOURCES = (
     "semantics.py",
     "soft.py",
     "program.py",
+    "csr_table.py",
     "codegen.py",
     "codegen_fp.py",
     "codegen_flags.py",
     "native.py",
     "../spec/csr.py",
+    "../spec/privileged.py",
 )
 _SOURCE_FOLDERS = ("isa", "privileged")
 _OF_THE_CPU = ("vendor_id", "cpu family", "model", "stepping", "flags")  # in the order of /proc/cpuinfo
@@ -45,6 +47,8 @@ class NativeEngine:
     """(state, budget) -> exits.Stop"""
     probe: Callable[[int, int, int], int]
     """(state, virtual address, access) -> physical address; the state's `fault` says whether there is one."""
+    trap: Callable[[int, int, int], int]
+    """(state, cause, stval) -> RESUME or EXIT: an exception at pc, where the hart's own rules send it."""
     keep_alive: object
 
 
@@ -70,7 +74,7 @@ def host_identity() -> str:
 
 def _sources() -> list[Path]:
     """The files that an engine is generated from, in a fixed order."""
-    folders = (sorted((_HERE / folder).glob("*.py")) for folder in _SOURCE_FOLDERS)
+    folders = (sorted((_HERE / folder).glob("**/*.py")) for folder in _SOURCE_FOLDERS)
     return [*(_HERE / name for name in _SOURCES), *(path for folder in folders for path in folder)]
 
 
@@ -88,8 +92,9 @@ def engine_ir(counting: Counting) -> str:
     """The LLVM IR of an engine."""
     from vpmu.hart import codegen, program
 
-    functions = program.privileged_functions() + program.soft_functions()
-    return codegen.module(functions, program.constants(), counting)
+    whole = Counting.WHOLE in counting
+    functions = program.privileged_functions(whole) + program.soft_functions()
+    return codegen.module(functions, program.constants(whole), counting)
 
 
 def compile_ir(ir: str, target_machine: object) -> bytes:
@@ -189,11 +194,12 @@ def link(image: bytes, name: str) -> NativeEngine:
     symbols = arena.place_object(code) if code and arena else None
     keep_alive: object = arena
     if symbols is None:
-        symbols, keep_alive = link_with_llvm(image, name, ("run", "probe"))
+        symbols, keep_alive = link_with_llvm(image, name, ("run", "probe", "trap"))
     u64 = ctypes.c_uint64
     run = ctypes.CFUNCTYPE(u64, u64, u64)(symbols["run"])
     probe = ctypes.CFUNCTYPE(u64, u64, u64, u64)(symbols["probe"])
-    return NativeEngine(run, probe, keep_alive)
+    trap = ctypes.CFUNCTYPE(u64, u64, u64, u64)(symbols["trap"])
+    return NativeEngine(run, probe, trap, keep_alive)
 
 
 def link_with_llvm(image: bytes, name: str, symbols: Sequence[str]) -> tuple[dict[str, int], object]:

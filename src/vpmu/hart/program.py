@@ -6,8 +6,9 @@ import ast
 from functools import lru_cache
 from importlib import resources
 
-from vpmu.hart import exits, privileged, soft, state
+from vpmu.hart import csr_table, exits, privileged, soft, state
 from vpmu.spec import csr
+from vpmu.spec import privileged as fields
 
 TRAP_FUEL = 4096  # traps in a row, without one instruction retired, that count as a guest that hangs
 
@@ -17,12 +18,15 @@ PAGE_TOUCHED, PAGE_DIRTY = 1, 2
 CONTINUE, RESUME, EXIT = 0, 1, 2
 
 
-def constants() -> dict[str, int]:
+def constants(whole: bool = False) -> dict[str, int]:
     """Every name that the semantics language may use as a number."""
     table = {
-        "VU": state.VU, "VS": state.VS, "LOAD": 0, "STORE": 1, "FETCH": 2,
+        "VU": state.VU, "VS": state.VS,
+        "USER": state.USER, "SUPERVISOR": state.SUPERVISOR, "MACHINE": state.MACHINE, "LOAD": 0, "STORE": 1, "FETCH": 2,
         "CONTINUE": CONTINUE, "RESUME": RESUME, "EXIT": EXIT,
-        "CONTEXT_SIZE": state.CONTEXT_SIZE, "TLB_READ": state.TLB_READ, "TLB_WRITE": state.TLB_WRITE,
+        "CONTEXT_SIZE": state.CONTEXT_SIZE,
+        "CONTEXTS_SIZE": state.CONTEXT_SIZE * (state.ALL_CONTEXTS if whole else state.GUEST_CONTEXTS),
+        "LEAVES": state.LEAVES, "GUEST_PAGES": state.GUEST_PAGES, "PMP": state.PMP, "TLB_READ": state.TLB_READ, "TLB_WRITE": state.TLB_WRITE,
         "TLB_FETCH": state.TLB_FETCH,
         "MODEL_DTLB_READ": state.MODEL_DTLB_READ, "MODEL_DTLB_WRITE": state.MODEL_DTLB_WRITE,
         "MODEL_ITLB": state.MODEL_ITLB,
@@ -43,6 +47,7 @@ def constants() -> dict[str, int]:
     table |= {f"CAUSE_{cause.name}": int(cause) for cause in csr.Cause}
     table |= {f"IRQ_{irq.name}": int(irq) for irq in csr.Irq}
     table |= {name: value for name, value in vars(csr).items() if name.startswith("SSTATUS_")}
+    table |= {name: value for name, value in vars(fields).items() if isinstance(value, int)}
     table |= {name: value for name, value in vars(soft).items() if isinstance(value, int)}
     return table
 
@@ -57,9 +62,13 @@ def _functions(file: str) -> list[ast.FunctionDef]:
     return [node for node in ast.parse(_source(file)).body if isinstance(node, ast.FunctionDef)]
 
 
-def privileged_functions() -> list[ast.FunctionDef]:
-    """The functions of the package `privileged`, fresh trees that a reader may rewrite."""
-    return [node for name in privileged.MODULES for node in _functions(f"privileged/{name}.py")]
+def privileged_functions(whole: bool = False) -> list[ast.FunctionDef]:
+    """The functions of the package `privileged`, fresh trees that a reader may rewrite. `whole`: of a hart with
+    all its modes.
+    """
+    modules = (*privileged.COMMON, *(privileged.WHOLE if whole else privileged.GUEST))
+    functions = [node for name in modules for node in _functions(f"privileged/{name}.py")]
+    return functions + csr_table.functions() if whole else functions
 
 
 def soft_functions() -> list[ast.FunctionDef]:

@@ -120,6 +120,7 @@ class Instruction:
     sign_extend: bool = False
     event: str | None = None  # class counter (state.CLASS_COUNTERS) that it increments
     extra_event: str | None = None  # an atomic is also a load or a store
+    whole: bool = False  # of M mode or a hypervisor: only a hart with all its modes knows it
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,22 @@ and `s.n` are final, go on there) or EXIT (return to Python, `s.exit` says why).
 
 from __future__ import annotations
 
-MODULES = (
-    "traps",
-    "translation",
-    "memory",
-    "code_pages",
-    "atomics",
-    "csr",
-    "system",
+COMMON = ("caches", "memory", "code_pages", "atomics", "zicsr")
+GUEST = ("guest/traps", "guest/translation", "guest/csr", "guest/system")
+WHOLE = (
+    "whole/modes",
+    "whole/traps",
+    "whole/transformed",
+    "whole/interrupts",
+    "whole/translation",
+    "whole/fences",
+    "whole/pmp",
+    "whole/guest_access",
+    "whole/csr",
+    "whole/csr_status",
+    "whole/csr_interrupts",
+    "whole/system",
 )
-"""The modules of the package, in the order in which they are compiled."""
+"""The modules of the package, in the order in which they are compiled: those of every hart, of one whose
+supervisor is a guest of Python's, and of one that has all modes. The last two define the same names.
+"""

@@ -55,10 +55,7 @@ def fetch_page(address):
         return 0
     region = find_region(physical)
     if region == 0:
-        s.fault = EXIT
-        s.exit = STOP_FETCH_HOLE
-        s.exit_a = physical
-        return 0
+        return fetch_hole(physical, address)
     offset = physical - load64(region)
     page = load64(region + 24) + (offset >> 12)
     flags = m.page_flags + page
@@ -82,10 +79,7 @@ def fetch_half(address):
         return 0
     region = find_region(physical)
     if region == 0:
-        s.fault = EXIT
-        s.exit = STOP_FETCH_HOLE
-        s.exit_a = physical
-        return 0
+        return fetch_hole(physical, address)
     return load16(load64(region + 16) + physical - load64(region))
 
 

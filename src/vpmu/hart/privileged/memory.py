@@ -41,9 +41,10 @@ def slow_load(address, size):
     if load8(flags) == 0:  # the first touch of a page faults once more, in the G-stage
         store8(flags, PAGE_TOUCHED)
         t.dtlb_read_miss += 1
-    entry = s.ctx + TLB_READ + ((address >> 8) & 4080)
-    store64(entry, address & ~4095)
-    store64(entry + 8, host - address)
+    if cacheable():
+        entry = s.ctx + TLB_READ + ((address >> 8) & 4080)
+        store64(entry, address & ~4095)
+        store64(entry + 8, host - address)
     return load_sized(host, size)
 
 
@@ -51,12 +52,15 @@ def load_across(address, size):
     """A load that crosses a page, byte by byte."""
     value = 0
     i = 0
+    s.across = address
     while i < size:
         byte = slow_load(address + i, 1)
         if s.fault:
+            s.across = 0
             return 0
         value = value | (byte << (8 * i))
         i += 1
+    s.across = 0
     return value
 
 
@@ -97,9 +101,10 @@ def write_pointer(address, size):
     if decoded:
         code_written(decoded, page, address & 4095, size)
         return host
-    entry = s.ctx + TLB_WRITE + ((address >> 8) & 4080)
-    store64(entry, address & ~4095)
-    store64(entry + 8, host - address)
+    if cacheable():
+        entry = s.ctx + TLB_WRITE + ((address >> 8) & 4080)
+        store64(entry, address & ~4095)
+        store64(entry + 8, host - address)
     return host
 
 
@@ -115,10 +120,11 @@ def slow_store(address, size, value):
 
 def store_across(address, size, value):
     """A store that crosses a page: both pages are checked before a byte is written."""
+    s.across = address
     translate(address, STORE)
-    if s.fault:
-        return 0
-    translate((address + size - 1) & ~4095, STORE)
+    if s.fault == 0:
+        translate((address + size - 1) & ~4095, STORE)
+    s.across = 0
     if s.fault:
         return 0
     i = 0

@@ -123,3 +123,11 @@ def leave_illegal():
 def leave_virtual():
     s.exit = STOP_VIRTUAL
     return EXIT
+
+
+def fetch_hole(physical, address):
+    """An instruction fetch where there is no memory: KVM_RUN's business."""
+    s.fault = EXIT
+    s.exit = STOP_FETCH_HOLE
+    s.exit_a = physical
+    return 0

@@ -1,19 +1,8 @@
-"""Address translation and the caches of it (privileged ISA, 12.3 to 12.5)."""
+"""Address translation of a guest's own stage (privileged ISA, 12.3 to 12.5)."""
 # ruff: noqa: F821 - written in the semantics language, see __init__.py
 # mypy: ignore-errors
 
 from __future__ import annotations
-
-
-def find_region(address):
-    """Address of the region entry that holds a guest physical address, or 0."""
-    region = s.shared + REGIONS
-    end = region + m.region_count * REGION_BYTES
-    while region < end:
-        if address - load64(region) < load64(region + 8):
-            return region
-        region += REGION_BYTES
-    return 0
 
 
 def page_fault(address, access):
@@ -91,25 +80,10 @@ def translate_leaf(address, access, entry, level, pointer):
     return base | (address & span)
 
 
-def update_entry(pointer, entry):
-    """Write a page-table entry back with its accessed and dirty bits; 0 where the memory is read-only."""
-    region = find_region(pointer)
-    if load64(region + 32) & REGION_READONLY:
-        return 0
-    offset = pointer - load64(region)
-    page = load64(region + 24) + (offset >> 12)
-    store8(m.page_flags + page, PAGE_TOUCHED | PAGE_DIRTY)
-    store64(load64(region + 16) + offset, entry)
-    decoded = load64(m.code_map + 8 * page)
-    if decoded:
-        code_written(decoded, page, pointer & 4095, 8)
-    return 1
-
-
 def flush_all():
     """Forget every cached and modelled translation of this hart."""
     context = s.contexts
-    end = context + 3 * CONTEXT_SIZE
+    end = context + CONTEXTS_SIZE
     while context < end:
         fill(
             context, 255, MODEL_L1D
@@ -121,7 +95,7 @@ def flush_all():
 def flush_page(address):
     """Forget one page in every context."""
     context = s.contexts
-    end = context + 3 * CONTEXT_SIZE
+    end = context + CONTEXTS_SIZE
     while context < end:
         entry = context + ((address >> 8) & 4080)
         store64(entry + TLB_READ, INVALID)
@@ -135,11 +109,6 @@ def flush_page(address):
     return 0
 
 
-def flush_cache(offset):
-    """Forget one kind of cached translation (TLB_READ, TLB_WRITE, TLB_FETCH) in every context."""
-    context = s.contexts + offset
-    end = context + 3 * CONTEXT_SIZE
-    while context < end:
-        fill(context, 255, 4096)
-        context += CONTEXT_SIZE
-    return 0
+def cacheable():
+    """A translation of the current mode can always be remembered."""
+    return 1

@@ -53,3 +53,8 @@ def sfence_vma(rd, rs1, rs2, imm, size):
     s.n -= 1
     s.pc += s.length
     return RESUME
+
+
+def no_hypervisor(rd, rs1, rs2, imm, size):
+    """Instructions of M mode and of the hypervisor extension: none of a guest's."""
+    return illegal_instruction(rd, rs1, rs2, imm, size)
