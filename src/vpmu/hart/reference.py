@@ -20,7 +20,8 @@ from vpmu.hart.program import CONTINUE, EXIT, RESUME
 from vpmu.spec.csr import SSTATUS_FS
 
 MASK = semantics.MASK
-_PC, _N, _LENGTH = state.STATE["pc"], state.STATE["n"], state.STATE["length"]
+_PC, _N = state.STATE["pc"], state.STATE["n"]
+_LENGTH, _INSN = state.STATE["length"], state.STATE["insn"]
 _FAULT, _EXIT, _CTX = state.STATE["fault"], state.STATE["exit"], state.STATE["ctx"]
 _SSTATUS, _FFLAGS, _FRM = state.STATE["sstatus"], state.STATE["fflags"], state.STATE["frm"]
 _DYNAMIC, _LAST_MODE = 7, 4
@@ -85,7 +86,7 @@ class ReferenceEngine:
             if words[_FAULT]:
                 return words[_FAULT]
         decoded = decode(word)
-        words[_LENGTH] = decoded.length
+        words[_LENGTH], words[_INSN] = decoded.length, word
         context, left = self._context_base(), words[_N]
         action = self._execute(decoded, pc)
         if action == CONTINUE:
