@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vpmu.hart.reference import ReferenceEngine
 
 MASK = (1 << 64) - 1
-_PC, _DBASE = state.STATE["pc"], state.STATE["dbase"]
+_PC, _DBASE, _INSN = state.STATE["pc"], state.STATE["dbase"], state.STATE["insn"]
 CHUNK = 200_000  # instructions from one sample of the hot tier to the next
 HOT_AFTER = 8_000_000  # instructions before the first sample
 
@@ -139,7 +139,7 @@ class Hart:
 
     @pc.setter
     def pc(self, value: int) -> None:
-        self.words[state.STATE["pc"]] = value & MASK
+        self.words[state.STATE["pc"]] = value & MASK & ~1
 
     def x(self, number: int) -> int:
         """General register; x0 reads 0."""
@@ -186,6 +186,8 @@ class Hart:
         for context in range(3):
             start = state.CONTEXTS + context * state.CONTEXT_SIZE
             raw[start : start + len(invalid)] = invalid
+        start = 8 * state.SUPERPAGES
+        raw[start : start + state.SUPERPAGES_SIZE] = bytes(state.SUPERPAGES_SIZE)
 
     # -- running
 
@@ -237,14 +239,20 @@ class Hart:
         return Details(self.get("exit_a"), self.get("exit_b"), self.get("exit_c"))
 
     def fetched_instruction(self) -> int | None:
-        """The four bytes at pc as the native engine fetched them after it stopped there; None where that is
-        not known.
+        """The instruction at pc as the engine fetched it before it stopped there, whatever the page tables
+        say by now (hardware has it in htinst or stval); None before the first instruction.
         """
-        pc, decoded = self.words[_PC], self.words[_DBASE]
-        if self._engine_name != "native" or not decoded or pc & 4095 > 4092:
+        offset, decoded = self.words[_PC] & 4095, self.words[_DBASE]
+        if self._engine_name != "native":
+            return self.words[_INSN] or None
+        if not decoded:
             return None
-        host = ctypes.c_uint64.from_address(decoded + state.DECODED_HOST).value
-        return ctypes.c_uint32.from_address(host + (pc & 4095)).value
+        host = ctypes.c_uint64.from_address(decoded + state.DECODED_HOST).value + offset
+        half = ctypes.c_uint16.from_address(host).value
+        if half & 3 != 3:
+            return half
+        # on two pages: where the second one was, only the engine knows
+        return self.words[_INSN] if offset == 4094 else ctypes.c_uint32.from_address(host).value
 
     def translate(self, address: int, access: int) -> int:
         """Guest physical address of a virtual one for a load (0), store (1) or fetch (2), in the current

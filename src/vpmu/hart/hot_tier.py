@@ -163,6 +163,7 @@ class HotTier:
         self._table = HostMemory(8 * TABLE_ENTRIES)
         self._functions = self._table.view.cast("Q")
         memory.shared.words[state.SHARED["hot_table"]] = self._table.address
+        memory.shared.words[state.SHARED["hot_count"]] = 0
         self._entries = 0
         self._samples: dict[int, list[int]] = {}  # decoded page -> offsets at which samples found the guest
         self._originals: dict[int, int] = {}  # address of an entry's record -> what the record was
@@ -273,7 +274,7 @@ class HotTier:
     def _record(self, address: int) -> int:
         """A record as its page was decoded."""
         record = _RECORD.from_address(address).value
-        if record & 0xFFFF == state.RECORD_HOT:
+        if record & state.HANDLERS - 1 == state.RECORD_HOT:
             return self._originals.get(address, 0)
         return record
 
@@ -291,6 +292,7 @@ class HotTier:
     def _point(self, decoded: int, entries: Iterable[int], function: int) -> None:
         """Make the records of entries lead into a region."""
         self._functions[self._entries] = function
+        self._memory.shared.words[state.SHARED["hot_count"]] = self._entries + 1
         for entry in entries:
             address = decoded + 4 * entry
             self._originals[address] = self._record(address)
@@ -305,7 +307,7 @@ class HotTier:
         """
         for address, record in self._originals.items():
             value = _RECORD.from_address(address)
-            if value.value & 0xFFFF == state.RECORD_HOT:
+            if value.value & state.HANDLERS - 1 == state.RECORD_HOT:
                 value.value = record
         for kept in (self._originals, self._samples, self._covered, self._empty, self._looked_up):
             kept.clear()

@@ -22,6 +22,8 @@ _PAGE_CAPACITY = (
     1 << 21
 )  # pages of all regions together: 8 GiB; the arrays are reserved, the host commits what is used
 _MADE_DIRTY = bytes(flags | 2 for flags in range(256))
+_CODE_GUARD = 8 * 4096  # around them: as far as a branch in a page can lead
+_PAGE_END = state.RECORD_PAGE_END.to_bytes(8, "little")
 _CODE_POOL = 128 << 20  # decoded pages; when it is full the engine starts again
 
 
@@ -81,7 +83,10 @@ class PhysicalMemory:
         self.regions: dict[int, Region] = {}
         self._flags = HostMemory(_PAGE_CAPACITY)
         self._code_map = HostMemory(8 * _PAGE_CAPACITY)
-        self._code_pool = HostMemory(_CODE_POOL)
+        self._code_pool = HostMemory(_CODE_POOL + 2 * _CODE_GUARD)
+        sentinels = _PAGE_END * (_CODE_GUARD // len(_PAGE_END))
+        for start in (0, _CODE_GUARD + _CODE_POOL):
+            self._code_pool.view[start : start + _CODE_GUARD] = sentinels
         self._next_page = 0
         self.flush_harts: list[Callable[[], None]] = []
         self.counting = Counting.NOTHING
@@ -91,10 +96,9 @@ class PhysicalMemory:
         self._wanted: dict[int, Counting] = {}
         self.hot_tier: HotTier | None = None
         words = self.shared.words
-        words[state.SHARED["code_pool"]] = words[state.SHARED["code_next"]] = self._code_pool.address + (
-            -self._code_pool.address % 64
-        )
-        words[state.SHARED["code_end"]] = self._code_pool.address + _CODE_POOL
+        pool = self._code_pool.address + _CODE_GUARD  # of whole pages: aligned
+        words[state.SHARED["code_pool"]] = words[state.SHARED["code_next"]] = pool
+        words[state.SHARED["code_end"]] = pool + _CODE_POOL
         words[state.SHARED["code_map"]] = self._code_map.address
         words[state.SHARED["page_flags"]] = self._flags.address
 

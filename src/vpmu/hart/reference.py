@@ -20,10 +20,11 @@ from vpmu.hart.program import CONTINUE, EXIT, RESUME
 from vpmu.spec.csr import SSTATUS_FS
 
 MASK = semantics.MASK
-_PC, _N, _LENGTH = state.STATE["pc"], state.STATE["n"], state.STATE["length"]
+_PC, _N = state.STATE["pc"], state.STATE["n"]
+_LENGTH, _INSN = state.STATE["length"], state.STATE["insn"]
 _FAULT, _EXIT, _CTX = state.STATE["fault"], state.STATE["exit"], state.STATE["ctx"]
 _SSTATUS, _FFLAGS, _FRM = state.STATE["sstatus"], state.STATE["fflags"], state.STATE["frm"]
-_INSN, _FP_ON, _FP_OTHER = state.STATE["insn"], state.STATE["fp_on"], state.STATE["fp_other"]
+_FP_ON, _FP_OTHER = state.STATE["fp_on"], state.STATE["fp_other"]
 _OTHER_SSTATUS = state.STATE["other_sstatus"]
 _DYNAMIC, _LAST_MODE = 7, 4
 

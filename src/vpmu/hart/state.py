@@ -11,9 +11,13 @@ from __future__ import annotations
 
 import ctypes
 
+# A record names a register by eight bits, so the words that it can reach are registers or nothing at all:
+# whatever a record holds, it never names a CSR or one of the engine's pointers.
 X = 0  # x0..x31; nothing ever writes word 0
 SINK = 32  # where an instruction that names x0 as its destination writes
 F = 64  # f0..f31, single precision NaN-boxed
+REGISTER_WORDS = 256
+SUPERPAGES, SUPERPAGES_SIZE = 128, 512  # first word, bytes: see privileged.translation
 
 _STATE_NAMES = """
 pc n n_fold n_start mode ctx exit exit_a exit_b exit_c fault insn length dbase
@@ -34,7 +38,7 @@ count_u count_s count_m traps_u traps_s traps_m
 _REGIONS = 8
 _SHARED_NAMES = [
     *("code_pool", "code_next", "code_end", "code_map", "page_flags", "page_count", "epoch", "hot_table"),
-    "region_count",
+    *("hot_count", "region_count"),
     *(f"r{i}_{word}" for i in range(_REGIONS) for word in ("base", "size", "host", "first", "flags")),
 ]
 
@@ -42,7 +46,7 @@ _SHARED_NAMES = [
 CLASS_COUNTERS = ("branch", "load", "store", "atomic", "muldiv", "fp", "csr", "system")
 MISS_COUNTERS = ("dtlb_read_miss", "dtlb_write_miss", "itlb_miss", "l1d_read_miss", "l1d_write_miss")
 
-STATE = {name: 96 + i for i, name in enumerate(_STATE_NAMES)}
+STATE = {name: REGISTER_WORDS + i for i, name in enumerate(_STATE_NAMES)}
 SHARED = {name: i for i, name in enumerate(_SHARED_NAMES)}
 REGION_WORDS = 5
 REGION_READONLY = 1
@@ -76,7 +80,8 @@ assert max(CONTEXT.values()) * 8 < CONTEXT_SIZE
 
 # Operations that are no instructions, by number; those of the instruction table come behind them
 # (codegen.operations). The low 16 bits of a record are twice its operation, plus one for an instruction of
-# four bytes.
+# four bytes; of these only the lowest ten count, and the table of handlers is that long.
+HANDLERS = 1024
 SPECIAL_OPERATIONS = ("decode", "page_end", "straddle", "hot")
 RECORD_PAGE_END, RECORD_STRADDLE, RECORD_HOT = (
     2 * SPECIAL_OPERATIONS.index(name) + 1 for name in ("page_end", "straddle", "hot")

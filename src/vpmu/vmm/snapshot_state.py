@@ -120,6 +120,7 @@ def put_hart(hart: Hart, state: Mapping[str, object]) -> None:
     model = layout.CONTEXT_SIZE - _MODEL_STATE
     if sizes != [layout.CONTEXTS, model, model, model] or not 0 <= context <= 2:
         raise ValueError("state of a hart")
+    _refuse_impossible(memoryview(words).cast("Q"))
     keep = {name: hart.get(name) for name in ("contexts", "shared", "epoch")}
     raw = hart.words.cast("B")
     raw[: layout.CONTEXTS] = words
@@ -131,6 +132,13 @@ def put_hart(hart: Hart, state: Mapping[str, object]) -> None:
     hart.set("ctx", keep["contexts"] + context * layout.CONTEXT_SIZE)
     hart.set("dbase", 0)
     forget_translations(hart)
+
+
+def _refuse_impossible(words: memoryview) -> None:
+    """ValueError for words that no hart can hold (the engines rely on it)."""
+    pc, mode, satp, frm = (words[layout.STATE[name]] for name in ("pc", "mode", "satp", "frm"))
+    if pc & 1 or mode not in (layout.VU, layout.VS) or satp >> 60 not in (0, 8, 9) or frm > 7:
+        raise ValueError("state of a hart")
 
 
 def forget_translations(hart: Hart, *, writes_only: bool = False) -> None:

@@ -30,7 +30,7 @@ def sret(rd, rs1, rs2, imm, size):
         s.sstatus = s.sstatus | SSTATUS_SIE
     s.sstatus = s.sstatus | SSTATUS_SPIE
     s.n -= 1
-    s.pc = s.sepc
+    s.pc = s.sepc & ~1
     set_mode(mode)
     return check_interrupts()
 

@@ -68,6 +68,9 @@ def translate_leaf(address, access, entry, level, pointer):
     base = (entry >> 10) << 12
     if base & span:
         return page_fault(address, access)
+    if level:
+        word = superpage_word(address, level)
+        store64(word, load64(word) | (1 << (superpage_number(address, level) & 63)))
     missing = PTE_A
     if access == STORE:
         missing = PTE_A | PTE_D
@@ -80,8 +83,19 @@ def translate_leaf(address, access, entry, level, pointer):
     return base | (address & span)
 
 
+def superpage_word(address, level):
+    """Address of the word of the superpage map that tells whether translations of this leaf are cached."""
+    return s.contexts - SUPERPAGES_BELOW + (superpage_number(address, level) >> 6 << 3)
+
+
+def superpage_number(address, level):
+    """Bit of a leaf above level 0 in the superpage map; the halves of the address space have a half each."""
+    return ((address >> 63) << 11) | (((address >> (12 + 9 * level)) + (level << 9)) & 2047)
+
+
 def flush_all():
     """Forget every cached and modelled translation of this hart."""
+    fill(s.contexts - SUPERPAGES_BELOW, 0, SUPERPAGES_SIZE)
     context = s.contexts
     end = context + CONTEXTS_SIZE
     while context < end:
@@ -92,8 +106,27 @@ def flush_all():
     return 0
 
 
+def flush_superpages(address):
+    """SFENCE.VMA of one address covers all that its leaf covers, and of a leaf above level 0 the engine's
+    caches hold any number of pages: where such a leaf may be cached, forget all of them.
+    """
+    level = 1
+    while level < 4:
+        if (load64(superpage_word(address, level)) >> (superpage_number(address, level) & 63)) & 1:
+            fill(s.contexts - SUPERPAGES_BELOW, 0, SUPERPAGES_SIZE)
+            flush_cache(TLB_READ)
+            flush_cache(TLB_WRITE)
+            flush_cache(TLB_FETCH)
+            return 0
+        level += 1
+    return 0
+
+
 def flush_page(address):
-    """Forget one page in every context."""
+    """Forget one page in every context, and all that a superpage there covers. The modelled TLBs hold single
+    pages, and forget this one.
+    """
+    flush_superpages(address)
     context = s.contexts
     end = context + CONTEXTS_SIZE
     while context < end:

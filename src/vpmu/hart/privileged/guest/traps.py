@@ -33,6 +33,7 @@ def begin_run(budget):
     s.n_start = budget
     s.trap_n = NEVER
     s.exit = 0
+    s.pc = s.pc & ~1  # whoever set it: bit 0 of a pc is 0 (3.1.14)
     synchronise()
     update_context()
     return check_interrupts()

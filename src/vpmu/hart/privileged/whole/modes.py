@@ -118,6 +118,7 @@ def begin_run(budget):
     s.n_start = budget
     s.trap_n = NEVER
     s.exit = 0
+    s.pc = s.pc & ~1  # whoever set it
     synchronise()
     update_fp()
     update_context()

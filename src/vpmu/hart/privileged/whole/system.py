@@ -45,7 +45,7 @@ def sret(rd, rs1, rs2, imm, size):
             virt = 1
         s.hstatus = s.hstatus & ~HSTATUS_SPV
     s.n -= 1
-    s.pc = s.sepc
+    s.pc = s.sepc & ~1
     set_privilege(mode, virt)
     return check_interrupts()
 
@@ -65,7 +65,7 @@ def mret(rd, rs1, rs2, imm, size):
     if mode != MACHINE:
         s.mstatus = s.mstatus & ~MSTATUS_MPRV
     s.n -= 1
-    s.pc = s.mepc
+    s.pc = s.mepc & ~1
     set_privilege(mode, virt)
     return check_interrupts()
 
