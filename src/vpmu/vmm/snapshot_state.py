@@ -32,20 +32,9 @@ _MODEL_STATE = layout.MODEL_DTLB_READ
 caches of host addresses.
 """
 _VCPU = (
-    *(
-        "mp_state",
-        "blocking",
-        "_suspended",
-        "exits",
-        "sbi_calls",
-        "_timer",
-        "_reset_to",
-        "_mmio",
-        "_sbi_pending",
-        "_stalled",
-    ),
-    *("overflows", "steal_time_area", "firmware_features", "immediate_exit"),
-)
+    "mp_state", "blocking", "suspended", "timer", "reset_to", "mmio", "sbi_pending", "stalled", "exits",
+    "sbi_calls", "overflows", "steal_time_area", "firmware_features", "immediate_exit",
+)  # fmt: skip
 _INTERRUPTS = ("pending", "pending_mask", "hvip")
 _COUNTER = ("event_idx", "in_use", "started", "overflown", "value", "mark", "tainted")
 _FW = ("value", "started", "tainted")
