@@ -316,9 +316,8 @@ def device_state(machine: Machine) -> State:
         "console": attributes(machine.console),
         "serial": attributes(machine.serial),
         "plic": None if machine.plic is None else attributes(machine.plic),
-        "user_exits": copied(machine._user_exits),
-        "current": machine._current,
-        "entry": machine._entry,
+        "user_exits": copied(machine.user_exits),
+        "current": machine.turns.current,
     }
 
 
@@ -328,6 +327,6 @@ def put_devices(machine: Machine, state: Mapping[str, object]) -> None:
     put(machine.serial, state["serial"])  # type: ignore[arg-type]
     if machine.plic is not None:
         put(machine.plic, state["plic"])  # type: ignore[arg-type]
-    machine._user_exits = Counter(state["user_exits"])  # type: ignore[call-overload]
-    machine._current = int(state["current"])  # type: ignore[call-overload]
-    machine._halted, machine._alone = None, None
+    machine.user_exits.clear()
+    machine.user_exits.update(state["user_exits"])  # type: ignore[call-overload]
+    machine.turns.resume(int(state["current"]))  # type: ignore[call-overload]
