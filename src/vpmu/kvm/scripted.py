@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from vpmu.hart.state import TICK_NS
 from vpmu.kvm import vcpu_insn
-from vpmu.kvm.counter import IllegalCounter
 from vpmu.kvm.vcpu_api import GuestTrap
 from vpmu.kvm.vcpu_onereg import GUEST_CSRS
+from vpmu.see.pmu import IllegalCounter
 from vpmu.spec.csr import Cause, Csr
 
 if TYPE_CHECKING:

@@ -17,11 +17,11 @@ from vpmu.kvm import scripted, vcpu_insn, vcpu_onereg, vcpu_reset, vcpu_run, vcp
 from vpmu.kvm.behaviours import B
 from vpmu.kvm.exits import SbiExit, SystemEvent, VcpuExit
 from vpmu.kvm.interrupts import VcpuInterrupts
-from vpmu.kvm.opensbi_pmu import make_pmu
 from vpmu.kvm.profiles import Profile
 from vpmu.kvm.sbi_extensions import SbiExtensions
 from vpmu.kvm.vcpu_api import MP_STATE_RUNNABLE, MP_STATE_STOPPED, GuestTrap
 from vpmu.perf.event import PerfProvider
+from vpmu.see.pmu import SbiPmu
 from vpmu.spec.csr import Irq
 from vpmu.spec.sbi import U64, SbiRet
 from vpmu.trace.recorder import Recorder
@@ -39,7 +39,7 @@ Ecall = Callable[["Vcpu", int, int, Args], SbiRet | SystemEvent | SbiExit]
 
 class Vcpu:
     """One vCPU of a machine. `ecall` answers SBI calls (sbi.dispatch.ecall); `vcpus` is the list of all,
-    shared by them.
+    shared by them; `pmu` makes the PMU that the guest sees, of what its overflow calls.
     """
 
     mvendorid = marchid = mimpid = 0
@@ -55,6 +55,7 @@ class Vcpu:
         vcpus: Sequence[Vcpu],
         recorder: Recorder,
         *,
+        pmu: Callable[[Callable[[], None]], SbiPmu],
         lcofi: bool,
         scountovf: Callable[[], int | None],
     ) -> None:
@@ -64,7 +65,7 @@ class Vcpu:
         self.interrupts = VcpuInterrupts()
         self._lcofi = lcofi
         vcpu_reset.configure_hart(self)
-        self.pmu = make_pmu(profile, perf, memory, self._raise_overflow, recorder, self.hart_id)
+        self.pmu = pmu(self._raise_overflow)
         self.extensions = SbiExtensions(profile, pmu_available=self.pmu.available)
         self.sbi_enabled = self.extensions.enabled
         self.regs = vcpu_onereg.Registers(hart)
@@ -130,11 +131,7 @@ class Vcpu:
 
     def renew_pmu(self) -> None:
         """A virtual PMU as after the creation of a vCPU; the old one is the caller's business."""
-        old = self.pmu
-        self.pmu = make_pmu(
-            self.profile, old.perf, self.memory, self._raise_overflow, self.recorder, self.hart_id
-        )
-        self.pmu.memory, self.pmu.host_allocate = old.memory, old.host_allocate
+        self.pmu = self.pmu.renewed()
 
     # --- what SBI extensions ask of it (vcpu_api.VcpuLike)
 

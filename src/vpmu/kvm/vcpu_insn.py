@@ -9,10 +9,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from vpmu.hart.events import Mode
-from vpmu.kvm import counter_csr
-from vpmu.kvm.counter import IllegalCounter
 from vpmu.kvm.exits import KvmRunError, MmioExit, VcpuExit
 from vpmu.kvm.vcpu_trap import instruction, redirect
+from vpmu.see.pmu import IllegalCounter
 from vpmu.spec.csr import Cause, Csr
 from vpmu.spec.sbi import U64, Eid
 
@@ -45,8 +44,8 @@ def virtual_instruction(vcpu: Vcpu) -> None:
 
 def read_counter_csr(vcpu: Vcpu, csr: int, *, writes: bool) -> int:
     """The value of a counter CSR for the guest. Raises IllegalCounter."""
-    if vcpu.pmu.direct_csrs:
-        _emulate(vcpu, csr, writes)  # illegal: it does not retire
+    if not vcpu.pmu.csrs_trap:
+        _read(vcpu, csr, writes)  # illegal: it does not retire
         vcpu.hart.advance(1)  # the hart answers, and counts the instruction in what it answers
     elif csr == Csr.SCOUNTOVF and not writes and vcpu.hart.mode is Mode.VS:
         overflowed = vcpu.scountovf()
@@ -54,7 +53,7 @@ def read_counter_csr(vcpu: Vcpu, csr: int, *, writes: bool) -> int:
             vcpu.pmu.undetermined = True  # the host's counters, whoever uses them
             vcpu.hart.advance(1)  # the hart answers this one itself: nothing trapped
             return overflowed
-    value = _emulate(vcpu, csr, writes)
+    value = _read(vcpu, csr, writes)
     if vcpu.faults is not None:
         value = faulty_csr(vcpu.faults, vcpu.hart_id, csr - Csr.CYCLE, value)
     if vcpu.watch is not None:
@@ -64,10 +63,10 @@ def read_counter_csr(vcpu: Vcpu, csr: int, *, writes: bool) -> int:
     return value
 
 
-def _emulate(vcpu: Vcpu, csr: int, writes: bool) -> int:
-    return counter_csr.emulate(
-        vcpu.pmu, csr, writes=writes, sbi_pmu_enabled=vcpu.sbi_enabled(Eid.PMU),
-        user_mode=vcpu.hart.mode is Mode.VU, scounteren=vcpu.hart.get("scounteren"),
+def _read(vcpu: Vcpu, csr: int, writes: bool) -> int:
+    return vcpu.pmu.read_csr(
+        csr, writes=writes, sbi_enabled=vcpu.sbi_enabled(Eid.PMU), user_mode=vcpu.hart.mode is Mode.VU,
+        scounteren=vcpu.hart.get("scounteren"),
     )  # fmt: skip
 
 

@@ -14,12 +14,14 @@ from ..hart import state as layout
 from ..hart.events import HartEvent, Mode
 from ..hart.hart import Hart
 from ..hart.pmu import PhysicalPmu, Selector
+from ..kvm.counter import Counter as KvmCounter
 from ..kvm.pmu import VcpuPmu
 from ..kvm.profiles import SbiExtension
 from ..kvm.vcpu import Vcpu
 from ..perf.event import EventState
 from ..perf.host_event import HostPmuEvent
 from ..perf.host_pmu import HostPmuPerf
+from ..see.pmu import SbiPmu
 from ..spec.perf import PerfEventAttr
 
 if TYPE_CHECKING:
@@ -179,11 +181,16 @@ def _put_physical(pmu: PhysicalPmu, state: Mapping[str, object]) -> None:
     pmu._want()
 
 
+def _counters(vcpu: Vcpu) -> list[KvmCounter]:
+    """The counters that have perf events: those of a virtual PMU."""
+    return vcpu.pmu.counters if isinstance(vcpu.pmu, VcpuPmu) else []
+
+
 def _events_of(vcpu: Vcpu, perf: HostPmuPerf) -> list[HostPmuEvent]:
     """Every event of a hart that anybody still refers to, in the order of their creation."""
     cpu = perf._cpu
     found = {id(event): event for event in (*cpu.active.values(), *cpu.waiting)}
-    for counter in vcpu.pmu.counters:
+    for counter in _counters(vcpu):
         if isinstance(counter.event, HostPmuEvent):
             found[id(counter.event)] = counter.event
     return sorted(found.values(), key=lambda event: event.serial)
@@ -215,7 +222,7 @@ def _perf_state(vcpu: Vcpu, perf: HostPmuPerf, events: list[HostPmuEvent]) -> St
         "held": sorted(cpu.firmware.held),
         "owners": [
             [counter.idx, numbers[id(counter.event)]]
-            for counter in vcpu.pmu.counters
+            for counter in _counters(vcpu)
             if isinstance(counter.event, HostPmuEvent)
         ],
         "physical": _physical_state(perf.physical),
@@ -234,7 +241,12 @@ def _put_perf(
     cpu.created = int(state["created"])  # type: ignore[call-overload]
     cpu.firmware.held = set(state["held"])  # type: ignore[call-overload]
     if events is None:
-        handlers = {number: vcpu.pmu.overflow_handler(vcpu.pmu.counters[idx]) for idx, number in owners}
+        pmu = vcpu.pmu
+        handlers = (
+            {number: pmu.overflow_handler(pmu.counters[idx]) for idx, number in owners}
+            if isinstance(pmu, VcpuPmu)
+            else {}
+        )
         events = []
         created = cpu.created
         for number, one in enumerate(saved):
@@ -246,17 +258,20 @@ def _put_perf(
         _put_event(event, one)
     cpu.active = {index: events[number] for index, number in active.items()}
     cpu.waiting = [events[number] for number in state["waiting"]]  # type: ignore[attr-defined]
-    for counter in vcpu.pmu.counters:
+    counters = _counters(vcpu)
+    for counter in counters:
         counter.event = None
     for idx, number in owners:
-        vcpu.pmu.counters[idx].event = events[number]
+        counters[idx].event = events[number]
     _put_physical(perf.physical, state["physical"])  # type: ignore[arg-type]
 
 
 # --- vCPUs
 
 
-def _pmu_state(pmu: VcpuPmu) -> State:
+def _pmu_state(pmu: SbiPmu) -> State:
+    if not isinstance(pmu, VcpuPmu):
+        return {"plain": attributes(pmu)}
     return {
         "plain": attributes(pmu),
         "counters": [list(_picked(counter, _COUNTER).values()) for counter in pmu.counters],
@@ -265,8 +280,11 @@ def _pmu_state(pmu: VcpuPmu) -> State:
     }
 
 
-def _put_pmu(pmu: VcpuPmu, state: Mapping[str, object]) -> None:
+def _put_pmu(pmu: SbiPmu, state: Mapping[str, object]) -> None:
     put(pmu, state["plain"])  # type: ignore[arg-type]
+    pmu.last_refusal = None
+    if not isinstance(pmu, VcpuPmu):
+        return
     for counter, values in zip(pmu.counters, state["counters"], strict=True):  # type: ignore[call-overload]
         for name, value in zip(_COUNTER, values, strict=True):
             setattr(counter, name, value)
@@ -274,7 +292,6 @@ def _put_pmu(pmu: VcpuPmu, state: Mapping[str, object]) -> None:
         for name, value in zip(_FW, values, strict=True):
             setattr(one, name, value)
     put(pmu.snapshot, state["page"])  # type: ignore[arg-type]
-    pmu.last_refusal = None
 
 
 def vcpu_state(vcpu: Vcpu, perf: HostPmuPerf) -> tuple[State, list[HostPmuEvent]]:
