@@ -134,7 +134,7 @@ def test_an_initrd_lies_where_the_device_tree_says(
     )
     status, _, _ = call(capsys, "run", "--initrd", str(tmp_path / "environment"), "hello")
     (machine,) = machines
-    tree = machine._tree
+    tree = machine.device_tree
     assert status == 0
     assert tree is not None
     start, end = (_property(tree, f"linux,initrd-{edge}") for edge in ("start", "end"))

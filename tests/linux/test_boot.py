@@ -131,8 +131,8 @@ def test_keys_reach_the_guest_and_the_prefix_leaves() -> None:
         terminal.poll()
         os.write(writer, b"x")
         assert terminal.idle(0, None) is not None
-        assert machine._halted is not None
-        assert machine._halted[0] == "left"
+        assert machine.turns.halted is not None
+        assert machine.turns.halted[0] == "left"
     finally:
         os.close(reader)
         os.close(writer)

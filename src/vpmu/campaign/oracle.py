@@ -112,7 +112,7 @@ class Oracle:
 
     def attach(self) -> None:
         """Begin to watch; nothing is believed yet."""
-        self._harts = {vcpu.id: _Hart(page=vcpu.pmu.snapshot.address) for vcpu in self.machine.vcpus}
+        self._harts = {vcpu.id: _Hart(page=vcpu.pmu.shared_page) for vcpu in self.machine.vcpus}
         self._wanted = {vcpu.id: frozenset() for vcpu in self.machine.vcpus}
         for vcpu in self.machine.vcpus:
             answers = vcpu.answers
@@ -158,7 +158,8 @@ class Oracle:
             return  # a counter that is in use already: whoever started it still believes in it
         old = beliefs.pop(index, None)
         found = self._selector(vcpu, args[3], args[4])
-        if found is None or not 0 <= index < len(vcpu.pmu.counters):
+        mask = vcpu.pmu.counter_mask(index)
+        if found is None or mask is None:
             return
         flags = args[2]
         modes = Mode.VU | Mode.VS
@@ -167,7 +168,7 @@ class Oracle:
         if flags & ConfigFlag.SET_SINH:
             modes &= ~Mode.VS
         name, selector = found
-        belief = _Belief(name, selector, modes, vcpu.pmu.counters[index].mask)
+        belief = _Belief(name, selector, modes, mask)
         self._want(vcpu, selector)
         if flags & ConfigFlag.CLEAR_VALUE:
             belief.base = 0

@@ -21,7 +21,8 @@ from .output import Console, as_object, print_json, sum_up
 
 if TYPE_CHECKING:
     from ..perf.event import PerfError
-    from ..vmm.machine import Machine, OutsideCounter
+    from ..vmm.machine import Machine
+    from ..vmm.outside_counter import OutsideCounter
 
 DEFAULT_EVENTS = ["cycles", "instructions", "branches", "branch-misses"]
 NOT_SUPPORTED, NOT_COUNTED = "<not supported>", "<not counted>"

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..faults.plan import FaultPlan
-from ..kvm import counter_csr
-from ..kvm.counter import IllegalCounter
 from ..kvm.exits import KvmRunError
 from ..kvm.profiles import IMPL_ID_OPENSBI, Profile
 from ..kvm.vcpu_api import GuestTrap, MemoryFault
 from ..perf.description import HostPmuDescription
+from ..see.pmu import IllegalCounter
 from ..spec.csr import Cause, Csr, Irq
 from ..spec.sbi import U64, SbiRet
 from ..vmm.machine import Machine
@@ -139,9 +138,9 @@ class InProcessTarget:
     def _counter(
         self, csr: int, *, writes: bool = False, user_mode: bool = False, scounteren: int = 7
     ) -> int:
-        return counter_csr.emulate(
-            self._vcpu.pmu, csr, writes=writes, user_mode=user_mode, scounteren=scounteren,
-            sbi_pmu_enabled=self._vcpu.sbi_enabled(0x504D55),
+        return self._vcpu.pmu.read_csr(
+            csr, writes=writes, user_mode=user_mode, scounteren=scounteren,
+            sbi_enabled=self._vcpu.sbi_enabled(0x504D55),
         )  # fmt: skip
 
     def _csr(self, index: int) -> int:

@@ -21,10 +21,6 @@ GARBAGE = 0xBAD0_0BAD_BAD0_0BAD
 """Stands for host memory that KVM reads where it should not. Real hosts return anything."""
 
 
-class IllegalCounter(Exception):
-    """A counter CSR that the guest may not read: it takes an illegal-instruction exception."""
-
-
 @dataclass(slots=True)
 class FwState:
     """State of a firmware event code, shared by all counters bound to it (struct kvm_fw_event)."""

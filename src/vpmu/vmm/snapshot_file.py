@@ -31,7 +31,7 @@ from .snapshot import Snapshot
 from .snapshot_pages import Slot, runs
 
 MAGIC = b"vpmu-snapshot\r\n\0"
-VERSION = 1
+VERSION = 2
 _HEAD = struct.Struct("<16sIII")
 _CRC = struct.Struct("<I")
 MAX_HEADER, MAX_MEMORY, MAX_DEPTH = 64 << 20, 8 << 30, 60

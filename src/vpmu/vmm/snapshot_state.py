@@ -14,12 +14,14 @@ from ..hart import state as layout
 from ..hart.events import HartEvent, Mode
 from ..hart.hart import Hart
 from ..hart.pmu import PhysicalPmu, Selector
+from ..kvm.counter import Counter as KvmCounter
 from ..kvm.pmu import VcpuPmu
 from ..kvm.profiles import SbiExtension
 from ..kvm.vcpu import Vcpu
 from ..perf.event import EventState
 from ..perf.host_event import HostPmuEvent
 from ..perf.host_pmu import HostPmuPerf
+from ..see.pmu import SbiPmu
 from ..spec.perf import PerfEventAttr
 
 if TYPE_CHECKING:
@@ -32,20 +34,9 @@ _MODEL_STATE = layout.MODEL_DTLB_READ
 caches of host addresses.
 """
 _VCPU = (
-    *(
-        "mp_state",
-        "blocking",
-        "_suspended",
-        "exits",
-        "sbi_calls",
-        "_timer",
-        "_reset_to",
-        "_mmio",
-        "_sbi_pending",
-        "_stalled",
-    ),
-    *("overflows", "steal_time_area", "firmware_features", "immediate_exit"),
-)
+    "mp_state", "blocking", "suspended", "timer", "reset_to", "mmio", "sbi_pending", "stalled", "exits",
+    "sbi_calls", "overflows", "steal_time_area", "firmware_features", "immediate_exit",
+)  # fmt: skip
 _INTERRUPTS = ("pending", "pending_mask", "hvip")
 _COUNTER = ("event_idx", "in_use", "started", "overflown", "value", "mark", "tainted")
 _FW = ("value", "started", "tainted")
@@ -198,11 +189,16 @@ def _put_physical(pmu: PhysicalPmu, state: Mapping[str, object]) -> None:
     pmu._want()
 
 
+def _counters(vcpu: Vcpu) -> list[KvmCounter]:
+    """The counters that have perf events: those of a virtual PMU."""
+    return vcpu.pmu.counters if isinstance(vcpu.pmu, VcpuPmu) else []
+
+
 def _events_of(vcpu: Vcpu, perf: HostPmuPerf) -> list[HostPmuEvent]:
     """Every event of a hart that anybody still refers to, in the order of their creation."""
     cpu = perf._cpu
     found = {id(event): event for event in (*cpu.active.values(), *cpu.waiting)}
-    for counter in vcpu.pmu.counters:
+    for counter in _counters(vcpu):
         if isinstance(counter.event, HostPmuEvent):
             found[id(counter.event)] = counter.event
     return sorted(found.values(), key=lambda event: event.serial)
@@ -234,7 +230,7 @@ def _perf_state(vcpu: Vcpu, perf: HostPmuPerf, events: list[HostPmuEvent]) -> St
         "held": sorted(cpu.firmware.held),
         "owners": [
             [counter.idx, numbers[id(counter.event)]]
-            for counter in vcpu.pmu.counters
+            for counter in _counters(vcpu)
             if isinstance(counter.event, HostPmuEvent)
         ],
         "physical": _physical_state(perf.physical),
@@ -253,7 +249,12 @@ def _put_perf(
     cpu.created = int(state["created"])  # type: ignore[call-overload]
     cpu.firmware.held = set(state["held"])  # type: ignore[call-overload]
     if events is None:
-        handlers = {number: vcpu.pmu.overflow_handler(vcpu.pmu.counters[idx]) for idx, number in owners}
+        pmu = vcpu.pmu
+        handlers = (
+            {number: pmu.overflow_handler(pmu.counters[idx]) for idx, number in owners}
+            if isinstance(pmu, VcpuPmu)
+            else {}
+        )
         events = []
         created = cpu.created
         for number, one in enumerate(saved):
@@ -265,17 +266,20 @@ def _put_perf(
         _put_event(event, one)
     cpu.active = {index: events[number] for index, number in active.items()}
     cpu.waiting = [events[number] for number in state["waiting"]]  # type: ignore[attr-defined]
-    for counter in vcpu.pmu.counters:
+    counters = _counters(vcpu)
+    for counter in counters:
         counter.event = None
     for idx, number in owners:
-        vcpu.pmu.counters[idx].event = events[number]
+        counters[idx].event = events[number]
     _put_physical(perf.physical, state["physical"])  # type: ignore[arg-type]
 
 
 # --- vCPUs
 
 
-def _pmu_state(pmu: VcpuPmu) -> State:
+def _pmu_state(pmu: SbiPmu) -> State:
+    if not isinstance(pmu, VcpuPmu):
+        return {"plain": attributes(pmu)}
     return {
         "plain": attributes(pmu),
         "counters": [list(_picked(counter, _COUNTER).values()) for counter in pmu.counters],
@@ -284,8 +288,11 @@ def _pmu_state(pmu: VcpuPmu) -> State:
     }
 
 
-def _put_pmu(pmu: VcpuPmu, state: Mapping[str, object]) -> None:
+def _put_pmu(pmu: SbiPmu, state: Mapping[str, object]) -> None:
     put(pmu, state["plain"])  # type: ignore[arg-type]
+    pmu.last_refusal = None
+    if not isinstance(pmu, VcpuPmu):
+        return
     for counter, values in zip(pmu.counters, state["counters"], strict=True):  # type: ignore[call-overload]
         for name, value in zip(_COUNTER, values, strict=True):
             setattr(counter, name, value)
@@ -293,7 +300,6 @@ def _put_pmu(pmu: VcpuPmu, state: Mapping[str, object]) -> None:
         for name, value in zip(_FW, values, strict=True):
             setattr(one, name, value)
     put(pmu.snapshot, state["page"])  # type: ignore[arg-type]
-    pmu.last_refusal = None
 
 
 def vcpu_state(vcpu: Vcpu, perf: HostPmuPerf) -> tuple[State, list[HostPmuEvent]]:
@@ -335,9 +341,8 @@ def device_state(machine: Machine) -> State:
         "console": attributes(machine.console),
         "serial": attributes(machine.serial),
         "plic": None if machine.plic is None else attributes(machine.plic),
-        "user_exits": copied(machine._user_exits),
-        "current": machine._current,
-        "entry": machine._entry,
+        "user_exits": copied(machine.user_exits),
+        "current": machine.turns.current,
     }
 
 
@@ -347,6 +352,6 @@ def put_devices(machine: Machine, state: Mapping[str, object]) -> None:
     put(machine.serial, state["serial"])  # type: ignore[arg-type]
     if machine.plic is not None:
         put(machine.plic, state["plic"])  # type: ignore[arg-type]
-    machine._user_exits = Counter(state["user_exits"])  # type: ignore[call-overload]
-    machine._current = int(state["current"])  # type: ignore[call-overload]
-    machine._halted, machine._alone = None, None
+    machine.user_exits.clear()
+    machine.user_exits.update(state["user_exits"])  # type: ignore[call-overload]
+    machine.turns.resume(int(state["current"]))  # type: ignore[call-overload]

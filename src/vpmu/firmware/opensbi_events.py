@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..hart.events import Mode
+from ..hart.memory import MemoryFault
 from ..hart.pmu import Selector
+from ..kvm.opensbi_behaviours import OB
 from ..spec.sbi import EVENT_INFO_ENTRY, U64, ConfigFlag, SbiError, SbiRet
 from ..spec.sbi_events import (
     CACHE_IDS,
@@ -20,8 +22,6 @@ from ..spec.sbi_events import (
     split_cache_code,
     split_event_idx,
 )
-from .opensbi_behaviours import OB
-from .vcpu_api import MemoryFault
 
 if TYPE_CHECKING:
     from .opensbi_pmu import OpenSbiPmu

@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..hart.pmu import FIRST_PROGRAMMABLE, FIXED, PhysicalPmu, Selector
-from ..perf.event import PerfProvider
+from ..kvm.behaviours import B
+from ..kvm.opensbi_behaviours import OB
+from ..kvm.profiles import Profile
 from ..perf.host_pmu import HostPmuPerf
+from ..see.pmu import GuestMemory, IllegalCounter, SbiPmu
 from ..spec.csr import Csr
 from ..spec.sbi import (
     U64,
@@ -32,37 +35,31 @@ from ..spec.sbi_events import (
 )
 from ..trace.recorder import Recorder
 from . import opensbi_events
-from .behaviours import B
-from .counter import IllegalCounter
-from .opensbi_behaviours import OB
-from .pmu import VcpuPmu
-from .profiles import Profile
-from .vcpu_api import GuestMemory
 
 FW_COUNTERS = 16
 _TIME = 1
+_COUNTER_CSRS = range(Csr.CYCLE, Csr.HPMCOUNTER31 + 1)
 _UNCOUNTED = (FwEvent.IPI_SENT, FwEvent.IPI_RECEIVED)
 
 
-class OpenSbiPmu(VcpuPmu):
+class OpenSbiPmu(SbiPmu):
     """The PMU extension of OpenSBI on one hart. Needs a modelled host: its physical counters are what it
     programs.
     """
 
-    direct_csrs = True
+    csrs_trap = False
 
     def __init__(
         self,
         profile: Profile,
-        perf: PerfProvider | None,
+        perf: HostPmuPerf,
         memory: GuestMemory,
         raise_overflow: Callable[[], None],
         recorder: Recorder,
         hart_id: int = 0,
     ) -> None:
-        super().__init__(profile, perf, memory, raise_overflow, recorder, hart_id)
-        if not isinstance(perf, HostPmuPerf):
-            raise TypeError("OpenSBI's PMU needs the modelled host PMU")
+        super().__init__(profile, memory, raise_overflow, recorder, hart_id)
+        self._perf = perf
         self.physical: PhysicalPmu = perf.physical
         perf.unclaimed = self._wrapped
         layout = self.physical.layout
@@ -252,6 +249,26 @@ class OpenSbiPmu(VcpuPmu):
                 self.fw_values[index] = self.fw_values.get(index, 0) + 1 & U64
                 return
 
+    def read_csr(
+        self,
+        csr: int,
+        *,
+        writes: bool,
+        sbi_enabled: bool = True,
+        user_mode: bool = False,
+        scounteren: int = 7,
+    ) -> int:
+        if csr == Csr.SCOUNTOVF and not (writes or user_mode):
+            return self.overflow_flags
+        if csr not in _COUNTER_CSRS:
+            raise IllegalCounter(f"CSR {csr:#x} is no counter")
+        if writes:
+            raise IllegalCounter(f"CSR {csr:#x} is read-only")
+        index = csr - Csr.CYCLE
+        if user_mode and not scounteren >> index & 1:
+            raise IllegalCounter(f"scounteren closes CSR {csr:#x} to U mode")
+        return self.read_csr_counter(index)
+
     def read_csr_counter(self, idx: int) -> int:
         self._begin()
         if idx not in self.physical.layout.indices:
@@ -259,13 +276,24 @@ class OpenSbiPmu(VcpuPmu):
         self.undetermined = idx in self._noisy
         return self.physical.read(idx)
 
-    def scountovf(self) -> int:
+    @property
+    def overflow_flags(self) -> int:
         """OF of every counter: set at its configuration, or since it wrapped."""
         wrapped = (index for index, value in self._started_at.items() if self.physical.read(index) < value)
         return self.of | self.physical.overflow_flags | sum(1 << index for index in wrapped)
 
+    def counter_mask(self, idx: int) -> int | None:
+        if idx in self.physical.layout.indices:
+            return self.physical.mask(idx)
+        return U64 if idx < self.num_counters_total else None
+
     def reset(self) -> None:
         self._power_on()
+
+    def renewed(self) -> OpenSbiPmu:
+        return OpenSbiPmu(
+            self.profile, self._perf, self.memory, self._raise_overflow, self.recorder, self.hart_id
+        )
 
     # --- inside
     # ------------------------------------------------------------------------------------------------------
@@ -344,16 +372,3 @@ class OpenSbiPmu(VcpuPmu):
     def _wrapped(self, index: int) -> None:
         if not self.of >> index & 1:
             self._raise_overflow()
-
-
-def make_pmu(
-    profile: Profile,
-    perf: PerfProvider | None,
-    memory: GuestMemory,
-    raise_overflow: Callable[[], None],
-    recorder: Recorder,
-    hart_id: int = 0,
-) -> VcpuPmu:
-    """The PMU that a vCPU of this profile has: KVM's virtual one, or OpenSBI's."""
-    kind = OpenSbiPmu if profile.has(OB.OPENSBI_CSR_DIRECT) else VcpuPmu
-    return kind(profile, perf, memory, raise_overflow, recorder, hart_id)

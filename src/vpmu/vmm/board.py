@@ -1,0 +1,73 @@
+"""What stands around the harts: RAM, the bus, and the devices on it (QEMU's `virt` in layout)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from vpmu.errors import MachineError
+from vpmu.hart.memory import PhysicalMemory
+from vpmu.vmm.console import Console
+from vpmu.vmm.devices import Bus, Device, Ns16550a, Plic, SifiveTest
+from vpmu.vmm.devicetree import PLIC_BASE, PLIC_SIZE, TEST_BASE, TEST_SIZE, UART_BASE, UART_IRQ, UART_SIZE
+
+RAM_BASE = 0x80000000
+MIN_MEMORY = 64 << 10
+
+
+class Board:
+    """Memory and devices of a machine. `external`: called with (hart, level) when the interrupt line from the
+    interrupt controller changes. `exits` counts accesses to devices as exits to user space.
+    """
+
+    def __init__(
+        self,
+        harts: int,
+        base: int,
+        size: int,
+        *,
+        plic: bool,
+        console_out: Callable[[bytes], None] | None,
+        external: Callable[[int, bool], None],
+        exits: Counter[str],
+    ) -> None:
+        if size < MIN_MEMORY or size % 4096:
+            raise MachineError(
+                "memory size",
+                expected=f"at least {MIN_MEMORY >> 10} KiB, in whole pages",
+                got=f"{size} bytes",
+            )
+        self.memory = PhysicalMemory()
+        try:
+            self.memory.set_slot(0, base, size)
+        except (ValueError, OSError, OverflowError) as error:
+            raise MachineError(str(error)) from None
+        self.bus = Bus()
+        self.console = Console(self.memory, console_out)
+        self.serial = Ns16550a(self.console.emit, self._serial_interrupt if plic else None)
+        self.plic = Plic(harts, external) if plic else None
+        self.bus.attach(UART_BASE, UART_SIZE, self.serial)
+        self.bus.attach(TEST_BASE, TEST_SIZE, SifiveTest())
+        if self.plic:
+            self.bus.attach(PLIC_BASE, PLIC_SIZE, self.plic)
+        self._exits = exits
+        self._plain: dict[int, tuple[Device, int]] = {UART_BASE >> 12: (self.serial, UART_BASE)}
+        if self.plic:
+            self._plain |= dict.fromkeys(
+                range(PLIC_BASE >> 12, PLIC_BASE + PLIC_SIZE >> 12), (self.plic, PLIC_BASE)
+            )
+
+    def access(self, gpa: int, size: int, is_write: bool, value: int) -> int | None:
+        """The bus of the devices that only take and give bytes: no access to them ends the run by itself."""
+        device = self._plain.get(gpa >> 12)
+        if device is None:
+            return None
+        self._exits["mmio"] += 1
+        if is_write:
+            device[0].write(gpa - device[1], value & (1 << 8 * size) - 1, size)
+            return 0
+        return device[0].read(gpa - device[1], size) & (1 << 8 * size) - 1
+
+    def _serial_interrupt(self, level: bool) -> None:
+        if self.plic is not None:
+            self.plic.set_line(UART_IRQ, level)

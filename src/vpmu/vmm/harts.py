@@ -1,0 +1,71 @@
+"""Harts and what plays the levels above them: engine, physical PMU, the host's perf, a vCPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from vpmu.errors import MachineError
+from vpmu.hart.hart import Hart
+from vpmu.hart.memory import PhysicalMemory
+from vpmu.hart.pmu import PhysicalPmu
+from vpmu.kvm.opensbi_behaviours import OB
+from vpmu.kvm.pmu import VcpuPmu
+from vpmu.kvm.profiles import Profile
+from vpmu.kvm.vcpu import Vcpu
+from vpmu.perf.description import HostPmuDescription
+from vpmu.perf.event import PerfProvider
+from vpmu.perf.host_pmu import HostPmuPerf
+from vpmu.sbi.dispatch import ecall
+from vpmu.see.pmu import SbiPmu
+from vpmu.trace.recorder import Recorder
+
+MAX_HARTS = 64
+
+
+def new_vcpu(
+    number: int,
+    memory: PhysicalMemory,
+    profile: Profile,
+    host: HostPmuDescription,
+    vcpus: Sequence[Vcpu],
+    recorder: Recorder,
+    *,
+    engine: str,
+    perf: str,
+    refuse: Mapping[str, int | str],
+    starve: int,
+) -> Vcpu:
+    """A hart of this host and the vCPU on it. For the arguments see Machine."""
+    overflow = host.ssaia and host.counters.overflow_interrupts and host.counters.sscofpmf
+    hart = Hart(number, memory, engine=engine, lcofi=overflow, traps_retire=host.ecall_retires)
+    pmu = PhysicalPmu(hart, host.counters)
+    provider: PerfProvider
+    if perf == "host":
+        from vpmu.perf.linux import LinuxPerf
+
+        provider = LinuxPerf(recorder=recorder, hart_id=number)
+    else:
+        provider = HostPmuPerf(pmu, host, refuse=refuse, starve=starve, recorder=recorder, hart_id=number)
+
+    def scountovf() -> int | None:
+        if host.scountovf == "traps" or not host.counters.sscofpmf:
+            return None
+        if host.scountovf == "virtual":
+            return vcpu.pmu.overflow_flags
+        return pmu.overflow_flags if host.scountovf == "unmasked" else 0
+
+    def make_pmu(raise_overflow: Callable[[], None]) -> SbiPmu:
+        """Of who plays the level below the guest: KVM on the host's perf, or firmware on the hart."""
+        if not profile.has(OB.OPENSBI_CSR_DIRECT):
+            return VcpuPmu(profile, provider, memory, raise_overflow, recorder, number)
+        from vpmu.firmware.opensbi_pmu import OpenSbiPmu
+
+        if not isinstance(provider, HostPmuPerf):
+            raise MachineError("perf of a profile of OpenSBI", expected="model", got=perf)
+        return OpenSbiPmu(profile, provider, memory, raise_overflow, recorder, number)
+
+    vcpu = Vcpu(
+        number, hart, memory, profile, provider, ecall, vcpus, recorder,
+        pmu=make_pmu, lcofi=overflow, scountovf=scountovf,
+    )  # fmt: skip
+    return vcpu
