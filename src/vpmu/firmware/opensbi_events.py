@@ -61,7 +61,7 @@ def find_hardware(pmu: OpenSbiPmu, base: int, mask: int, flags: int, event_idx: 
     if found is None:
         return _FIXED_EVENTS.get(event_idx)
     index, selector = found
-    pmu.physical.configure(index, selector, _modes(flags))
+    pmu.physical.configure(index, selector, _modes(flags, whole=pmu.whole))
     if not pmu.shifted:  # 1.1 leaves the interrupt on
         pmu.of |= 1 << index
     return index
@@ -98,12 +98,23 @@ def _supported(pmu: OpenSbiPmu, event_idx: int) -> bool:
     return any(event_idx == row for row, _, _ in pmu.rows)
 
 
-def _modes(flags: int) -> Mode:
-    modes = Mode.VU | Mode.VS
-    if flags & ConfigFlag.SET_UINH:
-        modes &= ~Mode.VU
-    if flags & ConfigFlag.SET_SINH:
-        modes &= ~Mode.VS
+def _modes(flags: int, *, whole: bool) -> Mode:
+    """The modes that are counted: M never is. Where the hart has VS and VU alone, they stand for S and U."""
+    modes = Mode.VU | Mode.VS | Mode.U | Mode.S
+    for flag, mode in (
+        (ConfigFlag.SET_UINH, Mode.U),
+        (ConfigFlag.SET_SINH, Mode.S),
+        (ConfigFlag.SET_VUINH, Mode.VU),
+        (ConfigFlag.SET_VSINH, Mode.VS),
+    ):
+        if flags & flag:
+            modes &= ~mode
+    if not whole:
+        modes &= ~(Mode.VU | Mode.VS)
+        if Mode.U in modes:
+            modes |= Mode.VU
+        if Mode.S in modes:
+            modes |= Mode.VS
     return modes
 
 

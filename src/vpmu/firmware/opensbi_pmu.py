@@ -61,6 +61,8 @@ class OpenSbiPmu(SbiPmu):
         super().__init__(profile, memory, raise_overflow, recorder, hart_id)
         self._perf = perf
         self.physical: PhysicalPmu = perf.physical
+        self.whole = perf.physical.whole
+        """The hart has S and U mode of its own; else its VS and VU stand for them."""
         perf.unclaimed = self._wrapped
         layout = self.physical.layout
         self.available = True

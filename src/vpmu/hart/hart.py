@@ -25,12 +25,12 @@ CHUNK = 200_000  # instructions from one sample of the hot tier to the next
 HOT_AFTER = 8_000_000  # instructions before the first sample
 
 # Which words of the context block an event is the sum of, and the engine variant that keeps them.
-_CLASS_EVENTS: dict[HartEvent, str] = {
+CLASS_EVENTS: dict[HartEvent, str] = {
     HartEvent.BRANCHES: "branch", HartEvent.LOADS: "load", HartEvent.STORES: "store",
     HartEvent.ATOMICS: "atomic",
     HartEvent.MULDIV: "muldiv", HartEvent.FP: "fp", HartEvent.CSR: "csr", HartEvent.SYSTEM: "system",
 }  # fmt: skip
-_MISS_EVENTS: dict[HartEvent, str] = {
+MISS_EVENTS: dict[HartEvent, str] = {
     HartEvent.DTLB_READ_MISS: "dtlb_read_miss", HartEvent.DTLB_WRITE_MISS: "dtlb_write_miss",
     HartEvent.ITLB_MISS: "itlb_miss",
     HartEvent.L1D_READ_MISS: "l1d_read_miss", HartEvent.L1D_WRITE_MISS: "l1d_write_miss",
@@ -44,7 +44,7 @@ def _words_of(event: HartEvent, modes: Mode) -> tuple[int, ...]:
     name = {HartEvent.INSTRUCTIONS: "count", HartEvent.CYCLES: "count", HartEvent.TRAPS: "traps"}.get(event)
     if name is not None:
         return (state.STATE[f"{name}_vu"],) * vu + (state.STATE[f"{name}_vs"],) * vs
-    name = _CLASS_EVENTS.get(event) or _MISS_EVENTS[event]
+    name = CLASS_EVENTS.get(event) or MISS_EVENTS[event]
     contexts = (state.CONTEXT_VU,) * vu + (state.CONTEXT_VS, state.CONTEXT_VS_SUM) * vs
     return tuple(state.context_word(context, name) for context in contexts)
 
@@ -54,9 +54,9 @@ def _variant_for(events: frozenset[HartEvent]) -> Counting:
     """The engine variant that keeps the counts of `events`."""
     counting = Counting.NOTHING
     for event in events:
-        if event in _CLASS_EVENTS:
+        if event in CLASS_EVENTS:
             counting |= Counting.CLASSES
-        elif event in _MISS_EVENTS:
+        elif event in MISS_EVENTS:
             counting |= Counting.MISSES
     return counting
 
@@ -97,7 +97,14 @@ class Details:
 
 
 class Hart:
-    """One hart in VS/VU mode. `engine` is "native" or "reference"; `fp`: it has F and D."""
+    """One hart in VS/VU mode, all levels above it played by Python. `engine` is "native" or "reference"; `fp`:
+    it has F and D.
+    """
+
+    whole = False
+    """It has M, HS and U mode as well (WholeHart)."""
+    contexts = state.GUEST_CONTEXTS
+    _block_size = state.GUEST_STATE_SIZE
 
     def __init__(
         self,
@@ -111,7 +118,7 @@ class Hart:
     ) -> None:
         self.hart_id = hart_id
         self.memory = memory
-        self.block = state.Block(state.STATE_SIZE)
+        self.block = state.Block(self._block_size)
         self.words = self.block.words
         self._address = self.block.address
         self._engines: dict[int, Callable[[int, int], int]] = {}  # by the value of their variant
@@ -183,7 +190,7 @@ class Hart:
         """Forget every cached translation."""
         invalid = b"\xff" * state.MODEL_L1D
         raw = self.words.cast("B")
-        for context in range(3):
+        for context in range(self.contexts):
             start = state.CONTEXTS + context * state.CONTEXT_SIZE
             raw[start : start + len(invalid)] = invalid
         start = 8 * state.SUPERPAGES
@@ -230,7 +237,7 @@ class Hart:
         if self._reference is None:
             from vpmu.hart.reference import ReferenceEngine
 
-            self._reference = ReferenceEngine(self.block, self.memory.shared)
+            self._reference = ReferenceEngine(self.block, self.memory.shared, self.whole)
         return self._reference  # type: ignore[return-value]
 
     @property

@@ -93,6 +93,8 @@ class PhysicalMemory:
         """The engine variant of all harts: they share decoded pages, so what one needs counted is counted
         for all.
         """
+        self.levels = Counting.NOTHING
+        """What every engine of this memory's harts is beside its counting: Counting.WHOLE or nothing."""
         self._wanted: dict[int, Counting] = {}
         self.hot_tier: HotTier | None = None
         words = self.shared.words
@@ -193,7 +195,7 @@ class PhysicalMemory:
         if self._wanted.get(hart_id) is counting:
             return
         self._wanted[hart_id] = counting
-        union = counting
+        union = counting | self.levels
         if len(self._wanted) > 1:
             for wanted in self._wanted.values():
                 union |= wanted

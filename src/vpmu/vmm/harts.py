@@ -34,11 +34,20 @@ def new_vcpu(
     perf: str,
     refuse: Mapping[str, int | str],
     starve: int,
+    isa: frozenset[str] = frozenset(),
 ) -> Vcpu:
     """A hart of this host and the vCPU on it. For the arguments see Machine."""
     overflow = host.ssaia and host.counters.overflow_interrupts and host.counters.sscofpmf
-    hart = Hart(number, memory, engine=engine, lcofi=overflow, traps_retire=host.ecall_retires)
-    pmu = PhysicalPmu(hart, host.counters)
+    hart: Hart
+    whole = "h" in isa
+    if whole:
+        from vpmu.hart.whole import WholeHart
+
+        hart = WholeHart(number, memory, isa=isa, engine=engine, traps_retire=host.ecall_retires)
+        overflow = host.counters.sscofpmf
+    else:
+        hart = Hart(number, memory, engine=engine, lcofi=overflow, traps_retire=host.ecall_retires)
+    pmu = PhysicalPmu(hart, host.counters, whole=whole)
     provider: PerfProvider
     if perf == "host":
         from vpmu.perf.linux import LinuxPerf
@@ -64,7 +73,12 @@ def new_vcpu(
             raise MachineError("perf of a profile of OpenSBI", expected="model", got=perf)
         return OpenSbiPmu(profile, provider, memory, raise_overflow, recorder, number)
 
-    vcpu = Vcpu(
+    kind = Vcpu
+    if whole:
+        from vpmu.vmm.supervisor import Supervisor
+
+        kind = Supervisor
+    vcpu = kind(
         number, hart, memory, profile, provider, ecall, vcpus, recorder,
         pmu=make_pmu, lcofi=overflow, scountovf=scountovf,
     )  # fmt: skip

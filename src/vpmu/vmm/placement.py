@@ -82,6 +82,8 @@ def _isa(machine: Machine) -> list[str]:
     extensions = [*devicetree.DEFAULT_ISA]
     if hart.get("sie_mask") >> 13 & 1 and "sscofpmf" not in extensions:
         extensions.append("sscofpmf")
+    if hart.whole:
+        return sorted({*extensions, *hart.isa})
     if hart.get("adue"):
         extensions.append("svadu")
     return extensions

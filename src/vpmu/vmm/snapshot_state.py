@@ -90,13 +90,20 @@ def put(thing: object, values: Mapping[str, object]) -> None:
 # --- harts
 
 
+def _context_starts(hart: Hart) -> range:
+    """Offsets of the translation contexts in the hart's block."""
+    return range(
+        layout.CONTEXTS, layout.CONTEXTS + hart.contexts * layout.CONTEXT_SIZE, layout.CONTEXT_SIZE
+    )
+
+
 def hart_state(hart: Hart) -> State:
     """Registers, clock, counts, and the modelled TLBs and caches."""
     raw = hart.words.cast("B")
     ctx = (hart.get("ctx") - hart.get("contexts")) // layout.CONTEXT_SIZE
     models = [
         bytes(raw[start + _MODEL_STATE : start + layout.CONTEXT_SIZE])
-        for start in range(layout.CONTEXTS, layout.STATE_SIZE, layout.CONTEXT_SIZE)
+        for start in _context_starts(hart)
     ]
     return {"words": bytes(raw[: layout.CONTEXTS]), "context": ctx, "models": models}
 
@@ -109,7 +116,7 @@ def put_hart(hart: Hart, state: Mapping[str, object]) -> None:
     assert isinstance(context, int)
     sizes = [len(words), *map(len, models)]
     model = layout.CONTEXT_SIZE - _MODEL_STATE
-    if sizes != [layout.CONTEXTS, model, model, model] or not 0 <= context <= 2:
+    if sizes != [layout.CONTEXTS, *[model] * hart.contexts] or not 0 <= context < hart.contexts:
         raise ValueError("state of a hart")
     _refuse_impossible(memoryview(words).cast("Q"))
     keep = {name: hart.get(name) for name in ("contexts", "shared", "epoch")}
@@ -128,7 +135,7 @@ def put_hart(hart: Hart, state: Mapping[str, object]) -> None:
 def _refuse_impossible(words: memoryview) -> None:
     """ValueError for words that no hart can hold (the engines rely on it)."""
     pc, mode, satp, frm = (words[layout.STATE[name]] for name in ("pc", "mode", "satp", "frm"))
-    if pc & 1 or mode not in (layout.VU, layout.VS) or satp >> 60 not in (0, 8, 9) or frm > 7:
+    if pc & 1 or mode not in (layout.USER, layout.SUPERVISOR, layout.MACHINE) or satp >> 60 not in (0, 8, 9) or frm > 7:
         raise ValueError("state of a hart")
 
 
@@ -138,7 +145,7 @@ def forget_translations(hart: Hart, *, writes_only: bool = False) -> None:
     """
     first, last = (layout.TLB_WRITE, layout.TLB_FETCH) if writes_only else (0, _MODEL_STATE)
     raw = hart.words.cast("B")
-    for start in range(layout.CONTEXTS, layout.STATE_SIZE, layout.CONTEXT_SIZE):
+    for start in _context_starts(hart):
         raw[start + first : start + last] = b"\xff" * (last - first)
 
 
