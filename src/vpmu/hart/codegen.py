@@ -427,12 +427,6 @@ class Handler(codegen_fp.Floating):
             self.count_each(self.load_word("s", "traps_retire"))
         self.tail(f"@op_illegal_{self.length}")
 
-    def dirty_fp(self) -> None:
-        self.store_word("s", "sstatus", self.binary("or", self.load_word("s", "sstatus"), SSTATUS_FS))
-        if Counting.WHOLE in self.counting:  # in V=1 the host's field is dirty as well
-            other = self.binary("or", self.load_word("s", "other_sstatus"), self.load_word("s", "fp_other"))
-            self.store_word("s", "other_sstatus", other)
-
     def slow_label(self) -> None:
         """The slow path is a function of its own, so that the fast path needs no stack frame."""
         self.label("slow")

@@ -9,8 +9,8 @@ HOT_EXPORTS = ("hot_load", "hot_store", "hot_resume", "hot_budget_spent")
 
 
 class Counting(Flag):
-    """What the handlers count beside retired instructions, and the modes that they know; each combination is a
-    module of its own.
+    """What the handlers count beside retired instructions, and the modes that they know; each combination
+    is a module of its own.
     """
 
     NOTHING = 0

@@ -12,6 +12,7 @@ access (TVM, counter enables, state enables) is in the row's own `read`, which e
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from dataclasses import dataclass
 
 U64 = (1 << 64) - 1
@@ -125,7 +126,8 @@ CSRS = (
     CsrRow(0x34B, "mtval2", "mtval2", U64, H),
     CsrRow(0x350, "miselect", "miselect", 0x1FF, AIA),
     CsrRow(0x351, "mireg", "indirect(s.miselect)", 0, AIA),
-    CsrRow(0x3A0, "pmpcfg0", "read_pmpcfg(csr - 0x3A0)", "write_pmpcfg(csr - 0x3A0, value)", "ISA_PMP", last=0x3AF),
+    CsrRow(0x3A0, "pmpcfg0", "read_pmpcfg(csr - 0x3A0)", "write_pmpcfg(csr - 0x3A0, value)", "ISA_PMP",
+           last=0x3AF),
     CsrRow(0x3B0, "pmpaddr0", "read_pmpaddr(csr - 0x3B0)", "write_pmpaddr(csr - 0x3B0, value)", "ISA_PMP",
            last=0x3EF),
     CsrRow(0xB00, "mcycle", "python_csr()", 0),
@@ -179,12 +181,15 @@ def _exists(row: CsrRow) -> list[str]:
     return [f"return (s.isa & ({row.needs})) == ({row.needs})"]
 
 
-def _search(rows: tuple[CsrRow, ...], body: object, indent: str) -> list[str]:
+Body = Callable[[CsrRow], list[str]]
+
+
+def _search(rows: tuple[CsrRow, ...], body: Body, indent: str) -> list[str]:
     """Statements of a binary search by number; it falls out below where there is no such row."""
     if len(rows) == 1:
         row = rows[0]
         test = f"csr == {row.number}" if not row.last else f"csr >= {row.number} and csr < {row.end}"
-        return [f"{indent}if {test}:", *(f"{indent}    {line}" for line in body(row))]  # type: ignore[operator]
+        return [f"{indent}if {test}:", *(f"{indent}    {line}" for line in body(row))]
     middle = len(rows) // 2
     return [
         f"{indent}if csr < {rows[middle].number}:",
@@ -197,7 +202,7 @@ def _search(rows: tuple[CsrRow, ...], body: object, indent: str) -> list[str]:
 def source() -> str:
     """The three functions as text in the semantics language."""
     rows = tuple(sorted(CSRS, key=lambda row: row.number))
-    parts = (
+    parts: tuple[tuple[str, Body, list[str], str], ...] = (
         ("csr_read(csr)", _reads, ["s.fault = 0"], "return absent()"),
         ("csr_write(csr, value)", _writes, [], "return CONTINUE"),
         ("csr_exists(csr)", _exists, [], "return 0"),

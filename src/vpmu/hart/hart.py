@@ -97,12 +97,14 @@ class Details:
 
 
 class Hart:
-    """One hart in VS/VU mode, all levels above it played by Python. `engine` is "native" or "reference"; `fp`:
-    it has F and D.
+    """One hart in VS/VU mode, all levels above it played by Python. `engine` is "native" or "reference";
+    `fp`: it has F and D.
     """
 
     whole = False
     """It has M, HS and U mode as well (WholeHart)."""
+    isa: frozenset[str] = frozenset()
+    """What a WholeHart has beside RV64GC."""
     contexts = state.GUEST_CONTEXTS
     _block_size = state.GUEST_STATE_SIZE
 

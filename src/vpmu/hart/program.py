@@ -22,11 +22,13 @@ def constants(whole: bool = False) -> dict[str, int]:
     """Every name that the semantics language may use as a number."""
     table = {
         "VU": state.VU, "VS": state.VS,
-        "USER": state.USER, "SUPERVISOR": state.SUPERVISOR, "MACHINE": state.MACHINE, "LOAD": 0, "STORE": 1, "FETCH": 2,
+        "USER": state.USER, "SUPERVISOR": state.SUPERVISOR, "MACHINE": state.MACHINE,
+        "LOAD": 0, "STORE": 1, "FETCH": 2,
         "CONTINUE": CONTINUE, "RESUME": RESUME, "EXIT": EXIT,
         "CONTEXT_SIZE": state.CONTEXT_SIZE,
         "CONTEXTS_SIZE": state.CONTEXT_SIZE * (state.ALL_CONTEXTS if whole else state.GUEST_CONTEXTS),
-        "LEAVES": state.LEAVES, "GUEST_PAGES": state.GUEST_PAGES, "PMP": state.PMP, "TLB_READ": state.TLB_READ, "TLB_WRITE": state.TLB_WRITE,
+        "LEAVES": state.LEAVES, "GUEST_PAGES": state.GUEST_PAGES, "PMP": state.PMP,
+        "TLB_READ": state.TLB_READ, "TLB_WRITE": state.TLB_WRITE,
         "TLB_FETCH": state.TLB_FETCH,
         "MODEL_DTLB_READ": state.MODEL_DTLB_READ, "MODEL_DTLB_WRITE": state.MODEL_DTLB_WRITE,
         "MODEL_ITLB": state.MODEL_ITLB,
@@ -64,8 +66,8 @@ def _functions(file: str) -> list[ast.FunctionDef]:
 
 
 def privileged_functions(whole: bool = False) -> list[ast.FunctionDef]:
-    """The functions of the package `privileged`, fresh trees that a reader may rewrite. `whole`: of a hart with
-    all its modes.
+    """The functions of the package `privileged`, fresh trees that a reader may rewrite. `whole`: of a hart
+    with all its modes.
     """
     modules = (*privileged.COMMON, *(privileged.WHOLE if whole else privileged.GUEST))
     functions = [node for name in modules for node in _functions(f"privileged/{name}.py")]

@@ -60,8 +60,8 @@ def _words_of(event: HartEvent, modes: Mode) -> tuple[int, ...]:
 class WholeHart(Hart):
     """One hart with M, S and U mode and, with "h" in `isa`, VS and VU.
 
-    `firmware`: M mode is software on the hart, which starts in it; else Python plays M, and the hart starts in
-    S mode as firmware leaves it. `pmp`: entries of physical memory protection. Every hart of a memory is one.
+    `firmware`: M mode is software on the hart, which starts in it; else Python plays M, and the hart starts
+    in S mode as firmware leaves it. `pmp`: entries of physical memory protection. Every hart of a memory is one.
     """
 
     whole = True
@@ -193,9 +193,9 @@ class WholeHart(Hart):
             bits &= ~fields.IP_STI
             if tick >= self.get("stimecmp"):
                 bits |= fields.IP_STI
-            if self.get("henvcfg") & fields.ENVCFG_STCE:
-                if tick + self.get("htimedelta") & U64 >= self.get("vstimecmp"):
-                    bits |= fields.IP_VSTI
+            guest = self.get("henvcfg") & fields.ENVCFG_STCE
+            if guest and tick + self.get("htimedelta") & U64 >= self.get("vstimecmp"):
+                bits |= fields.IP_VSTI
         own = self.get("hvip") & self.get("hvien") & self.get("vsie_own")
         return bool(bits & self.get("mie") or own)
 

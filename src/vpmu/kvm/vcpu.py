@@ -89,6 +89,7 @@ class Vcpu:
         self.immediate_exit = False  # user space wants KVM_RUN to return as soon as it can
         # --- who else has a say
         self.io_bus: IoBus | None = None  # devices that are served without leaving KVM_RUN (KVM's kvm_io_bus)
+        self.devices: Callable[[int], bool] = lambda gpa: True  # whether anything lies at an address
         self.wakes: Callable[[], None] | None = None  # called when something makes this vCPU runnable
         self.faults: Injector | None = None
         # told of every counter that the guest reads, and of a reset (counter None)

@@ -68,6 +68,10 @@ class Board:
             return 0
         return device[0].read(gpa - device[1], size) & (1 << 8 * size) - 1
 
+    def is_device(self, gpa: int) -> bool:
+        """Whether a device lies at a physical address."""
+        return self.bus.find(gpa) is not None
+
     def _serial_interrupt(self, level: bool) -> None:
         if self.plic is not None:
             self.plic.set_line(UART_IRQ, level)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vpmu.errors import MachineError
-from vpmu.hart.hart import Hart
 from vpmu.hart.memory import HostMemory
 from vpmu.kvm.exits import KvmRunError
 from vpmu.kvm.profiles import DEFAULT_PROFILE, Profile, get_profile
@@ -95,8 +94,7 @@ class Machine:
                 engine=engine, perf=perf, refuse=refuse or {}, starve=starve, isa=frozenset(isa),
             )  # fmt: skip
             vcpu.io_bus, vcpu.wakes = board.access, self.turns.woken
-            if isinstance(vcpu.hart, Hart) and vcpu.hart.whole:
-                vcpu.devices = lambda gpa: board.bus.find(gpa) is not None  # type: ignore[attr-defined]
+            vcpu.devices = board.is_device
             self._vcpus.append(vcpu)
         self._providers: list[PerfProvider] = [vcpu.perf for vcpu in self._vcpus]
         self.set_sbi_extension("DBCN", True)  # as QEMU and kvmtool do: KVM leaves it to user space
@@ -105,7 +103,8 @@ class Machine:
         self.arguments: dict[str, object] = {
             "profile": self.profile, "host_pmu": self.host_pmu, "perf": perf, "memory": memory,
             "memory_base": memory_base, "harts": harts, "refuse": dict(refuse or {}), "starve": starve,
-            "seed": seed, "engine": engine, "bootargs": bootargs, "plic": plic, "mmu": mmu, "isa": tuple(sorted(isa)),
+            "seed": seed, "engine": engine, "bootargs": bootargs, "plic": plic, "mmu": mmu,
+            "isa": tuple(sorted(isa)),
         }  # fmt: skip
         if faults:
             self.inject(faults)

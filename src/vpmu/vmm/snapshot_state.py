@@ -92,9 +92,7 @@ def put(thing: object, values: Mapping[str, object]) -> None:
 
 def _context_starts(hart: Hart) -> range:
     """Offsets of the translation contexts in the hart's block."""
-    return range(
-        layout.CONTEXTS, layout.CONTEXTS + hart.contexts * layout.CONTEXT_SIZE, layout.CONTEXT_SIZE
-    )
+    return range(layout.CONTEXTS, layout.CONTEXTS + hart.contexts * layout.CONTEXT_SIZE, layout.CONTEXT_SIZE)
 
 
 def hart_state(hart: Hart) -> State:
@@ -102,8 +100,7 @@ def hart_state(hart: Hart) -> State:
     raw = hart.words.cast("B")
     ctx = (hart.get("ctx") - hart.get("contexts")) // layout.CONTEXT_SIZE
     models = [
-        bytes(raw[start + _MODEL_STATE : start + layout.CONTEXT_SIZE])
-        for start in _context_starts(hart)
+        bytes(raw[start + _MODEL_STATE : start + layout.CONTEXT_SIZE]) for start in _context_starts(hart)
     ]
     return {"words": bytes(raw[: layout.CONTEXTS]), "context": ctx, "models": models}
 
@@ -135,7 +132,12 @@ def put_hart(hart: Hart, state: Mapping[str, object]) -> None:
 def _refuse_impossible(words: memoryview) -> None:
     """ValueError for words that no hart can hold (the engines rely on it)."""
     pc, mode, satp, frm = (words[layout.STATE[name]] for name in ("pc", "mode", "satp", "frm"))
-    if pc & 1 or mode not in (layout.USER, layout.SUPERVISOR, layout.MACHINE) or satp >> 60 not in (0, 8, 9) or frm > 7:
+    if (
+        pc & 1
+        or mode not in (layout.USER, layout.SUPERVISOR, layout.MACHINE)
+        or satp >> 60 not in (0, 8, 9)
+        or frm > 7
+    ):
         raise ValueError("state of a hart")
 
 

@@ -6,7 +6,6 @@ go where the hart's own rules send them, and what comes out is the ECALL, a CSR 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -29,13 +28,12 @@ _STOP_NAME = tuple(stop.name for stop in Stop)
 
 
 class Supervisor(Vcpu):
-    """A hart in S mode above firmware that Python plays. `devices`: whether a physical address is a device's."""
+    """A hart in S mode above firmware that Python plays."""
 
     hart: WholeHart
-    devices: Callable[[int], bool]
 
     def run(self, max_instructions: int | None = None, until_ns: int | None = None) -> VcpuExit:
-        """Run the hart until something is the machine's, at most `max_instructions` or until a virtual time."""
+        """Run the hart until something is the machine's, at most `max_instructions` or until a time."""
         self.extensions.ran_at_least_once = True
         hart, words, interrupts = self.hart, self.hart.words, self.interrupts
         limit = UNLIMITED if max_instructions is None else hart.instructions + max_instructions

@@ -154,7 +154,6 @@ def write_htimedelta(value):
 
 def read_scountovf():
     """OF of the counters that the enables show; the hart's PMU knows them."""
-    if s.mode != MACHINE:
-        if s.mcounteren == 0 or (s.virt and s.hcounteren <= 7):
-            return 0
+    if s.mode != MACHINE and (s.mcounteren == 0 or (s.virt and s.hcounteren <= 7)):
+        return 0
     return python_csr()

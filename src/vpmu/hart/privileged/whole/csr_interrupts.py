@@ -153,9 +153,10 @@ def guest_topi():
     """vstopi: hvictl says how urgent an external interrupt is, where it names one (AIA, 6.3.2 and 6.3.3)."""
     chosen = guest_pending(pending()) & guest_enabled()
     if s.hvictl & HVICTL_VTI:
-        if (s.hvictl >> 16) & 0xFFF == 0 or ((s.hvictl >> 16) & 0xFFF) == 9 and s.hvictl & 255 == 0:
+        number = (s.hvictl >> 16) & 0xFFF
+        if number == 0 or (number == 9 and s.hvictl & 255 == 0):
             return 0
-        return ((s.hvictl >> 16) & 0xFFF) << 16 | 1
+        return (number << 16) | 1
     return top(chosen)
 
 
@@ -179,7 +180,7 @@ def write_vsiselect(value):
 
 
 def indirect(select):
-    """A register behind siselect: the priorities of the major interrupts, read-only zero, are all there is."""
+    """A register behind siselect: all there is are the priorities of major interrupts, read-only zero."""
     if select >= 0x30 and select <= 0x3F and (select & 1) == 0:
         return 0
     return absent()

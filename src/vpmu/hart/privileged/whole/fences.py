@@ -23,8 +23,8 @@ def protect_table(physical, access, original, address):
 
 
 def leaves():
-    """Two tables of bytes of the current V: which 2 MiB, and which 1 GiB, hold a part of a larger leaf that is
-    cached (in entries of one page each). Hashed, so that a mark may stand for another address as well.
+    """Two tables of bytes of the current V: which 2 MiB, and which 1 GiB, hold a part of a larger leaf that
+    is cached (in entries of one page each). Hashed, so that a mark may stand for another address, too.
     """
     if s.virt or s.as_guest:
         return s.contexts + LEAVES
@@ -174,9 +174,8 @@ def hfence_gvma(rd, rs1, rs2, imm, size):
         return denied
     if s.mode == SUPERVISOR and s.mstatus & MSTATUS_TVM:
         return leave_illegal()
-    if rs1 == 0:
-        flush_virtual()
-    elif s.guest_superpages or load8(s.contexts + GUEST_PAGES + ((s.x[rs1] >> 10) & 0xFFFF)):
+    page = s.contexts + GUEST_PAGES + ((s.x[rs1] >> 10) & 0xFFFF)
+    if rs1 == 0 or s.guest_superpages or load8(page):
         flush_virtual()
     return after_fence()
 
