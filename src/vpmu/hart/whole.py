@@ -61,7 +61,8 @@ class WholeHart(Hart):
     """One hart with M, S and U mode and, with "h" in `isa`, VS and VU.
 
     `firmware`: M mode is software on the hart, which starts in it; else Python plays M, and the hart starts
-    in S mode as firmware leaves it. `pmp`: entries of physical memory protection. Every hart of a memory is one.
+    in S mode as firmware leaves it. `pmp`: entries of physical memory protection. Every hart of a memory is
+    such a hart.
     """
 
     whole = True
