@@ -288,6 +288,13 @@ class PhysicalPmu:
             self._advance(counter)
         self._clear_overflow(counter)
 
+    def set_overflow(self, index: int) -> None:
+        """Set OF by software, which requests no interrupt and keeps the next wrap from requesting one."""
+        counter = self._counters[index]
+        if counter.running:
+            self._advance(counter)
+        counter.overflow = counter.interrupts
+
     def budget(self) -> int | None:
         """How many more instructions may retire before a counter can request an interrupt; None: none
         ever will.

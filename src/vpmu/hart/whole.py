@@ -173,6 +173,11 @@ class WholeHart(Hart):
         self.set(name, self.get(name) + instructions)
         self.time_ns += instructions
 
+    @property
+    def ticks(self) -> int:
+        """The `time` CSR."""
+        return self.time_ns // state.TICK_NS
+
     def next_timer_ns(self) -> int | None:
         """Virtual time at which the next timer of the hart expires that has not yet; None: none will."""
         cycles = [self.get("mtimecmp")]
@@ -186,7 +191,7 @@ class WholeHart(Hart):
 
     def can_wake(self) -> bool:
         """Whether WFI goes on: an interrupt is pending and enabled by itself."""
-        tick = self.time_ns // state.TICK_NS
+        tick = self.ticks
         bits = self.get("sip") | self.get("lines") | self.get("hvip") & fields.IP_VS
         if tick >= self.get("mtimecmp"):
             bits |= fields.IP_MTI

@@ -206,6 +206,16 @@ PROFILES: dict[str, Profile] = {
 }
 """All profiles by name: the specification, KVM from the oldest on, OpenSBI."""
 
+FIRMWARE = Profile(
+    "firmware",
+    "M mode is software on the hart: whatever its SBI is",
+    frozenset(),
+    {},
+    impl_id=IMPL_ID_NONE,
+    impl_version=0,
+)
+"""In place of a profile where nothing of SBI is Python's."""
+
 DEFAULT_PROFILE = "kvm-7.2"
 
 

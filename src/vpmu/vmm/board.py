@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from vpmu.errors import MachineError
 from vpmu.hart.memory import PhysicalMemory
+from vpmu.vmm.clint import Clint
 from vpmu.vmm.console import Console
 from vpmu.vmm.devices import Bus, Device, Ns16550a, Plic, SifiveTest
-from vpmu.vmm.devicetree import PLIC_BASE, PLIC_SIZE, TEST_BASE, TEST_SIZE, UART_BASE, UART_IRQ, UART_SIZE
+from vpmu.vmm.devicetree import (
+    CLINT_BASE,
+    CLINT_SIZE,
+    PLIC_BASE,
+    PLIC_SIZE,
+    TEST_BASE,
+    TEST_SIZE,
+    UART_BASE,
+    UART_IRQ,
+    UART_SIZE,
+)
+
+if TYPE_CHECKING:
+    from vpmu.kvm.vcpu import Vcpu
 
 RAM_BASE = 0x80000000
 MIN_MEMORY = 64 << 10
@@ -67,6 +82,17 @@ class Board:
             device[0].write(gpa - device[1], value & (1 << 8 * size) - 1, size)
             return 0
         return device[0].read(gpa - device[1], size) & (1 << 8 * size) - 1
+
+    def add_clint(self, vcpus: Sequence[Vcpu]) -> None:
+        """The CLINT, for harts whose M mode is software."""
+        from vpmu.hart.whole import WholeHart
+
+        harts = [vcpu.hart for vcpu in vcpus if isinstance(vcpu.hart, WholeHart)]
+        clint = Clint(harts)
+        self.bus.attach(CLINT_BASE, CLINT_SIZE, clint)
+        self._plain |= dict.fromkeys(
+            range(CLINT_BASE >> 12, CLINT_BASE + CLINT_SIZE >> 12), (clint, CLINT_BASE)
+        )
 
     def is_device(self, gpa: int) -> bool:
         """Whether a device lies at a physical address."""

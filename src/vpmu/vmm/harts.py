@@ -12,6 +12,7 @@ from vpmu.kvm.opensbi_behaviours import OB
 from vpmu.kvm.pmu import VcpuPmu
 from vpmu.kvm.profiles import Profile
 from vpmu.kvm.vcpu import Vcpu
+from vpmu.kvm.vcpu_api import MP_STATE_RUNNABLE
 from vpmu.perf.description import HostPmuDescription
 from vpmu.perf.event import PerfProvider
 from vpmu.perf.host_pmu import HostPmuPerf
@@ -35,15 +36,25 @@ def new_vcpu(
     refuse: Mapping[str, int | str],
     starve: int,
     isa: frozenset[str] = frozenset(),
+    firmware: bool = False,
+    pmp: int = 0,
 ) -> Vcpu:
     """A hart of this host and the vCPU on it. For the arguments see Machine."""
     overflow = host.ssaia and host.counters.overflow_interrupts and host.counters.sscofpmf
     hart: Hart
-    whole = "h" in isa
+    whole = firmware or "h" in isa
     if whole:
         from vpmu.hart.whole import WholeHart
 
-        hart = WholeHart(number, memory, isa=isa, engine=engine, traps_retire=host.ecall_retires)
+        hart = WholeHart(
+            number,
+            memory,
+            isa=isa,
+            engine=engine,
+            traps_retire=host.ecall_retires,
+            firmware=firmware,
+            pmp=pmp,
+        )
         overflow = host.counters.sscofpmf
     else:
         hart = Hart(number, memory, engine=engine, lcofi=overflow, traps_retire=host.ecall_retires)
@@ -65,6 +76,10 @@ def new_vcpu(
 
     def make_pmu(raise_overflow: Callable[[], None]) -> SbiPmu:
         """Of who plays the level below the guest: KVM on the host's perf, or firmware on the hart."""
+        if firmware:
+            from vpmu.firmware.no_sbi import NoSbiPmu
+
+            return NoSbiPmu(profile, memory, raise_overflow, recorder, number)
         if not profile.has(OB.OPENSBI_CSR_DIRECT):
             return VcpuPmu(profile, provider, memory, raise_overflow, recorder, number)
         from vpmu.firmware.opensbi_pmu import OpenSbiPmu
@@ -74,7 +89,11 @@ def new_vcpu(
         return OpenSbiPmu(profile, provider, memory, raise_overflow, recorder, number)
 
     kind = Vcpu
-    if whole:
+    if firmware:
+        from vpmu.vmm.bare import BareHart
+
+        kind = BareHart
+    elif whole:
         from vpmu.vmm.supervisor import Supervisor
 
         kind = Supervisor
@@ -82,4 +101,19 @@ def new_vcpu(
         number, hart, memory, profile, provider, ecall, vcpus, recorder,
         pmu=make_pmu, lcofi=overflow, scountovf=scountovf,
     )  # fmt: skip
+    if firmware:
+        attach_csrs(vcpu, provider, pmu, host)
     return vcpu
+
+
+def attach_csrs(vcpu: Vcpu, provider: PerfProvider, pmu: PhysicalPmu, host: HostPmuDescription) -> None:
+    """Give a hart with firmware on it the CSRs of its PMU."""
+    from vpmu.hart.pmu_csrs import PmuCsrs
+    from vpmu.vmm.bare import BareHart
+    from vpmu.vmm.pmu_node import selectors
+
+    assert isinstance(vcpu, BareHart)
+    assert isinstance(provider, HostPmuPerf)
+    vcpu.csrs = PmuCsrs(pmu, selectors(host))
+    vcpu.mp_state = MP_STATE_RUNNABLE
+    provider.unclaimed = vcpu.overflowed

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from vpmu.errors import MachineError
 from vpmu.hart.memory import HostMemory
 from vpmu.kvm.exits import KvmRunError
-from vpmu.kvm.profiles import DEFAULT_PROFILE, Profile, get_profile
+from vpmu.kvm.profiles import DEFAULT_PROFILE, FIRMWARE, Profile, get_profile
 from vpmu.kvm.vcpu import Vcpu
 from vpmu.perf.description import HostPmuDescription, load_host_pmu
 from vpmu.perf.event import PerfProvider
@@ -69,6 +69,8 @@ class Machine:
         mmu: str = "riscv,sv39",
         faults: FaultPlan | None = None,
         isa: Iterable[str] = (),
+        firmware: str | bytes | None = None,
+        pmp: int = 16,
     ) -> None:
         if not 1 <= harts <= MAX_HARTS:
             raise MachineError("number of harts", expected=f"1 to {MAX_HARTS}", got=harts)
@@ -79,11 +81,14 @@ class Machine:
         )  # fmt: skip
         self.memory, self.memory_base, self.memory_size = board.memory, memory_base, memory
         self.bus, self.console, self.serial, self.plic = board.bus, board.console, board.serial, board.plic
+        if firmware is not None:
+            profile = FIRMWARE
         self.profile = profile if isinstance(profile, Profile) else get_profile(profile, with_, without)
         self.host_pmu = load_host_pmu(host_pmu) if isinstance(host_pmu, str) else host_pmu
         self.recorder = recorder or NULL
         if self.recorder is not NULL:
             self.recorder.clock = lambda: self.time
+        self.firmware = firmware
         self.bootargs, self.seed, self.mmu = bootargs, seed, mmu
         self.device_tree: bytes | None = None  # as `load` put it into memory
         self._vcpus: list[Vcpu] = []
@@ -92,10 +97,13 @@ class Machine:
             vcpu = new_vcpu(
                 number, self.memory, self.profile, self.host_pmu, self._vcpus, self.recorder,
                 engine=engine, perf=perf, refuse=refuse or {}, starve=starve, isa=frozenset(isa),
+                firmware=firmware is not None, pmp=pmp,
             )  # fmt: skip
             vcpu.io_bus, vcpu.wakes = board.access, self.turns.woken
             vcpu.devices = board.is_device
             self._vcpus.append(vcpu)
+        if firmware is not None:
+            board.add_clint(self._vcpus)
         self._providers: list[PerfProvider] = [vcpu.perf for vcpu in self._vcpus]
         self.set_sbi_extension("DBCN", True)  # as QEMU and kvmtool do: KVM leaves it to user space
         self.injection: Injection | None = None
@@ -104,7 +112,7 @@ class Machine:
             "profile": self.profile, "host_pmu": self.host_pmu, "perf": perf, "memory": memory,
             "memory_base": memory_base, "harts": harts, "refuse": dict(refuse or {}), "starve": starve,
             "seed": seed, "engine": engine, "bootargs": bootargs, "plic": plic, "mmu": mmu,
-            "isa": tuple(sorted(isa)),
+            "isa": tuple(sorted(isa)), "firmware": firmware, "pmp": pmp,
         }  # fmt: skip
         if faults:
             self.inject(faults)
@@ -159,7 +167,7 @@ class Machine:
         return 0
 
     def load(
-        self, image: str | bytes | object, *, kind: object = None, initrd: Sequence[Buffer] = ()
+        self, image: str | bytes | object | None, *, kind: object = None, initrd: Sequence[Buffer] = ()
     ) -> LoadedImage:
         """Load a guest image (path or bytes), an initrd (its parts, in order) and the device tree; hart 0
         starts at its entry. Raises ImageError.

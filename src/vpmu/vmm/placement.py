@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vpmu.errors import MachineError
 from vpmu.spec.csr import SSTATUS_FS
-from vpmu.vmm import devicetree
+from vpmu.vmm import devicetree, pmu_node
 from vpmu.vmm.loader import Buffer, LoadedImage, load_image
 
 if TYPE_CHECKING:
     from vpmu.vmm.machine import Machine
 
 MEGAPAGE = 2 << 20
+FW_DYNAMIC_MAGIC = 0x4942534F
 
 
 def place(
     machine: Machine, image: str | bytes | object, *, kind: object = None, initrd: Sequence[Buffer] = ()
 ) -> tuple[LoadedImage, bytes]:
-    """See Machine.load; answers the image and the device tree."""
-    loaded = load_image(image, machine.memory_base, machine.memory_size, kind=kind)  # type: ignore[arg-type]
+    """See Machine.load; answers the image and the device tree. Where there is firmware the harts start in it,
+    and it starts the image; without an image it is alone.
+    """
+    firmware = _load_firmware(machine) if machine.firmware is not None else None
+    if image is None:
+        if firmware is None:
+            raise MachineError("no image", expected="one, or firmware")
+        loaded = firmware
+    else:
+        loaded = load_image(image, machine.memory_base, machine.memory_size, kind=kind)  # type: ignore[arg-type]
+        if firmware is not None:
+            _refuse_overlap(firmware, loaded)
     for gpa, data in loaded.segments:
         machine.memory.write(gpa, data)
     where = _place_initrd(machine, loaded, initrd) if initrd else None
@@ -34,14 +46,49 @@ def place(
         plic=machine.plic is not None,
         seed=machine.seed,
         mmu=machine.mmu,
+        firmware=pmu_node.properties(machine.host_pmu) if firmware else None,
     )
     at = _place_tree(machine, where[1] if where else loaded.end, tree)
+    if firmware is not None:
+        _start_in_firmware(machine, firmware, at, len(tree), loaded.entry)
+        return loaded, tree
     first = machine.vcpus[0]
     first.pc = loaded.entry
     first.regs[10], first.regs[11] = 0, at
     # As firmware on QEMU virt leaves it: a guest that never looks at sstatus.FS may use F and D.
     first.hart.set("sstatus", SSTATUS_FS)
     return loaded, tree
+
+
+def _load_firmware(machine: Machine) -> LoadedImage:
+    """Firmware at the start of RAM, or where it is linked."""
+    assert machine.firmware is not None
+    base, size = machine.memory_base, machine.memory_size
+    loaded = load_image(machine.firmware, base, size, address=base)
+    for gpa, data in loaded.segments:
+        machine.memory.write(gpa, data)
+    return loaded
+
+
+def _refuse_overlap(firmware: LoadedImage, image: LoadedImage) -> None:
+    start = min(gpa for gpa, _ in image.segments)
+    if start < firmware.end and min(gpa for gpa, _ in firmware.segments) < image.end:
+        raise MachineError(
+            f"{image.name} overlaps the firmware",
+            expected=f"an image from {firmware.end:#x} on",
+            got=f"{start:#x}",
+        )
+
+
+def _start_in_firmware(machine: Machine, firmware: LoadedImage, tree: int, size: int, entry: int) -> None:
+    """All harts begin in M mode: a0 hart id, a1 device tree, a2 what fw_dynamic wants to know of what comes
+    next (OpenSBI, docs/firmware/fw_dynamic.md): magic, version, address, mode S, options, boot hart.
+    """
+    info = tree + size + 15 & ~15
+    machine.memory.write(info, struct.pack("<6Q", FW_DYNAMIC_MAGIC, 2, entry, 1, 0, 0))
+    for number, vcpu in enumerate(machine.vcpus):
+        vcpu.pc = firmware.entry
+        vcpu.regs[10], vcpu.regs[11], vcpu.regs[12] = number, tree, info
 
 
 def _place_tree(machine: Machine, occupied: int, tree: bytes) -> int:

@@ -35,7 +35,7 @@ class Supervisor(Vcpu):
     def run(self, max_instructions: int | None = None, until_ns: int | None = None) -> VcpuExit:
         """Run the hart until something is the machine's, at most `max_instructions` or until a time."""
         self.extensions.ran_at_least_once = True
-        hart, words, interrupts = self.hart, self.hart.words, self.interrupts
+        hart = self.hart
         limit = UNLIMITED if max_instructions is None else hart.instructions + max_instructions
         while True:
             if self.at_entry is not None:
@@ -46,7 +46,7 @@ class Supervisor(Vcpu):
                 return IdleExit(None)
             if self.timer is not None:
                 vcpu_timer.expire(self)
-            words[_SIP] = interrupts.flush() if interrupts.pending_mask else interrupts.hvip
+            self._present_interrupts()
             if self.blocking:
                 if not hart.can_wake():
                     return IdleExit(self.timer_ns)
@@ -56,8 +56,7 @@ class Supervisor(Vcpu):
             if budget <= 0 or self.immediate_exit:
                 return BudgetExit()
             stop = hart.run(budget)
-            if words[_SIP] != interrupts.hvip:
-                interrupts.sync(words[_SIP])
+            self._take_back_interrupts()
             self.perf.poll()
             if stop is Stop.BUDGET:
                 self.stalled = 0
@@ -74,6 +73,17 @@ class Supervisor(Vcpu):
             else:
                 return HungExit(f"{STALLED_EXITS} exits at pc {hart.pc:#x} without one retired instruction")
 
+    def _present_interrupts(self) -> None:
+        """Before an entry: what firmware and devices raise is what the supervisor finds in sip."""
+        interrupts = self.interrupts
+        self.hart.words[_SIP] = interrupts.flush() if interrupts.pending_mask else interrupts.hvip
+
+    def _take_back_interrupts(self) -> None:
+        """After an exit: what the supervisor did to its sip."""
+        bits = self.hart.words[_SIP]
+        if bits != self.interrupts.hvip:
+            self.interrupts.sync(bits)
+
     @property
     def timer_ns(self) -> int | None:
         """Virtual time at which something of this hart may happen by itself."""
@@ -89,7 +99,7 @@ class Supervisor(Vcpu):
         timer = self.timer_ns
         if timer is not None and timer <= now_ns:
             return False
-        self.hart.words[_SIP] = self.interrupts.flush()
+        self._present_interrupts()
         return not self.hart.can_wake()
 
     def _budget(self, left: int, until_ns: int | None) -> int:
