@@ -53,7 +53,7 @@ def new_vcpu(
             engine=engine,
             traps_retire=host.ecall_retires,
             firmware=firmware,
-            pmp=pmp,
+            pmp=pmp if firmware else 0,
         )
         overflow = host.counters.sscofpmf
     else:
