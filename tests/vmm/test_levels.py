@@ -5,11 +5,15 @@ from __future__ import annotations
 import pytest
 
 from vpmu import Machine
+from vpmu.errors import MachineError
 from vpmu.kvm.profiles import FIRMWARE, PROFILES, get_profile
 from vpmu.kvm.vcpu import Vcpu
 from vpmu.spec.csr import Csr
+from vpmu.vmm.bare import BareHart
 from vpmu.vmm.levels import Level, Levels, Player, levels_of
 from vpmu.vmm.supervisor import Supervisor
+
+MHPMEVENT3 = 0x323
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -60,3 +64,23 @@ def test_whose_counters_the_image_sees(name: str) -> None:
     assert machine.levels.player(Level.HS) is (Player.IMAGE if own else Player.MODEL)
     assert vcpu.csr_read(Csr.INSTRET) == (101 if own else 100)
     assert machine.instructions - before == own
+
+
+def test_a_snapshot_keeps_what_m_mode_programmed() -> None:
+    """mhpmevent3 of software in M mode: its selector and filters."""
+    machine = Machine(firmware=b"\x13\x00\x00\x00", memory=1 << 20)
+    first = machine.vcpu(0)
+    assert isinstance(first, BareHart)
+    before = first.csrs.read(MHPMEVENT3)
+    first.csrs.write(MHPMEVENT3, 1 << 62 | 0x2A)
+    programmed = first.csrs.read(MHPMEVENT3)
+    assert programmed != before
+    again = machine.fork().vcpu(0)
+    assert isinstance(again, BareHart)
+    assert again.csrs.read(MHPMEVENT3) == programmed
+
+
+def test_a_snapshot_of_another_level_does_not_fit() -> None:
+    snapshot = Machine(profile="opensbi-1.6", isa=("h",), memory=1 << 20).snapshot()
+    with pytest.raises(MachineError, match="levels"):
+        Machine(profile="opensbi-1.6", memory=1 << 20).restore(snapshot)

@@ -90,7 +90,7 @@ class Machine:
         if self.recorder is not NULL:
             self.recorder.clock = lambda: self.time
         self.firmware = firmware
-        isa = frozenset(isa)
+        self.isa = isa = frozenset(isa)
         self.levels = levels_of(self.profile, isa, firmware=firmware is not None)
         self.bootargs, self.seed, self.mmu = bootargs, seed, mmu
         self.device_tree: bytes | None = None  # as `load` put it into memory

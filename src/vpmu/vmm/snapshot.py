@@ -126,6 +126,7 @@ def fingerprint(machine: Machine) -> dict[str, object]:
         "memory": machine.memory_size,
         "memory base": machine.memory_base,
         "interrupt controller": machine.plic is not None,
+        "levels": f"image in {machine.levels.image.name}, {', '.join(sorted(machine.isa)) or 'no ISA given'}",
     }
 
 

@@ -67,6 +67,7 @@ def vcpu_state(vcpu: Vcpu, perf: HostPmuPerf) -> tuple[State, list[HostPmuEvent]
         "extensions": {int(key): on for key, on in vcpu.extensions._enabled.items()},
         "ran": vcpu.extensions.ran_at_least_once,
         "pmu": _pmu_state(vcpu.pmu),
+        "csrs": attributes(vcpu.csrs) if hasattr(vcpu, "csrs") else None,  # of a hart with software in M mode
         "perf": perf_state(vcpu, perf, events),
     }, events
 
@@ -84,6 +85,8 @@ def put_vcpu(
     vcpu.extensions._by_eid.clear()
     vcpu.extensions.ran_at_least_once = bool(state["ran"])
     _put_pmu(vcpu.pmu, state["pmu"])  # type: ignore[arg-type]
+    if hasattr(vcpu, "csrs"):
+        put(vcpu.csrs, state["csrs"])  # type: ignore[arg-type]
     put_perf(vcpu, perf, state["perf"], events)  # type: ignore[arg-type]
 
 
