@@ -15,7 +15,7 @@ from vpmu.hart.codegen_flags import HOT_EXPORTS, Counting
 from vpmu.hart.exits import Stop
 from vpmu.hart.hart import Hart
 from vpmu.vmm import elf
-from vpmu.vmm.snapshot_state import hart_state, put_hart
+from vpmu.vmm.snapshot_hart import hart_state, put_hart
 
 from .assemble import NOP, SRET, csr, encode
 from .guest import BASE, ENGINES, boot

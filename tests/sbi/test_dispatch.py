@@ -9,8 +9,9 @@ import pytest
 from vpmu.kvm.exits import KvmRunError, SbiExit, SystemEvent
 from vpmu.kvm.profiles import PROFILES, SbiExtension
 from vpmu.kvm.vcpu_api import GuestTrap
-from vpmu.spec.sbi import Eid, SbiRet, function
+from vpmu.spec.sbi import Eid, SbiRet
 from vpmu.spec.sbi import SbiError as E
+from vpmu.spec.sbi_functions import function
 from vpmu.trace.recorder import Recorder
 
 NOT_SUPPORTED = (E.NOT_SUPPORTED, 0)

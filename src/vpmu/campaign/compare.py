@@ -44,7 +44,8 @@ class Side:
     @property
     def answers(self) -> dict[str, int]:
         """SBI calls by function and answer."""
-        from ..spec.sbi import error_name, function
+        from ..spec.sbi import error_name
+        from ..spec.sbi_functions import function
 
         found: Counter[str] = Counter()
         for (eid, fid, error), times in self.result.sbi_calls.items():

@@ -65,7 +65,8 @@ def prepare(
 
 
 def _named(result: RunResult) -> dict[str, int]:
-    from ..spec.sbi import error_name, function
+    from ..spec.sbi import error_name
+    from ..spec.sbi_functions import function
 
     named: dict[str, int] = {}
     for (eid, fid, error), times in result.sbi_calls.items():

@@ -167,7 +167,8 @@ def last_lines(console: bytes, lines: int = 12) -> str:
 
 def summary(outcome: Outcome) -> dict[str, object]:
     """What `--json` prints: that of `vpmu run`, and what is Linux's."""
-    from ..spec.sbi import error_name, function
+    from ..spec.sbi import error_name
+    from ..spec.sbi_functions import function
 
     calls: dict[str, dict[str, int]] = {}
     for (eid, fid, error), times in outcome.result.sbi_calls.items():

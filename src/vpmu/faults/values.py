@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 from ..errors import VpmuError
 from ..spec.perf import EVENTS
-from ..spec.sbi import FUNCTIONS, LEGACY, U64, SbiError
+from ..spec.sbi import U64, SbiError
 from ..spec.sbi_events import event_by_name, standard_events
+from ..spec.sbi_functions import FUNCTIONS, LEGACY
 
 Range = tuple[int, int]
 """Both ends included."""

@@ -23,8 +23,6 @@ from ..spec.sbi import (
     CounterType,
     SbiError,
     SbiRet,
-    StartFlag,
-    StopFlag,
 )
 from ..spec.sbi_events import (
     FW_MAX,
@@ -34,10 +32,9 @@ from ..spec.sbi_events import (
     standard_events,
 )
 from ..trace.recorder import Recorder
-from . import opensbi_events
+from . import opensbi_events, opensbi_startstop
 
 FW_COUNTERS = 16
-_TIME = 1
 _COUNTER_CSRS = range(Csr.CYCLE, Csr.HPMCOUNTER31 + 1)
 _UNCOUNTED = (FwEvent.IPI_SENT, FwEvent.IPI_RECEIVED)
 
@@ -84,8 +81,10 @@ class OpenSbiPmu(SbiPmu):
         self.fw_started: set[int] = set()
         self.of = 0
         """mhpmevent.OF of each counter: set at configuration, cleared at start."""
-        self._noisy = set(FIXED)
-        self._started_at: dict[int, int] = {}
+        self.noisy = set(FIXED)
+        """Counters that M mode has counted on."""
+        self.started_at: dict[int, int] = {}
+        """What the counters held when they were started."""
         for index in self.physical.layout.indices:
             self.physical.configure(index, None)
             if index in FIXED:
@@ -118,7 +117,7 @@ class OpenSbiPmu(SbiPmu):
         self, base: int, mask: int, flags: int, event_idx: int, event_data: int
     ) -> SbiRet:
         self._begin()
-        if self._beyond(base, mask) or (not mask and not self.profile.has(OB.OPENSBI_MASK_ZERO_ACCEPTED)):
+        if self.beyond(base, mask) or (not mask and not self.profile.has(OB.OPENSBI_MASK_ZERO_ACCEPTED)):
             return self.refuse(SbiError.INVALID_PARAM, "counter set", "it has an invalid counter")
         kind = opensbi_events.event_type(event_idx, unchecked=self.profile.has(OB.OPENSBI_EVENT_UNCHECKED))
         if kind is None:
@@ -153,75 +152,38 @@ class OpenSbiPmu(SbiPmu):
                 self.fw_started.add(state)
         elif kind is EventType.HW or not self.profile.has(OB.OPENSBI_AUTO_START_GENERAL_ONLY):
             if flags & ConfigFlag.CLEAR_VALUE:
-                self._write(chosen, 0)
+                opensbi_startstop.write(self, chosen, 0)
             if flags & ConfigFlag.AUTO_START:
-                self._start_hw(chosen, None)
+                opensbi_startstop.start_hw(self, chosen, None)
         return SbiRet(SbiError.SUCCESS, chosen)
 
     def counter_start(self, base: int, mask: int, flags: int, initial_value: int) -> SbiRet:
         self._begin()
-        if self._beyond(base, mask):
-            return self.refuse(SbiError.INVALID_PARAM, "counter set", "it has an invalid counter")
-        if flags & StartFlag.INIT_SNAPSHOT and self.profile.has(OB.OPENSBI_NO_SHMEM):
-            return self.refuse(SbiError.NO_SHMEM, "INIT_SNAPSHOT", "there is no shared memory")
-        value = initial_value if flags & StartFlag.SET_INIT_VALUE else None
-        result = SbiError.INVALID_PARAM
-        for _, index in self.members(base, mask):
-            if self._bound(index) is None:
-                continue
-            result = (
-                self._start_fw(index, value) if self._bound_firmware(index) else self._start_hw(index, value)
-            )
-        return (
-            SbiRet(result)
-            if result is SbiError.SUCCESS
-            else self.refuse(result, "start", "the last counter of the set")
-        )
+        return opensbi_startstop.counter_start(self, base, mask, flags, initial_value)
 
     def counter_stop(self, base: int, mask: int, flags: int) -> SbiRet:
         self._begin()
-        if self._beyond(base, mask):
-            return self.refuse(SbiError.INVALID_PARAM, "counter set", "it has an invalid counter")
-        if flags & StopFlag.TAKE_SNAPSHOT and self.profile.has(OB.OPENSBI_NO_SHMEM):
-            return self.refuse(SbiError.NO_SHMEM, "TAKE_SNAPSHOT", "there is no shared memory")
-        result = SbiError.INVALID_PARAM
-        for _, index in self.members(base, mask):
-            if self._bound(index) is None:
-                continue
-            result = self._stop_fw(index) if self._bound_firmware(index) else self._stop_hw(index)
-            if flags & StopFlag.RESET and (
-                index > max(FIXED) or self.profile.has(OB.OPENSBI_RESET_UNBINDS_FIXED)
-            ):
-                self.active[index] = None
-                self.of &= ~(1 << index)
-                self._started_at.pop(index, None)
-                if index in self.physical.layout.indices:
-                    self.physical.configure(index, None)
-        return (
-            SbiRet(result)
-            if result is SbiError.SUCCESS
-            else self.refuse(result, "stop", "the last counter of the set")
-        )
+        return opensbi_startstop.counter_stop(self, base, mask, flags)
 
     def counter_fw_read(self, counter_idx: int) -> SbiRet:
         self._begin()
         index = counter_idx & 0xFFFFFFFF
-        bound = self._bound(index)
-        if bound is not None and not self._bound_firmware(index) and self.profile.has(OB.OPENSBI_FW_READ_ANY):
+        bound = self.bound(index)
+        if bound is not None and not self.bound_firmware(index) and self.profile.has(OB.OPENSBI_FW_READ_ANY):
             self.undetermined = True
             return SbiRet(SbiError.SUCCESS, 0)
-        if bound is None or not self._bound_firmware(index) or bound & 0xFFFF >= FW_MAX:
+        if bound is None or not self.bound_firmware(index) or bound & 0xFFFF >= FW_MAX:
             self.undetermined = True  # a1 is what the firmware's stack held there
             return self.refuse(
                 SbiError.INVALID_PARAM, "counter_idx", f"counter {counter_idx} has no firmware event"
             )
-        return SbiRet(SbiError.SUCCESS, self.fw_values.get(self._state(index), 0))
+        return SbiRet(SbiError.SUCCESS, self.fw_values.get(self.state(index), 0))
 
     def counter_fw_read_hi(self, counter_idx: int) -> SbiRet:
         self._begin()
         if not self.profile.has(B.FW_READ_HI):
             return self.refuse(SbiError.NOT_SUPPORTED, "function", "counter_fw_read_hi is not there")
-        if not self.profile.has(OB.OPENSBI_FW_READ_HI_UNCHECKED) and self._bound(counter_idx) is None:
+        if not self.profile.has(OB.OPENSBI_FW_READ_HI_UNCHECKED) and self.bound(counter_idx) is None:
             return self.refuse(SbiError.INVALID_PARAM, "counter_idx", f"counter {counter_idx} has no event")
         return SbiRet(SbiError.SUCCESS, 0)
 
@@ -275,13 +237,13 @@ class OpenSbiPmu(SbiPmu):
         self._begin()
         if idx not in self.physical.layout.indices:
             raise IllegalCounter(f"the hart has no counter {idx}")
-        self.undetermined = idx in self._noisy
+        self.undetermined = idx in self.noisy
         return self.physical.read(idx)
 
     @property
     def overflow_flags(self) -> int:
         """OF of every counter: set at its configuration, or since it wrapped."""
-        wrapped = (index for index, value in self._started_at.items() if self.physical.read(index) < value)
+        wrapped = (index for index, value in self.started_at.items() if self.physical.read(index) < value)
         return self.of | self.physical.overflow_flags | sum(1 << index for index in wrapped)
 
     def counter_mask(self, idx: int) -> int | None:
@@ -304,7 +266,7 @@ class OpenSbiPmu(SbiPmu):
     def _per_code(self) -> bool:
         return self.profile.has(OB.OPENSBI_FW_STATE_PER_CODE)
 
-    def _state(self, index: int) -> int:
+    def state(self, index: int) -> int:
         """Where the state of a firmware counter is kept: by counter, or by its event code."""
         return (self.active[index] or 0) & 0xFFFF if self._per_code else index
 
@@ -314,62 +276,19 @@ class OpenSbiPmu(SbiPmu):
         set_ = mask << (base & 63) & U64
         return [(i - base, i) for i in range(base, self.num_counters_total) if set_ >> i & 1]
 
-    def _beyond(self, base: int, mask: int) -> bool:
+    def beyond(self, base: int, mask: int) -> bool:
+        """True where the set has a counter behind the last one."""
         if self.shifted:
             return (mask << (base & 63) & U64) >> self.num_counters_total != 0
         return (base + max(mask.bit_length() - 1, 0)) & U64 >= self.num_counters_total
 
-    def _bound(self, index: int) -> int | None:
+    def bound(self, index: int) -> int | None:
+        """The event of a counter, if it has one."""
         return self.active[index] if index < self.num_counters_total else None
 
-    def _bound_firmware(self, index: int) -> bool:
+    def bound_firmware(self, index: int) -> bool:
+        """True where the event of a counter is the firmware's."""
         return split_event_idx(self.active[index] or 0)[0] == EventType.FW
-
-    def _write(self, index: int, value: int) -> None:
-        if index in self.physical.layout.indices:
-            self.physical.write(index, value)
-            if index in FIXED and not self.physical.running(index):
-                self._noisy.discard(index)
-
-    def _start_hw(self, index: int, value: int | None) -> SbiError:
-        if index >= self.num_hw or index == _TIME or index not in self.physical.layout.indices:
-            return SbiError.INVALID_PARAM
-        if self.physical.running(index):
-            return SbiError.ALREADY_STARTED
-        self.of &= ~(1 << index)
-        self.physical.clear_overflow(index)
-        if value is not None:
-            self._write(index, value)
-        self.physical.start(index)
-        if index in FIXED:
-            self._noisy.add(index)
-        else:
-            self._started_at[index] = self.physical.read(index)
-        return SbiError.SUCCESS
-
-    def _stop_hw(self, index: int) -> SbiError:
-        if index >= self.num_hw or index == _TIME or index not in self.physical.layout.indices:
-            return SbiError.INVALID_PARAM
-        if not self.physical.running(index):
-            return SbiError.ALREADY_STOPPED
-        self.physical.stop(index)
-        return SbiError.SUCCESS
-
-    def _start_fw(self, index: int, value: int | None) -> SbiError:
-        index = self._state(index)
-        if index in self.fw_started and not self.profile.has(OB.OPENSBI_FW_START_UNCHECKED):
-            return SbiError.ALREADY_STARTED
-        if value is not None:
-            self.fw_values[index] = value
-        self.fw_started.add(index)
-        return SbiError.SUCCESS
-
-    def _stop_fw(self, index: int) -> SbiError:
-        index = self._state(index)
-        if index not in self.fw_started and not self.profile.has(OB.OPENSBI_FW_STOP_UNCHECKED):
-            return SbiError.ALREADY_STOPPED
-        self.fw_started.discard(index)
-        return SbiError.SUCCESS
 
     def _wrapped(self, index: int) -> None:
         if not self.of >> index & 1:

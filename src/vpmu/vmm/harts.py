@@ -19,6 +19,7 @@ from vpmu.perf.host_pmu import HostPmuPerf
 from vpmu.sbi.dispatch import ecall
 from vpmu.see.pmu import SbiPmu
 from vpmu.trace.recorder import Recorder
+from vpmu.vmm.levels import Levels
 
 MAX_HARTS = 64
 
@@ -35,15 +36,15 @@ def new_vcpu(
     perf: str,
     refuse: Mapping[str, int | str],
     starve: int,
+    levels: Levels,
     isa: frozenset[str] = frozenset(),
-    firmware: bool = False,
     pmp: int = 0,
 ) -> Vcpu:
     """A hart of this host and the vCPU on it. For the arguments see Machine."""
     overflow = host.ssaia and host.counters.overflow_interrupts and host.counters.sscofpmf
     hart: Hart
-    whole = firmware or "h" in isa
-    if whole:
+    bare = levels.answers is None
+    if levels.whole:
         from vpmu.hart.whole import WholeHart
 
         hart = WholeHart(
@@ -52,13 +53,13 @@ def new_vcpu(
             isa=isa,
             engine=engine,
             traps_retire=host.ecall_retires,
-            firmware=firmware,
-            pmp=pmp if firmware else 0,
+            firmware=bare,
+            pmp=pmp if bare else 0,
         )
         overflow = host.counters.sscofpmf
     else:
         hart = Hart(number, memory, engine=engine, lcofi=overflow, traps_retire=host.ecall_retires)
-    pmu = PhysicalPmu(hart, host.counters, whole=whole)
+    pmu = PhysicalPmu(hart, host.counters, whole=levels.whole)
     provider: PerfProvider
     if perf == "host":
         from vpmu.perf.linux import LinuxPerf
@@ -75,8 +76,8 @@ def new_vcpu(
         return pmu.overflow_flags if host.scountovf == "unmasked" else 0
 
     def make_pmu(raise_overflow: Callable[[], None]) -> SbiPmu:
-        """Of who plays the level below the guest: KVM on the host's perf, or firmware on the hart."""
-        if firmware:
+        """Of who answers the image: KVM or the specification on the host's perf, or firmware on the hart."""
+        if bare:
             from vpmu.firmware.no_sbi import NoSbiPmu
 
             return NoSbiPmu(profile, memory, raise_overflow, recorder, number)
@@ -89,11 +90,11 @@ def new_vcpu(
         return OpenSbiPmu(profile, provider, memory, raise_overflow, recorder, number)
 
     kind = Vcpu
-    if firmware:
+    if bare:
         from vpmu.vmm.bare import BareHart
 
         kind = BareHart
-    elif whole:
+    elif levels.whole:
         from vpmu.vmm.supervisor import Supervisor
 
         kind = Supervisor
@@ -101,7 +102,7 @@ def new_vcpu(
         number, hart, memory, profile, provider, ecall, vcpus, recorder,
         pmu=make_pmu, lcofi=overflow, scountovf=scountovf,
     )  # fmt: skip
-    if firmware:
+    if bare:
         attach_csrs(vcpu, provider, pmu, host)
     return vcpu
 

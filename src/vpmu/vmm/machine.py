@@ -23,6 +23,7 @@ from vpmu.spec.csr import Irq
 from vpmu.trace.recorder import NULL, Recorder
 from vpmu.vmm.board import RAM_BASE, Board
 from vpmu.vmm.harts import MAX_HARTS, new_vcpu
+from vpmu.vmm.levels import levels_of
 from vpmu.vmm.loader import Buffer, LoadedImage
 from vpmu.vmm.placement import place
 from vpmu.vmm.run_result import Host, RunResult
@@ -89,6 +90,8 @@ class Machine:
         if self.recorder is not NULL:
             self.recorder.clock = lambda: self.time
         self.firmware = firmware
+        self.isa = isa = frozenset(isa)
+        self.levels = levels_of(self.profile, isa, firmware=firmware is not None)
         self.bootargs, self.seed, self.mmu = bootargs, seed, mmu
         self.device_tree: bytes | None = None  # as `load` put it into memory
         self._vcpus: list[Vcpu] = []
@@ -96,13 +99,13 @@ class Machine:
         for number in range(harts):
             vcpu = new_vcpu(
                 number, self.memory, self.profile, self.host_pmu, self._vcpus, self.recorder,
-                engine=engine, perf=perf, refuse=refuse or {}, starve=starve, isa=frozenset(isa),
-                firmware=firmware is not None, pmp=pmp,
+                engine=engine, perf=perf, refuse=refuse or {}, starve=starve, levels=self.levels,
+                isa=isa, pmp=pmp,
             )  # fmt: skip
             vcpu.io_bus, vcpu.wakes = board.access, self.turns.woken
             vcpu.devices = board.is_device
             self._vcpus.append(vcpu)
-        if firmware is not None:
+        if self.levels.answers is None:
             board.add_clint(self._vcpus)
         self._providers: list[PerfProvider] = [vcpu.perf for vcpu in self._vcpus]
         self.set_sbi_extension("DBCN", True)  # as QEMU and kvmtool do: KVM leaves it to user space

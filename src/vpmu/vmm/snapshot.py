@@ -21,6 +21,7 @@ from ..perf.host_event import HostPmuEvent
 from ..perf.host_pmu import HostPmuPerf
 from ..perf.injection import FaultyPerf
 from ..trace.recorder import Recorder
+from .snapshot_hart import forget_translations
 from .snapshot_pages import (
     TOUCHED,
     Slot,
@@ -32,14 +33,8 @@ from .snapshot_pages import (
     runs,
     union,
 )
-from .snapshot_state import (
-    State,
-    device_state,
-    forget_translations,
-    put_devices,
-    put_vcpu,
-    vcpu_state,
-)
+from .snapshot_state import device_state, put_devices, put_vcpu, vcpu_state
+from .snapshot_values import State
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -131,6 +126,7 @@ def fingerprint(machine: Machine) -> dict[str, object]:
         "memory": machine.memory_size,
         "memory base": machine.memory_base,
         "interrupt controller": machine.plic is not None,
+        "levels": f"image in {machine.levels.image.name}, {', '.join(sorted(machine.isa)) or 'no ISA given'}",
     }
 
 
