@@ -16,11 +16,11 @@ from ..hart.hart import Hart
 from ..hart.pmu import PhysicalPmu, Selector
 from ..kvm.counter import Counter as KvmCounter
 from ..kvm.pmu import VcpuPmu
-from ..kvm.profiles import SbiExtension
 from ..kvm.vcpu import Vcpu
 from ..perf.event import EventState
 from ..perf.host_event import HostPmuEvent
 from ..perf.host_pmu import HostPmuPerf
+from ..profiles.profiles import SbiExtension
 from ..see.pmu import SbiPmu
 from ..spec.perf import PerfEventAttr
 
