@@ -36,9 +36,6 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
 there are no circles.
 """
 
-MOVING = dict.fromkeys(("kvm/profiles", "kvm/behaviours", "kvm/opensbi_behaviours"), "profiles")
-"""Modules that belong to a floor already although they still lie elsewhere."""
-
 LIMIT = 400
 LIMITED = ("hart", "kvm", "vmm", "firmware", "sbi", "see", "perf")
 TOO_LONG = {
@@ -60,9 +57,6 @@ def room_of(dotted: tuple[str, ...]) -> str:
     """The room of a module, of which `dotted` are the names behind `vpmu`."""
     if not dotted:
         return "__init__"
-    moved = MOVING.get("/".join(dotted[:2]))
-    if moved is not None:
-        return moved
     known = (SOURCES / dotted[0]).exists() or (SOURCES / f"{dotted[0]}.py").exists()
     return dotted[0] if known else "__init__"  # a name that the package itself has
 

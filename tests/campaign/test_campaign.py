@@ -181,7 +181,7 @@ def test_folders_are_kept_apart(plan: CampaignPlan, tmp_path: Path) -> None:
     [
         ("", "at least one"),
         ('guests = ["helo"]', "did you mean hello"),
-        ('guests = ["hello"]\nprofiles = ["kvm-7.3"]', "did you mean kvm-7.2"),
+        ('guests = ["hello"]\nprofiles = ["kvm-7.9"]', "kvm-6.3 to kvm-7.3"),
         ('guests = ["hello"]\nhost_pmus = ["fll"]', "did you mean full"),
         ('guests = ["hello"]\nseed = 3', "did you mean seeds"),
         ('guests = ["hello"]\nseeds = 0', "how many"),

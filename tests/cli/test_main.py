@@ -46,7 +46,7 @@ def call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
         (("stat", "-e", "", "x"), "-e names no event"),
         (("events", "cycels"), "unknown event 'cycels'"),
         (("events", "--host-pmu", "qemu-vitr"), "unknown host PMU 'qemu-vitr'; did you mean qemu-virt"),
-        (("profiles", "kvm-6.99"), "unknown profile 'kvm-6.99'"),
+        (("profiles", "kvm-six"), "unknown profile 'kvm-six'"),
         (("replay", "/nonexistent/table.txt"), "/nonexistent/table.txt: No such file or directory"),
         (("run", "nosuchpayload"), "unknown image 'nosuchpayload'"),
     ],

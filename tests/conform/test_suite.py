@@ -17,8 +17,8 @@ from vpmu.conform.report import as_object, junit, ktap, passed
 from vpmu.conform.suite import load_suite
 from vpmu.conform.target import Target
 from vpmu.conform.verdict import Outcome, Verdict, run_suite
-from vpmu.kvm.behaviours import BEHAVIOURS
-from vpmu.kvm.profiles import PROFILES, get_profile
+from vpmu.profiles.behaviours import BEHAVIOURS
+from vpmu.profiles.profiles import PROFILES, get_profile
 
 CONFIRMED = {
     "O1": "read-accumulates",

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from vpmu.kvm.behaviours import B
 from vpmu.kvm.counter_csr import emulate, emulates
-from vpmu.kvm.profiles import PROFILES, get_profile
+from vpmu.profiles.behaviours import B
+from vpmu.profiles.profiles import PROFILES, get_profile
 from vpmu.see.pmu import IllegalCounter
 from vpmu.spec.csr import Csr
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from vpmu.kvm.behaviours import B
 from vpmu.kvm.exits import KvmRunError
 from vpmu.kvm.pmu import VcpuPmu
-from vpmu.kvm.profiles import PROFILES, get_profile
 from vpmu.perf.event import EventState
+from vpmu.profiles.behaviours import B
+from vpmu.profiles.profiles import PROFILES, get_profile
 from vpmu.see.pmu import IllegalCounter
 from vpmu.spec.perf import PerfType
 from vpmu.spec.sbi import SbiError as E

@@ -6,7 +6,7 @@ import pytest
 
 from vpmu import Machine
 from vpmu.errors import MachineError
-from vpmu.kvm.profiles import FIRMWARE, PROFILES, get_profile
+from vpmu.profiles.profiles import FIRMWARE, PROFILES, get_profile
 from vpmu.kvm.vcpu import Vcpu
 from vpmu.spec.csr import Csr
 from vpmu.vmm.bare import BareHart

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..faults.plan import FaultPlan
-from ..kvm.behaviours import Behaviour
-from ..kvm.profiles import Profile, get_profile
+from ..profiles.behaviour import Behaviour
+from ..profiles.profiles import Profile, changed, get_profile
 from ..trace.recorder import Record, Recorder
 from ..vmm.machine import Machine, RunResult
 from .oracle import Oracle
@@ -172,7 +172,7 @@ def _explain(one: Side, two: Side, run: object) -> list[Explained]:
             continue
         has = behaviour in base.behaviours
         with_, without = ((), (behaviour.name,)) if has else ((behaviour.name,), ())
-        other = run(get_profile(base.name, with_, without))
+        other = run(changed(base, with_, without))
         at = _first_difference(one.calls, other.calls)
         change = ""
         if other.end != one.end:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..errors import VpmuError
 from ..faults.plan import FaultPlan
 from ..perf.description import load_host_pmu
+from ..profiles.profiles import get_profile
 from ..trace.recorder import Recorder
 from .oracle import Finding, Oracle
 from .plan import Guest
@@ -134,8 +135,12 @@ class LinuxStation:
         """A session at the prompt, the kept one if there is one."""
         if folder is None:
             return _booted(profile, host_pmu)
-        described = hashlib.sha256(repr(load_host_pmu(host_pmu)).encode()).hexdigest()[:8]
-        kept = folder / f"linux-{profile}-{Path(host_pmu).stem}-{described}.snapshot"
+        implementation = get_profile(profile)
+        what = (
+            f"{load_host_pmu(host_pmu)!r} {sorted(behaviour.name for behaviour in implementation.behaviours)}"
+        )
+        described = hashlib.sha256(what.encode()).hexdigest()[:8]
+        kept = folder / f"linux-{implementation.name}-{Path(host_pmu).stem}-{described}.snapshot"
         with kept.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker boots, the others wait for what it keeps
             session = self._kept(kept) or _booted(profile, host_pmu)

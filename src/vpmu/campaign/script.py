@@ -66,7 +66,7 @@ class Script:
 
     def run(self, steps: Sequence[Step]) -> list[Answered]:
         """Do the steps; the answers of all, or until KVM_RUN fails."""
-        profile = self.machine.profile.name.partition("+")[0]
+        profile = self.machine.profile
         answers = []
         for step in steps:
             expected = step.expected(profile)

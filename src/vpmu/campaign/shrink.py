@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from ..errors import VpmuError
 from ..faults.plan import FaultPlan, Rule
-from ..kvm.profiles import PROFILES
+from ..profiles.profiles import get_profile
 from ..trace.recorder import Record, Recorder
 from .guests import Outcome, PayloadStation, ScriptStation, Station, prepare, random_steps
 from .oracle import Finding
@@ -203,7 +203,7 @@ def _blamed(short: _Short) -> tuple[str, ...]:
         return ()
     kind = _kind(short.guest)
     found = []
-    for behaviour in sorted(PROFILES[short.profile].behaviours, key=lambda one: one.name):
+    for behaviour in sorted(get_profile(short.profile).behaviours, key=lambda one: one.name):
         if behaviour.project == "Linux" and not short.wrong(
             kind(short.guest, short.profile, short.host_pmu, None, (behaviour.name,))
         ):

@@ -117,7 +117,7 @@ def shown(lines: list[str], *, quiet: bool) -> list[str]:
 
 def profiles(args: argparse.Namespace) -> list[str | None]:
     """The profiles to run under, one after the other; None leaves it to the target."""
-    from ..kvm.profiles import PROFILES
+    from ..profiles.profiles import PROFILES
 
     if args.profile == "all" or (args.profile is None and args.target == "in-process"):
         return list(PROFILES)

@@ -199,7 +199,7 @@ def as_object(outcome: Outcome) -> dict[str, object]:
 
 def text(outcomes: Sequence[Outcome]) -> str:
     """The table, and what the guests of the last scenario printed."""
-    from ..kvm.behaviours import COMMITS
+    from ..profiles.commits import COMMITS
     from ..spec.sbi import error_name
 
     heads = (

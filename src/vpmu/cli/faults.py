@@ -146,12 +146,15 @@ def show(scenarios: list[Scenario], *, as_json: bool) -> int:
 
 def as_object(scenario: Scenario) -> dict[str, object]:
     """One scenario for JSON."""
+    from ..profiles.profiles import get_profile
+
+    profiles = {name: get_profile(name) for name in scenario.profiles}
     return {
         "id": scenario.id, "layer": scenario.layer, "title": scenario.title, "note": scenario.note,
         "absent": scenario.absent, "host_pmu": scenario.host_pmu,
         "rules": [rule.source for rule in scenario.plan.rules],
         "steps": [
-            {"step": step.text, "expected": {p: step.expected(p) for p in scenario.profiles}}
+            {"step": step.text, "expected": {p: step.expected(profiles[p]) for p in profiles}}
             for step in scenario.steps
         ],
     }  # fmt: skip
@@ -161,11 +164,7 @@ def run_scenarios(scenarios: list[Scenario], args: argparse.Namespace) -> int:
     """Run scenarios, print a table or an object; 0 where everything held."""
     from ..campaign.catalogue import PROFILES, run_scenario
 
-    wanted = args.profile
-    for profile in wanted or ():
-        from ..kvm.profiles import get_profile
-
-        get_profile(profile)  # raises for a name that does not exist
+    wanted = None if args.profile is None else list(dict.fromkeys(args.profile))
     rows = [row for scenario in scenarios for row in run_scenario(scenario, wanted)]
     absent = [scenario for scenario in scenarios if scenario.absent]
     if args.json:
@@ -181,7 +180,7 @@ def run_scenarios(scenarios: list[Scenario], args: argparse.Namespace) -> int:
         for row in rows:
             print_row(row)
     else:
-        print_matrix(scenarios, rows, [p for p in PROFILES if wanted is None or p in wanted])
+        print_matrix(scenarios, rows, list(PROFILES if wanted is None else wanted))
     for scenario in absent:
         print(f"{scenario.id}: does not exist here: {scenario.absent}")
     unexpected = [row for row in rows if not row.held]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import UnknownNameError
-from ..kvm.profiles import IMPL_ID_KVM, IMPL_ID_NONE, IMPL_ID_OPENSBI, PROFILES, Profile, get_profile
+from ..profiles.profiles import IMPL_ID_KVM, IMPL_ID_NONE, IMPL_ID_OPENSBI, Profile, get_profile
+from ..profiles.releases import LINUX_RANGE, OPENSBI_RANGE, known_linux, linux_release, parse_release
 from ..spec.csr import Irq
 from ..spec.sbi import SHMEM_DISABLE, U64, Eid, PmuFid, StopFlag
 from .calls import Call, Ref, Result, ecall, pmu
@@ -53,35 +54,46 @@ class Identity:
     impl_id: int
     impl_version: int
 
+    @property
+    def release(self) -> str:
+        """The implementation's version as its project writes it: `6.12.117`, `1.6`."""
+        if self.impl_id == IMPL_ID_KVM:
+            return linux_release(self.impl_version)
+        if self.impl_id == IMPL_ID_OPENSBI:
+            return f"{self.impl_version >> 16}.{self.impl_version & 0xFFFF}"
+        return str(self.impl_version)
+
+    @property
+    def known(self) -> bool:
+        """Whether somebody looked at this release: its profile is what it is, not what it may be."""
+        if self.impl_id == IMPL_ID_KVM:
+            return known_linux(self.release)
+        if self.impl_id == IMPL_ID_OPENSBI:
+            first, last = map(parse_release, OPENSBI_RANGE)
+            return first <= parse_release(self.release) <= last
+        return self.impl_id == IMPL_ID_NONE
+
     def __str__(self) -> str:
         names = {IMPL_ID_OPENSBI: "OpenSBI", IMPL_ID_KVM: "KVM", IMPL_ID_NONE: "vpmu's specification"}
-        if self.impl_id == IMPL_ID_OPENSBI:
-            version = f"{self.impl_version >> 16}.{self.impl_version & 0xFFFF}"
-        elif self.impl_id == IMPL_ID_KVM:
-            version = f"{self.impl_version >> 16}.{self.impl_version >> 8 & 0xFF}.{self.impl_version & 0xFF}"
-        else:
-            version = str(self.impl_version)
         name = names.get(self.impl_id, f"implementation {self.impl_id}")
-        return f"{name} {version}, SBI {self.spec_version >> 24}.{self.spec_version & 0xFFFFFF}"
+        return f"{name} {self.release}, SBI {self.spec_version >> 24}.{self.spec_version & 0xFFFFFF}"
 
 
 def profile_for(identity: Identity) -> Profile:
-    """The profile that describes this implementation: of its own kind, the newest that is not newer than it.
-
-    Raises TargetError where there is none of its kind.
+    """The profile of the release that this implementation says it is; of a release outside the range that was
+    looked at, the nearest one inside. Raises TargetError where nothing is known of its kind.
     """
-    kin = [profile for profile in PROFILES.values() if profile.impl_id == identity.impl_id]
-    if not kin:
-        known = sorted({profile.impl_id for profile in PROFILES.values()})
+    if identity.impl_id == IMPL_ID_NONE:
+        return get_profile("spec-3.0")
+    known = {IMPL_ID_KVM: ("kvm", LINUX_RANGE), IMPL_ID_OPENSBI: ("opensbi", OPENSBI_RANGE)}
+    if identity.impl_id not in known:
         raise TargetError(
-            "implementation without a profile", expected=f"implementation id {known}", got=identity
+            "implementation without a profile", expected=f"implementation id {sorted(known)}", got=identity
         )
-    older = [profile for profile in kin if profile.impl_version <= identity.impl_version]
-    return (
-        max(older, key=lambda profile: profile.impl_version)
-        if older
-        else min(kin, key=lambda p: p.impl_version)
-    )
+    project, (first, last) = known[identity.impl_id]
+    series = parse_release(identity.release)[:2]
+    nearest = first if series < parse_release(first) else last if series > parse_release(last) else ""
+    return get_profile(f"{project}-{nearest or identity.release}")
 
 
 class AgentTarget:

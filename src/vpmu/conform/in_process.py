@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from ..faults.plan import FaultPlan
 from ..kvm.exits import KvmRunError
-from ..kvm.profiles import IMPL_ID_OPENSBI, Profile
 from ..kvm.vcpu_api import GuestTrap, MemoryFault
 from ..perf.description import HostPmuDescription
+from ..profiles.profiles import IMPL_ID_OPENSBI, Profile
 from ..see.pmu import IllegalCounter
 from ..spec.csr import Cause, Csr, Irq
 from ..spec.sbi import U64, SbiRet

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
-from ..kvm.behaviours import BEHAVIOURS
+from ..profiles.behaviours import BEHAVIOURS
 from .target import Target
 from .verdict import Outcome, Verdict
 

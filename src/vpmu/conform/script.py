@@ -7,7 +7,7 @@ earlier lines; a NAME alone stands for that call's value (`Ref`), `bit(NAME)` fo
 or more alternatives joined by `|`: an SBI error name, a comparison (`= E`, `!= E`, `>= E`, `<= E`, `in
 E..E`, `among E`: the value is an index in the set E), both, `trap`, or `any`. Without `->` an SBI call must
 succeed, and nothing may trap. `~` says what is expected of an implementation with that behaviour
-(kvm.behaviours).
+(profiles.behaviours).
 """
 
 from __future__ import annotations

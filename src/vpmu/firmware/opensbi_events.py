@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..hart.events import Mode
 from ..hart.memory import MemoryFault
 from ..hart.pmu import Selector
-from ..kvm.opensbi_behaviours import OB
+from ..profiles.opensbi_behaviours import OB
 from ..spec.sbi import EVENT_INFO_ENTRY, U64, ConfigFlag, SbiError, SbiRet
 from ..spec.sbi_events import (
     CACHE_IDS,
@@ -59,7 +59,11 @@ def find_hardware(pmu: OpenSbiPmu, base: int, mask: int, flags: int, event_idx: 
             if index >= base and wanted >> index & 1 and free:
                 found = index, selector  # the search goes on: the last one is taken
     if found is None:
-        return _FIXED_EVENTS.get(event_idx)
+        fixed = _FIXED_EVENTS.get(event_idx)
+        if fixed is None or pmu.profile.has(OB.OPENSBI_FIXED_COUNTER_FALLBACK):
+            return fixed
+        unused = pmu.profile.has(OB.OPENSBI_FIXED_COUNTER_UNUSED)
+        return fixed if wanted >> fixed & 1 and not unused else None
     index, selector = found
     pmu.physical.configure(index, selector, _modes(flags, whole=pmu.whole))
     if not pmu.shifted:  # 1.1 leaves the interrupt on

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..hart.pmu import FIRST_PROGRAMMABLE, FIXED, PhysicalPmu, Selector
-from ..kvm.behaviours import B
-from ..kvm.opensbi_behaviours import OB
-from ..kvm.profiles import Profile
 from ..perf.host_pmu import HostPmuPerf
+from ..profiles.behaviours import B
+from ..profiles.opensbi_behaviours import OB
+from ..profiles.profiles import Profile
 from ..see.pmu import GuestMemory, IllegalCounter, SbiPmu
 from ..spec.csr import Csr
 from ..spec.sbi import (
@@ -167,7 +167,7 @@ class OpenSbiPmu(SbiPmu):
 
     def counter_fw_read(self, counter_idx: int) -> SbiRet:
         self._begin()
-        index = counter_idx & 0xFFFFFFFF
+        index = counter_idx & 0xFFFFFFFF if self.profile.has(OB.OPENSBI_FW_READ_32_BITS) else counter_idx
         bound = self.bound(index)
         if bound is not None and not self.bound_firmware(index) and self.profile.has(OB.OPENSBI_FW_READ_ANY):
             self.undetermined = True
@@ -183,8 +183,15 @@ class OpenSbiPmu(SbiPmu):
         self._begin()
         if not self.profile.has(B.FW_READ_HI):
             return self.refuse(SbiError.NOT_SUPPORTED, "function", "counter_fw_read_hi is not there")
-        if not self.profile.has(OB.OPENSBI_FW_READ_HI_UNCHECKED) and self.bound(counter_idx) is None:
-            return self.refuse(SbiError.INVALID_PARAM, "counter_idx", f"counter {counter_idx} has no event")
+        firmware = self.num_hw <= counter_idx < self.num_counters_total
+        if self.profile.has(OB.OPENSBI_FW_READ_HI_UNBOUND):
+            right = firmware
+        else:
+            right = firmware and self.bound(counter_idx) is not None
+        if not right and not self.profile.has(OB.OPENSBI_FW_READ_HI_UNCHECKED):
+            return self.refuse(
+                SbiError.INVALID_PARAM, "counter_idx", f"{counter_idx} is no counter with an event"
+            )
         return SbiRet(SbiError.SUCCESS, 0)
 
     def snapshot_set_shmem(self, lo: int, hi: int, flags: int) -> SbiRet:
@@ -280,7 +287,10 @@ class OpenSbiPmu(SbiPmu):
         """True where the set has a counter behind the last one."""
         if self.shifted:
             return (mask << (base & 63) & U64) >> self.num_counters_total != 0
-        return (base + max(mask.bit_length() - 1, 0)) & U64 >= self.num_counters_total
+        last = base + max(mask.bit_length() - 1, 0)
+        if last > U64 and not self.profile.has(OB.OPENSBI_WRAPPED_SET_ACCEPTED):
+            return True
+        return last & U64 >= self.num_counters_total
 
     def bound(self, index: int) -> int | None:
         """The event of a counter, if it has one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..hart.pmu import FIXED
-from ..kvm.opensbi_behaviours import OB
+from ..profiles.opensbi_behaviours import OB
 from ..spec.sbi import SbiError, SbiRet, StartFlag, StopFlag
 
 if TYPE_CHECKING:

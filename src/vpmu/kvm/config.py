@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..perf.event import EventState, PerfError, PerfEvent
+from ..profiles.behaviours import B
 from ..spec.sbi import CONFIG_FLAGS, U64, ConfigFlag, SbiError, SbiRet
-from .behaviours import B
 from .counter import MAX_COUNTERS, PERIOD_MAX, Counter
 from .exits import KvmRunError
 from .translate import Translation, build_attr, describe, translate

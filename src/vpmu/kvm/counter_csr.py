@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..profiles.behaviours import B
 from ..see.pmu import IllegalCounter
 from ..spec.csr import Csr
-from .behaviours import B
 
 if TYPE_CHECKING:
     from .pmu import VcpuPmu

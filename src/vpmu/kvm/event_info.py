@@ -6,8 +6,8 @@ import errno
 from typing import TYPE_CHECKING
 
 from ..perf.event import PerfError
+from ..profiles.behaviours import B
 from ..spec.sbi import EVENT_INFO_ENTRY, EVENT_INFO_RESERVED, U64, SbiError, SbiRet
-from .behaviours import B
 from .exits import KvmRunError
 from .translate import build_attr, translate
 from .vcpu_api import MemoryFault

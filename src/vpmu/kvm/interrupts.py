@@ -7,9 +7,9 @@ Source: kvm_riscv_vcpu_{set,unset,flush,sync}_interrupt(s), arch/riscv/kvm/vcpu.
 
 from __future__ import annotations
 
+from ..profiles.behaviours import B
+from ..profiles.profiles import Profile
 from ..spec.csr import Irq
-from .behaviours import B
-from .profiles import Profile
 
 KNOWN = (Irq.SOFTWARE, Irq.TIMER, Irq.EXTERNAL, Irq.LCOFI)
 _SOFTWARE = 1 << Irq.SOFTWARE

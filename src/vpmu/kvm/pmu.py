@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import partial
 
 from ..perf.event import OverflowHandler, PerfEvent, PerfProvider
+from ..profiles.behaviours import B
+from ..profiles.profiles import Profile
 from ..see.pmu import GuestMemory, IllegalCounter, SbiPmu
 from ..spec.csr import Csr
 from ..spec.perf import PerfEventAttr
@@ -17,9 +19,7 @@ from ..spec.sbi import U64, CounterInfo, CounterType, SbiError, SbiRet
 from ..spec.sbi_events import FW_MAX
 from ..trace.recorder import Recorder
 from . import config, counter_csr, event_info, readout, snapshot, startstop
-from .behaviours import B
 from .counter import MAX_COUNTERS, MAX_FW_CODES, PERIOD_MAX, Counter, FwState
-from .profiles import Profile
 
 MAX_HW_COUNTERS = 32
 """RISCV_KVM_MAX_HW_CTRS."""

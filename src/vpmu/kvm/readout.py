@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..profiles.behaviours import B
 from ..spec.sbi_events import EVENT_IDX_INVALID, FW_MAX
-from .behaviours import B
 from .counter import GARBAGE, MAX_COUNTERS, MAX_FW_CODES, Counter
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import errno
 import struct
 from typing import TYPE_CHECKING
 
+from ..profiles.behaviours import B
 from ..spec.sbi import SHMEM_DISABLE, SNAPSHOT_SIZE, SNAPSHOT_SLOTS, SNAPSHOT_VALUES, SbiError, SbiRet
-from .behaviours import B
 from .exits import KvmRunError
 from .vcpu_api import GuestMemory, MemoryFault
 

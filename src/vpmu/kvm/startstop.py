@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..perf.event import EventState, PerfError, PerfEvent
+from ..profiles.behaviours import B
 from ..spec.sbi import START_FLAGS, STOP_FLAGS, SbiError, SbiRet, StartFlag, StopFlag
 from ..spec.sbi_events import FW_MAX
-from .behaviours import B
 from .counter import Counter
 from .vcpu_api import MemoryFault
 

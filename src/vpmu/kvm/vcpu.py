@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from vpmu.hart.hart import GuestFault, Hart
 from vpmu.hart.memory import PhysicalMemory
 from vpmu.kvm import scripted, vcpu_insn, vcpu_onereg, vcpu_reset, vcpu_run, vcpu_sbi, vcpu_timer
-from vpmu.kvm.behaviours import B
 from vpmu.kvm.exits import SbiExit, SystemEvent, VcpuExit
 from vpmu.kvm.interrupts import VcpuInterrupts
-from vpmu.kvm.profiles import Profile
 from vpmu.kvm.sbi_extensions import SbiExtensions
 from vpmu.kvm.vcpu_api import MP_STATE_RUNNABLE, MP_STATE_STOPPED, GuestTrap
 from vpmu.perf.event import PerfProvider
+from vpmu.profiles.behaviours import B
+from vpmu.profiles.profiles import Profile
 from vpmu.see.pmu import SbiPmu
 from vpmu.spec.csr import Irq
 from vpmu.spec.sbi import U64, SbiRet

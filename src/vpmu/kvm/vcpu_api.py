@@ -9,9 +9,9 @@ from ..hart.memory import MemoryFault
 from ..see.pmu import GuestMemory
 
 if TYPE_CHECKING:
+    from ..profiles.profiles import Profile
     from ..see.pmu import SbiPmu
     from ..trace.recorder import Recorder
-    from .profiles import Profile
 
 __all__ = [
     "MP_STATE_RUNNABLE",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from vpmu.hart.exits import Stop
 from vpmu.kvm import vcpu_insn
-from vpmu.kvm.behaviours import B
 from vpmu.kvm.exits import HungExit, KvmRunError, VcpuExit
 from vpmu.kvm.vcpu_trap import instruction, redirect
+from vpmu.profiles.behaviours import B
 from vpmu.spec.csr import Cause
 
 if TYPE_CHECKING:

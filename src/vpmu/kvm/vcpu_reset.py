@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vpmu.kvm import vcpu_timer
-from vpmu.kvm.behaviours import B
+from vpmu.profiles.behaviours import B
 
 if TYPE_CHECKING:
     from vpmu.kvm.vcpu import Vcpu

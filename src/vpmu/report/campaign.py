@@ -11,7 +11,7 @@ from ..campaign.plan import CampaignPlan
 from ..campaign.run import Result
 from ..campaign.shrink import Case
 from ..campaign.verdict import Verdict
-from ..kvm.behaviours import BEHAVIOURS
+from ..profiles.behaviours import BEHAVIOURS
 from ..trace.chains import as_text as chain_text
 from ..trace.chains import chains_of
 from ..trace.views import as_text

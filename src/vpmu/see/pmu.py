@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from ..spec.sbi import U64, SbiError, SbiRet
 
 if TYPE_CHECKING:
-    from ..kvm.profiles import Profile
+    from ..profiles.profiles import Profile
     from ..trace.recorder import Recorder
 
 

@@ -8,14 +8,14 @@ from vpmu.errors import MachineError
 from vpmu.hart.hart import Hart
 from vpmu.hart.memory import PhysicalMemory
 from vpmu.hart.pmu import PhysicalPmu
-from vpmu.kvm.opensbi_behaviours import OB
 from vpmu.kvm.pmu import VcpuPmu
-from vpmu.kvm.profiles import Profile
 from vpmu.kvm.vcpu import Vcpu
 from vpmu.kvm.vcpu_api import MP_STATE_RUNNABLE
 from vpmu.perf.description import HostPmuDescription
 from vpmu.perf.event import PerfProvider
 from vpmu.perf.host_pmu import HostPmuPerf
+from vpmu.profiles.opensbi_behaviours import OB
+from vpmu.profiles.profiles import Profile
 from vpmu.sbi.dispatch import ecall
 from vpmu.see.pmu import SbiPmu
 from vpmu.trace.recorder import Recorder

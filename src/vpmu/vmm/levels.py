@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-from vpmu.kvm.profiles import IMPL_ID_KVM, Profile
+from vpmu.profiles.profiles import IMPL_ID_KVM, Profile
 
 
 class Level(IntEnum):

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from vpmu.errors import MachineError
 from vpmu.hart.memory import HostMemory
 from vpmu.kvm.exits import KvmRunError
-from vpmu.kvm.profiles import DEFAULT_PROFILE, FIRMWARE, Profile, get_profile
 from vpmu.kvm.vcpu import Vcpu
 from vpmu.perf.description import HostPmuDescription, load_host_pmu
 from vpmu.perf.event import PerfProvider
+from vpmu.profiles.profiles import DEFAULT_PROFILE, FIRMWARE, Profile, get_profile
 from vpmu.spec.csr import Irq
 from vpmu.trace.recorder import NULL, Recorder
 from vpmu.vmm.board import RAM_BASE, Board
@@ -41,10 +41,11 @@ __all__ = ["Host", "Machine", "RunResult"]
 class Machine:
     """A virtual machine on a modelled host.
 
-    profile, with_, without: what KVM is like (kvm.profiles). host_pmu: description of the host's PMU (name,
-    path or object). perf: "model", or "host" for this machine's own perf_event_open. memory: bytes of RAM
-    at memory_base. refuse: event name -> errno that the host's perf answers. starve: host counters that
-    somebody else holds. faults: a plan (vpmu.faults) that every seam asks. engine: "native" or "reference".
+    profile, with_, without: what KVM is like (vpmu.profiles): name, TOML file or object, and changes to it.
+    host_pmu: description of the host's PMU (name, path or object). perf: "model", or "host" for this
+    machine's own perf_event_open. memory: bytes of RAM at memory_base. refuse: event name -> errno that the
+    host's perf answers. starve: host counters that somebody else holds. faults: a plan (vpmu.faults) that
+    every seam asks. engine: "native" or "reference".
     Raises VpmuError for what cannot be built.
     """
 
@@ -147,7 +148,7 @@ class Machine:
 
     def set_sbi_extension(self, name: str, enabled: bool) -> None:
         """Switch an SBI extension on or off by KVM's name (ONE_REG), for all vCPUs, before the first run."""
-        from vpmu.kvm.profiles import SbiExtension
+        from vpmu.profiles.profiles import SbiExtension
 
         for vcpu in self._vcpus:
             try:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..kvm.pmu import VcpuPmu
-from ..kvm.profiles import SbiExtension
 from ..kvm.vcpu import Vcpu
 from ..perf.host_event import HostPmuEvent
 from ..perf.host_pmu import HostPmuPerf
+from ..profiles.profiles import SbiExtension
 from ..see.pmu import SbiPmu
 from .snapshot_hart import hart_state, put_hart
 from .snapshot_perf import events_of, perf_state, put_perf

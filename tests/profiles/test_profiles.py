@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from vpmu.errors import UsageError
-from vpmu.kvm.behaviours import BEHAVIOURS, COMMITS, B
-from vpmu.kvm.profiles import DEFAULT_PROFILE, PROFILES, SbiExtension, get_profile
 from vpmu.kvm.sbi_extensions import SbiExtensions
+from vpmu.profiles.behaviours import BEHAVIOURS, B
+from vpmu.profiles.commits import COMMITS
+from vpmu.profiles.profiles import DEFAULT_PROFILE, PROFILES, SbiExtension, get_profile
 from vpmu.spec.sbi import Eid
+
+PROJECTS = ("Linux", "OpenSBI", "QEMU")
 
 
 def test_the_profiles() -> None:
@@ -17,15 +20,20 @@ def test_the_profiles() -> None:
         "kvm-6.9",
         "kvm-6.10",
         "kvm-6.12",
+        "kvm-6.12.117",
         "kvm-7.2",
+        "kvm-7.3",
         "opensbi-1.1",
         "opensbi-1.6",
+        "opensbi-1.7",
+        "opensbi-1.8",
+        "opensbi-1.9",
     ]
     assert get_profile().name == DEFAULT_PROFILE == "kvm-7.2"
     assert [hex(get_profile(f"kvm-{v}").impl_version) for v in ("6.9", "6.10", "6.12", "7.2")] == [
         "0x60900", "0x60a00", "0x60c6b", "0x7020d",
     ]  # fmt: skip
-    assert [get_profile(name).sbi_version >> 24 for name in PROFILES] == [3, 2, 2, 2, 3, 1, 2]
+    assert [get_profile(name).sbi_version >> 24 for name in PROFILES] == [3, 2, 2, 2, 2, 3, 3, 1, 2, 3, 3, 3]
 
 
 @pytest.mark.parametrize("behaviour", BEHAVIOURS.values(), ids=repr)
@@ -42,7 +50,9 @@ def test_every_behaviour_is_cited(behaviour: object) -> None:
 
 
 def test_commits_are_used() -> None:
-    assert set(COMMITS) == {b.commit for b in BEHAVIOURS.values() if b.project == "Linux"} - {""}
+    cited = {project: {b.commit for b in BEHAVIOURS.values() if b.project == project} for project in PROJECTS}
+    assert {commit for commit in COMMITS if len(commit) == 12} == cited["Linux"] - {""}
+    assert {commit for commit in COMMITS if len(commit) == 8} <= cited["OpenSBI"]
 
 
 def test_the_seed_is_the_difference_that_matters() -> None:
@@ -65,7 +75,12 @@ def test_change_of_behaviours() -> None:
 @pytest.mark.parametrize(
     ("arguments", "near"),
     [
-        ({"name": "kvm-6.13"}, "kvm-6.1"),
+        ({"name": "kvn-6.12"}, "kvm-6.12"),
+        ({"name": "kvm-6.2"}, "kvm-6.3 to kvm-7.3"),
+        ({"name": "kvm-7.4.1"}, "kvm-6.3 to kvm-7.3"),
+        ({"name": "opensbi-2.0"}, "opensbi-1.1 to opensbi-1.9"),
+        ({"name": "kvm-6.12.117.1"}, "kvm-6.12.117"),
+        ({"name": "kvm-6.012"}, "kvm-6.12"),
         ({"with_": ["read-acumulates"]}, "read-accumulates"),
         ({"without": ["snapshots"]}, "snapshot"),
     ],

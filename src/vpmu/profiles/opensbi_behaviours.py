@@ -7,7 +7,8 @@ its subject is not recorded. Those of project QEMU are the hart's: they show onl
 
 from __future__ import annotations
 
-from .behaviours import BEHAVIOURS, Behaviour
+from .behaviour import Behaviour
+from .behaviours import BEHAVIOURS
 
 
 # A table, one behaviour after the other: summary, commit, since, until, reference.
@@ -41,7 +42,7 @@ class OB:
         "OpenSBI",
     )
     OPENSBI_INDEX_32_BITS = Behaviour(
-        "counter_get_info and counter_fw_read drop bits 32 and above of the index",
+        "counter_get_info drops bits 32 and above of the index",
         "",
         "",
         "",
@@ -58,7 +59,7 @@ class OB:
         "OpenSBI",
     )
     OPENSBI_WRAPPED_SET_ACCEPTED = Behaviour(
-        "base + mask may wrap past 2^64 to valid counters", "0dfe6be0", "1.2", "", "7.2, F17", "OpenSBI"
+        "base + mask may wrap past 2^64 to valid counters", "0dfe6be0", "1.2", "1.9", "7.2, F17", "OpenSBI"
     )
     OPENSBI_HOLE_ACCEPTED = Behaviour(
         "a set may contain index 1 (time), which is no counter", "", "", "", "F19", "OpenSBI"
@@ -70,10 +71,19 @@ class OB:
         "cycles and instructions that find no programmable counter get counters 0 and 2, outside "
         "the set and in "
         "use or not",
+        "65bb705f",
         "",
-        "",
-        "",
+        "1.9",
         "2.3.3, F15",
+        "OpenSBI",
+    )
+    OPENSBI_FIXED_COUNTER_UNUSED = Behaviour(
+        "cycles and instructions get programmable counters alone: without Smcntrpmf cycle and "
+        "instret leave no mode out",
+        "65bb705f",
+        "1.9",
+        "",
+        "run of OpenSBI 1.9",
         "OpenSBI",
     )
     OPENSBI_FIXED_COUNTER_RUNS = Behaviour(
@@ -86,9 +96,9 @@ class OB:
     )
     OPENSBI_FW_INDEX_RELATIVE = Behaviour(
         "the choice of a firmware counter answers the bit in the mask, not base + bit",
-        "",
+        "ac16c6b6",
         "1.2",
-        "",
+        "1.8",
         "2.3.3",
         "OpenSBI",
     )
@@ -107,7 +117,7 @@ class OB:
         "CLEAR_VALUE and AUTO_START are ignored for cache and raw events",
         "3d29f380",
         "",
-        "",
+        "1.9",
         "7.2",
         "OpenSBI",
     )
@@ -159,8 +169,24 @@ class OB:
         "counter_fw_read_hi on RV64 answers SUCCESS and 0 for any index",
         "9656943b",
         "1.3",
-        "1.8",
+        "1.9",
         "7.2",
+        "OpenSBI",
+    )
+    OPENSBI_FW_READ_HI_UNBOUND = Behaviour(
+        "counter_fw_read_hi on RV64 answers SUCCESS and 0 for a firmware counter without an event",
+        "",
+        "1.3",
+        "",
+        "run of OpenSBI 1.9",
+        "OpenSBI",
+    )
+    OPENSBI_FW_READ_32_BITS = Behaviour(
+        "counter_fw_read drops bits 32 and above of the index",
+        "",
+        "",
+        "1.9",
+        "O24, run of OpenSBI 1.9",
         "OpenSBI",
     )
     OPENSBI_IPI_TO_SELF_NOT_COUNTED = Behaviour(

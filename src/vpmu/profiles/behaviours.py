@@ -8,68 +8,7 @@ F80 failure scenarios, numbers with dots sections of the facts that this model w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-COMMITS: dict[str, str] = {
-    "0cb74b65d2e5": "RISC-V: KVM: Implement perf support without sampling",
-    "badc386869e2": "RISC-V: KVM: Support firmware events",
-    "a9ac6c37521f": "RISC-V: KVM: Implement trap & emulate for hpmcounters",
-    "c39cea6f38ee": "RISC-V: KVM: Increment firmware pmu events",
-    "57990ab90ce3": "RISC-V: KVM: Fix the initial sample period value",
-    "98ce906bd0a6": "RISC-V: KVM: No need to update the counter value during reset",
-    "2196c066f138": "RISC-V: KVM: No need to exit to the user space if perf event failed",
-    "c2f41ddbcdd7": "RISC-V: KVM: Implement SBI PMU Snapshot feature",
-    "16b0bde9a37c": "RISC-V: KVM: Add perf sampling support for guests",
-    "08fb07d6dcf7": "RISC-V: KVM: Support 64 bit firmware counters on RV32",
-    "4e21f2238ad5": "RISC-V: KVM: Improve firmware counter read function",
-    "5aa09297a3dc": "RISC-V: KVM: Fix to allow hpmcounter31 from the guest",
-    "7d1ffc8b087e": "RISC-V: KVM: Allow legacy PMU access from guest",
-    "47d40d93292d": "RISC-V: KVM: Don't zero-out PMU snapshot area before freeing data",
-    "0611f78f83c9": "riscv: KVM: Fix SBI IPI error generation",
-    "b90148485299": "riscv: KVM: Fix SBI TIME error generation",
-    "bbb622488749": "RISC-V: KVM: Disable the kernel perf counter during configure",
-    "97eccf7db4f2": "RISC-V: KVM: Add Svade and Svadu Extensions Support for Guest/VM",
-    "3729fe8cbb48": "RISC-V: KVM: Delegate illegal instruction fault to VS mode",
-    "190b74154299": "RISC-V: KVM: Add support for Raw event v2",
-    "41f4d0cc331a": "RISC-V: KVM: No need of explicit writable slot check",
-    "e309fd113b9f": "RISC-V: KVM: Implement get event info function",
-    "2e7be1629966": "RISC-V: KVM: Don't treat SBI HFENCE calls as NOPs",
-    "5c1bb0787111": "RISC-V: KVM: fix off-by-one array access in SBI PMU",
-    "1762ac42eed6": "RISC-V: KVM: Fix integer overflow in kvm_pmu_validate_counter_mask()",
-    "99594f75b49e": "RISC-V: KVM: Fix array out-of-bounds in pmu_ctr_read() and pmu_fw_ctr_read_hi()",
-    "0835ee26938e": "riscv: kvm: return SBI_ERR_FAILURE for pmu_snapshot_set_shmem() when OOM",
-    "0e9d0e7a7c78": "riscv: kvm: return SBI_ERR_FAILURE for pmu_event_info() when OOM",
-}
-"""Subjects of the commits that behaviours cite, by abbreviated hash."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Behaviour:
-    """One difference. `since` and `until` are releases of `project`: the first that has it, the
-    first that has it no longer.
-
-    `commit` ended it or, where that commit is not known or it has not ended, brought it; empty where neither
-    is known. `name` is the name of its attribute in B, in lower case with hyphens.
-    """
-
-    summary: str
-    commit: str
-    since: str
-    until: str
-    reference: str
-    project: str = "Linux"
-    name: str = field(default="", init=False)
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        object.__setattr__(self, "name", name.lower().replace("_", "-"))
-
-    @property
-    def subject(self) -> str:
-        """Subject of `commit`, empty where none is known."""
-        return COMMITS.get(self.commit, "")
-
-    def __repr__(self) -> str:
-        return f"{'B' if self.project == 'Linux' else 'OB'}.{self.name.upper().replace('-', '_')}"
+from .behaviour import Behaviour
 
 
 # A table, one behaviour after the other: summary, commit, since, until, reference.
@@ -97,7 +36,7 @@ class B:
         "2196c066f138", "6.3", "6.10", "3.13, F1-F8")
     SHMEM_OOM_ENDS_KVM_RUN = Behaviour(
         "snapshot_set_shmem without kernel memory ends KVM_RUN with ENOMEM",
-        "0835ee26938e", "6.10", "7.1", "F42")
+        "0835ee26938e", "6.10", "7.1", "F42", stable=("6.12.92",))
     EVENT_INFO_OOM_ENDS_KVM_RUN = Behaviour(
         "event_get_info without kernel memory ends KVM_RUN with ENOMEM", "0e9d0e7a7c78", "6.18", "7.1", "F47")
 
@@ -139,7 +78,8 @@ class B:
     FW_CLEAR_IGNORED = Behaviour(
         "CLEAR_VALUE has no effect on firmware counters", "badc386869e2", "6.3", "", "2.3")
     EVENT_CREATED_ENABLED = Behaviour(
-        "the perf event counts from counter_config_matching on", "bbb622488749", "6.3", "6.16", "3.5")
+        "the perf event counts from counter_config_matching on",
+        "bbb622488749", "6.3", "6.15", "3.5", stable=("6.12.23",))
     NO_EVENT_COUNTS_CYCLES = Behaviour(
         "general event 0 counts cycles on a programmable counter", "0cb74b65d2e5", "6.3", "", "O11, F36")
     UNTRANSLATABLE_REACHES_PERF = Behaviour(
@@ -154,7 +94,7 @@ class B:
         "0cb74b65d2e5", "6.3", "", "O16, F12")
     PERIOD_OF_ZERO_TOO_LARGE = Behaviour(
         "the sample period of value 0 is 2^width, 0 for 64 bits: an event that does not sample",
-        "57990ab90ce3", "6.3", "6.10", "3.6")
+        "57990ab90ce3", "6.3", "6.10", "3.6", stable=("6.9.9",))
     ERROR_STATE_IGNORED = Behaviour(
         "a pinned event that got no host counter is not noticed: SUCCESS, and the value stands still",
         "0cb74b65d2e5", "6.3", "", "O12, F10")
@@ -162,7 +102,7 @@ class B:
     # counter_start, counter_stop, values.
     READ_ACCUMULATES = Behaviour(
         "every read adds the event's total to the stored value again: repeated reads over-count",
-        "0cb74b65d2e5", "6.3", "7.2", "O1, F69")
+        "c7e2cc38c561", "6.3", "7.3", "O1, F69", stable=("6.12.112", "7.2.9"))
     RESET_ADDS_TOTAL = Behaviour(
         "counter_stop with RESET adds the event's total to the value", "98ce906bd0a6", "6.3", "6.10", "3.8")
     WIDTH_NOT_MASKED = Behaviour(
@@ -177,7 +117,7 @@ class B:
     FW_STOP_KEEPS_BASE = Behaviour(
         "stopping a firmware counter does not store its value: a start without a value goes back to the "
         "one last read",
-        "badc386869e2", "6.3", "7.1", "2.5")
+        "8b3fd1a8b305", "6.3", "7.3", "2.5", stable=("6.12.112", "7.2.9"))
     FW_RESET_LEAKS_EVENT = Behaviour(
         "RESET of a firmware counter that carries a perf event does not release it: the host event "
         "outlives the vCPU",
@@ -211,10 +151,10 @@ class B:
         "a failing snapshot_set_shmem leaves no shared memory at all", "", "7.1", "", "F39")
     SHMEM_COPY_LEAKED = Behaviour(
         "setting shared memory again leaks the kernel's copy of the previous page",
-        "c2f41ddbcdd7", "6.10", "7.1", "2.8")
+        "b7749531a9b1", "6.10", "7.3", "2.8", stable=("6.12.117",))
     TEARDOWN_ZEROES_PAGE = Behaviour(
         "disabling shared memory and destroying a vCPU write zeros to the guest's page",
-        "47d40d93292d", "6.10", "6.11", "7.1")
+        "47d40d93292d", "6.10", "6.12", "7.1")
     SNAPSHOT_FROM_COPY = Behaviour(
         "TAKE_SNAPSHOT writes the kernel's copy of the whole page: what the guest wrote is lost, "
         "overflow bits stay set",
@@ -224,9 +164,10 @@ class B:
         "c2f41ddbcdd7", "6.10", "", "O6")
     SNAPSHOT_RESET_LOSES_DELTA = Behaviour(
         "with RESET the stored value lacks what was counted since the last read",
-        "c2f41ddbcdd7", "6.10", "7.2", "O6")
+        "c7e2cc38c561", "6.10", "7.3", "O6", stable=("6.12.112", "7.2.9"))
     SNAPSHOT_WRITE_IGNORED = Behaviour(
-        "a snapshot that cannot be written is SUCCESS", "c2f41ddbcdd7", "6.10", "7.1", "F43")
+        "a snapshot that cannot be written is SUCCESS",
+        "057dd2639cea", "6.10", "7.3", "F43", stable=("6.12.112", "7.2.9"))
     EVENT_INFO_LENIENT = Behaviour(
         "event_get_info ignores reserved bits of event_idx", "e309fd113b9f", "6.18", "", "O7, F49")
     EVENT_INFO_READ_FAILED = Behaviour(
@@ -243,7 +184,7 @@ class B:
         "16b0bde9a37c", "6.10", "", "3.12, F55")
     LCOFI_LOST_OVER_ONE_REG = Behaviour(
         "a pending counter-overflow interrupt does not survive reading and writing sip by ONE_REG",
-        "16b0bde9a37c", "6.10", "", "O13")
+        "52c6b7d20d3e", "6.10", "7.3", "O13", stable=("7.2.9",))
 
     # Traps.
     ILLEGAL_INSN_DELEGATED = Behaviour(
@@ -269,16 +210,19 @@ class B:
 
     # The other extensions.
     IPI_INVALID_HART_IGNORED = Behaviour(
-        "send_ipi passes over harts that do not exist", "0611f78f83c9", "6.3", "6.14", "2.10")
+        "send_ipi passes over harts that do not exist",
+        "0611f78f83c9", "6.3", "6.14", "2.10", stable=("6.12.18",))
     BAD_FID_IS_INVALID_PARAM = Behaviour(
-        "TIME and IPI answer INVALID_PARAM to an unknown function", "b90148485299", "6.3", "6.14", "2.10")
+        "TIME and IPI answer INVALID_PARAM to an unknown function",
+        "b90148485299", "6.3", "6.14", "2.10", stable=("6.12.18",))
     RFENCE_INVALID_HART_IGNORED = Behaviour(
         "remote fences pass over harts that do not exist", "c39cea6f38ee", "6.3", "", "2.10")
     SFENCE_COUNTED_AS_HFENCE = Behaviour(
         "remote sfence.vma counts as HFENCE_VVMA_SENT and HFENCE_VVMA_RECEIVED",
         "c39cea6f38ee", "6.3", "", "3.10")
     HFENCE_NOP = Behaviour(
-        "remote HFENCE functions succeed and do nothing", "2e7be1629966", "6.3", "6.16", "2.10")
+        "remote HFENCE functions succeed and do nothing",
+        "2e7be1629966", "6.3", "6.16", "2.10", stable=("6.12.35",))
     FWFT_WITHOUT_FEATURES = Behaviour(
         "FWFT is there and has no feature, as on the recorded host, whose firmware delegates no misaligned "
         "accesses",
@@ -287,7 +231,8 @@ class B:
         "no legacy calls: the host kernel was built without RISCV_SBI_V01, as Debian's is",
         "", "6.3", "", "2.10")
     HART_STATUS_LOSES_ERROR = Behaviour(
-        "hart_get_status of a hart that does not exist answers SUCCESS and 0", "", "6.3", "7.2", "2.10")
+        "hart_get_status of a hart that does not exist answers SUCCESS and 0",
+        "41e81f7e3ef9", "6.3", "7.3", "2.10", stable=("6.12.112", "7.2.9"))
     HART_ID_TRUNCATED = Behaviour(
         "HSM looks at the low 32 bits of a hart id", "", "6.3", "", "2.10")
     HART_START_ADDRESS_UNCHECKED = Behaviour(
