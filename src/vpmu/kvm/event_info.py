@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from ..perf.event import PerfError
+from ..see.pmu import LeaveCall
 from ..spec.sbi import EVENT_INFO_ENTRY, EVENT_INFO_RESERVED, U64, SbiError, SbiRet
 from .behaviours import B
 from .exits import KvmRunError
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .pmu import VcpuPmu
 
 _SIZE = EVENT_INFO_ENTRY.size
+LOOK_UP = (1 << 14) - 1  # bits of an offset that are 0 where it is asked whether the run shall end
 
 
 def event_get_info(pmu: VcpuPmu, lo: int, hi: int, num_entries: int, flags: int) -> SbiRet:
@@ -42,6 +44,8 @@ def event_get_info(pmu: VcpuPmu, lo: int, hi: int, num_entries: int, flags: int)
         return pmu.refuse(error, "address", str(fault))
     answers: dict[tuple[int, int], bool] = {}
     for offset in range(0, size, _SIZE):
+        if not offset & LOOK_UP and pmu.leaving():
+            raise LeaveCall
         event_idx, _, event_data = EVENT_INFO_ENTRY.unpack_from(table, offset)
         if event_idx & EVENT_INFO_RESERVED and not lenient:
             return pmu.refuse(SbiError.INVALID_PARAM, "event_idx", f"reserved bits in {event_idx:#x}")
