@@ -10,9 +10,10 @@ from xml.etree import ElementTree
 import pytest
 
 from vpmu.errors import FileError, ImageError, MachineError
+from vpmu.vmm.host_timeout import host_timeout
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.boot import LinuxBoot, boot_arguments, read_initrd
-from vpmu.vmm.linux.boot_terminal import HostTimeout, Terminal
+from vpmu.vmm.linux.boot_terminal import Terminal
 from vpmu.vmm.linux.program import counted_program
 from vpmu.vmm.linux.samples import flame_graph, parse_script
 from vpmu.vmm.machine import Machine
@@ -113,7 +114,8 @@ def test_a_command_that_never_begins_is_a_failure() -> None:
 
 def test_real_time_ends_a_guest_that_turns_for_ever() -> None:
     guest, machine = boot("booting\n")
-    outcome = guest.run(host=HostTimeout(machine, 0.05))
+    with host_timeout(machine, 0.05):
+        outcome = guest.run()
     assert outcome.result.stop == "timeout"
     assert "0.05 seconds of real time" in (outcome.failure or "")
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from ..faults.plan import FaultPlan
@@ -13,6 +14,7 @@ from ..profiles.behaviour import Behaviour
 from ..profiles.profiles import Profile, changed, get_profile
 from ..trace.recorder import Record, Recorder
 from ..vmm.machine import Machine, RunResult
+from ..vmm.run_result import Limits
 from .oracle import Oracle
 
 MAX_RECORDS = 200_000
@@ -20,6 +22,7 @@ LINUX = "linux:"
 """What a guest's name begins with when the rest is a command for Linux, as in a campaign's plan."""
 MOST_OF_A_PAYLOAD, MOST_OF_LINUX = 50_000_000, 10_000_000_000
 """Instructions of a run, where the caller names no limit."""
+Limited = Callable[[Machine], AbstractContextManager[Limits]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +109,15 @@ class Comparison:
 
 def compare(
     first: str, second: str, image: str | bytes, faults: FaultPlan, *, name: str = "guest",
-    host_pmu: str = "full", max_instructions: int | None = None, memory: int = 16 << 20,
+    host_pmu: str = "full", limited: Limited | None = None, memory: int = 16 << 20,
 ) -> Comparison:  # fmt: skip
     """Run the guest under both. `image`: a file or its bytes, or `linux: COMMAND` for the fetched Debian,
-    booted for every run. Raises VpmuError for a profile or an image that is none.
+    booted for every run. `limited(machine)`: a context that gives the arguments of Machine.run; without
+    instructions, they are MOST_OF_A_PAYLOAD or MOST_OF_LINUX. Raises VpmuError for a profile or an image that
+    is none.
     """
     command = image[len(LINUX) :].strip() if isinstance(image, str) and image.startswith(LINUX) else None
-    most = max_instructions or (MOST_OF_A_PAYLOAD if command is None else MOST_OF_LINUX)
+    most = MOST_OF_A_PAYLOAD if command is None else MOST_OF_LINUX
 
     def run(profile: Profile) -> Side:
         recorder = Recorder()
@@ -125,7 +130,8 @@ def compare(
         machine.inject(faults or None)
         oracle = Oracle(machine)
         oracle.attach()
-        result = go(most)
+        with nullcontext(Limits()) if limited is None else limited(machine) as limits:
+            result = go(limits.get("max_instructions") or most, limits.get("timeout_ns"))
         calls = tuple(
             record for record in recorder.records
             if (record.layer == "sbi" and record.actor != "fault") or record.actor == "KVM_RUN"
@@ -142,7 +148,7 @@ def compare(
 
 def _linux(
     profile: Profile, host_pmu: str, recorder: Recorder, command: str
-) -> tuple[Machine, Callable[[int], RunResult]]:
+) -> tuple[Machine, Callable[[int, int | None], RunResult]]:
     """A machine that boots the fetched Debian up to the end of a command, and what runs it."""
     from ..vmm.linux.boot import LinuxBoot
     from ..vmm.linux.debian import debian_guest
@@ -151,7 +157,7 @@ def _linux(
     boot = LinuxBoot(debian.kernel_image(), debian.initramfs(), command=command)
     machine = boot.machine(profile=profile, host_pmu=host_pmu, recorder=recorder)
     machine.serial.hold()
-    return machine, lambda most: boot.run(max_instructions=most).result
+    return machine, lambda most, timeout: boot.run(max_instructions=most, timeout_ns=timeout).result
 
 
 def _first_difference(one: Sequence[Record], two: Sequence[Record]) -> int | None:

@@ -9,12 +9,12 @@ when it was lost (panic, KVM_RUN failed, hang, time over), 2 for what cannot be 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, recording
 from .output import as_object, print_json
 
@@ -22,16 +22,6 @@ if TYPE_CHECKING:
     from ..vmm.linux.boot import LinuxBoot, Outcome
     from ..vmm.loader import Buffer
     from ..vmm.machine import Machine
-
-_TIMES = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "m": 60.0, "min": 60.0, "h": 3600.0}
-
-
-def seconds(text: str) -> float:
-    """Seconds from `30`, `30s`, `500ms`, `2m`."""
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)", text.strip())
-    if match is None or match[2] not in _TIMES or not float(match[1]):
-        raise argparse.ArgumentTypeError(f"expected a time such as 30s or 500ms, got {text!r}")
-    return float(match[1]) * _TIMES[match[2]]
 
 
 def add_guest_options(parser: argparse.ArgumentParser) -> None:
@@ -47,12 +37,6 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
     for action in parser._actions:
         if action.dest == "memory":
             action.help = f"guest memory (default {DEFAULT_MEMORY >> 20}M)"
-    parser.add_argument(
-        "--timeout", type=seconds, metavar="TIME", help="give up after this much virtual time (30s, 500ms)"
-    )
-    parser.add_argument(
-        "--host-timeout", type=seconds, metavar="TIME", help="give up after this much real time"
-    )
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -122,25 +106,19 @@ def booting(args: argparse.Namespace, boot: LinuxBoot) -> Iterator[Machine]:
 
 def run_alone(machine: Machine, boot: LinuxBoot, args: argparse.Namespace) -> Outcome:
     """Run without anybody at the keyboard: a function of the options alone, but for --host-timeout."""
-    from ..vmm.linux.boot_terminal import HostTimeout
-
-    host = None if args.host_timeout is None else HostTimeout(machine, args.host_timeout)
-    return boot.run(max_instructions=args.max_instructions, timeout_ns=_timeout_ns(args), host=host)
+    with limited(args, machine) as limits:
+        return boot.run(**limits)
 
 
 def boot_terminal(machine: Machine, boot: LinuxBoot, args: argparse.Namespace) -> Outcome:
     """Run with the user's terminal as the guest's."""
     from ..vmm.linux.boot_terminal import Terminal, raw
 
-    host = Terminal(machine, sys.stdin.fileno(), seconds=args.host_timeout)
-    with raw(sys.stdin.fileno()):
-        outcome = boot.run(max_instructions=args.max_instructions, timeout_ns=_timeout_ns(args), host=host)
+    host = Terminal(machine, sys.stdin.fileno())
+    with raw(sys.stdin.fileno()), limited(args, machine) as limits:
+        outcome = boot.run(**limits, host=host)
     print(file=sys.stderr)
     return outcome
-
-
-def _timeout_ns(args: argparse.Namespace) -> int | None:
-    return None if args.timeout is None else max(round(args.timeout * 1e9), 1)
 
 
 def write_out(data: bytes) -> None:

@@ -18,7 +18,8 @@ from pathlib import Path
 from subprocess import Popen
 from typing import TYPE_CHECKING
 
-from .options import Subparsers, add_json, count
+from .limits import count
+from .options import Subparsers, add_json
 from .output import print_json
 from .verdict_table import print_table
 

@@ -11,7 +11,8 @@ import argparse
 from pathlib import Path
 
 from ..errors import FileError
-from .options import DEFAULT_HOST_PMU, Subparsers, add_inject_option, add_json, count, fault_plan, natural
+from .limits import add_limits, limited
+from .options import DEFAULT_HOST_PMU, Subparsers, add_inject_option, add_json, fault_plan, natural
 from .output import print_json
 
 
@@ -29,9 +30,10 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     add_inject_option(parser)
     parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of the faults (default 0)")
-    parser.add_argument(
-        "--max-instructions", type=count, metavar="N", help="of each run (default 50M; Linux: 10,000M)"
-    )
+    add_limits(parser)
+    for action in parser._actions:
+        if action.dest == "max_instructions":
+            action.help = "of each run (default 50M; Linux: 10,000M)"
     parser.add_argument("--markdown", metavar="FILE", help="write the Markdown to a file as well")
     parser.add_argument("--html", metavar="FILE", help="write a page")
     add_json(parser)
@@ -48,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     image = args.image if args.image.startswith(LINUX) else str(find_image(args.image))
     found = compare(
         args.first, args.second, image, fault_plan(args) or FaultPlan(), name=args.image,
-        host_pmu=args.host_pmu, max_instructions=args.max_instructions,
+        host_pmu=args.host_pmu, limited=lambda machine: limited(args, machine),
     )  # fmt: skip
     text = markdown(found)
     for path, content in ((args.markdown, text), (args.html, page(found) if args.html else "")):

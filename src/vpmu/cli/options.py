@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import FileError, UsageError
 from ..trace.recorder import NULL, Recorder
+from .limits import add_limits, count
 
 if TYPE_CHECKING:
     from ..faults import FaultPlan
@@ -50,18 +51,6 @@ def memory_size(text: str) -> int:
     if match is None:
         raise argparse.ArgumentTypeError(f"expected a size such as 128M or 1G, got {text!r}")
     return int(match.group(1)) << _UNITS[match.group(2).upper()]
-
-
-def count(text: str) -> int:
-    """A positive number, `_` or `,` allowed between digits, K, M or G (powers of ten) after them."""
-    match = re.fullmatch(r"(\d[\d_,]*)([kKMG]?)", text.strip())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"expected a number such as 1000000 or 10M, got {text!r}")
-    value = int(match.group(1).replace("_", "").replace(",", ""))
-    value *= {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}[match.group(2).upper()]
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"expected a number above zero, got {text!r}")
-    return value
 
 
 def natural(text: str) -> int:
@@ -230,9 +219,7 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=natural, default=0, metavar="N", help="seed of everything that is chosen (default 0)"
     )
-    parser.add_argument(
-        "--max-instructions", type=count, metavar="N", help="stop after N retired instructions of all harts"
-    )
+    add_limits(parser)
     parser.add_argument(
         "--trace",
         metavar="FILE",

@@ -37,14 +37,16 @@ def table(
 
 
 class Console:
-    """Passes the guest's console to a stream, line by line, and keeps what it passed."""
+    """Passes the guest's console to a stream, line by line, and keeps the end of what it passed."""
 
     def __init__(self, stream: IO[bytes] | None) -> None:
         self._stream = stream
         self.data = bytearray()
 
     def __call__(self, data: bytes) -> None:
-        self.data += data
+        from ..vmm.console import keep
+
+        keep(self.data, data)
         if self._stream is not None:
             self._stream.write(data)
             if b"\n" in data:
@@ -62,7 +64,7 @@ class Console:
 
     @property
     def text(self) -> str:
-        """Everything so far, for JSON."""
+        """What is kept, for JSON."""
         return self.data.decode("utf-8", "replace")
 
 

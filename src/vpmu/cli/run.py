@@ -1,7 +1,7 @@
 """Run a guest image (ELF or flat): its console on stdout, one line about the run on stderr.
 
 Exit status 0 when the guest powered the machine off or reset it without reporting a failure, 1 when it
-reported one, KVM_RUN failed, or it did not end within --max-instructions; 2 for what cannot be run.
+reported one, KVM_RUN failed, or it did not end within a limit; 2 for what cannot be run.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, recording
 from .output import Console, as_object, print_json, sum_up
 
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
         machine = build_machine(args, recorder=recorder, console_out=console)
         machine.load(image, initrd=initrd)
         try:
-            result = machine.run(max_instructions=args.max_instructions)
+            with limited(args, machine) as limits:
+                result = machine.run(**limits)
         finally:
             console.close()
     if args.json:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ..errors import FileError, UsageError
+from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, names, recording
 from .output import Console, as_object, print_json, sum_up
 
@@ -97,7 +98,8 @@ def run(args: argparse.Namespace) -> int:
         machine.load(image)
         counters = [open_counter(machine, event, modes) for event, modes in parsed]
         try:
-            result = machine.run(max_instructions=args.max_instructions)
+            with limited(args, machine) as limits:
+                result = machine.run(**limits)
         finally:
             console.close()
         counted = [read_counter(event, counter) for event, counter in zip(events, counters, strict=True)]

@@ -12,6 +12,7 @@ from ..hart.events import Mode
 from ..hart.memory import MemoryFault
 from ..hart.pmu import Selector
 from ..profiles.opensbi_behaviours import OB
+from ..see.pmu import LOOK_UP, LeaveCall
 from ..spec.sbi import EVENT_INFO_ENTRY, U64, ConfigFlag, SbiError, SbiRet
 from ..spec.sbi_events import (
     CACHE_IDS,
@@ -88,6 +89,8 @@ def event_get_info(pmu: OpenSbiPmu, lo: int, hi: int, num_entries: int, flags: i
     except MemoryFault as fault:
         return pmu.refuse(SbiError.INVALID_ADDRESS, "address", str(fault))
     for offset in range(0, size, EVENT_INFO_ENTRY.size):
+        if not offset & LOOK_UP and pmu.leaving():
+            raise LeaveCall
         event_idx, _, data = EVENT_INFO_ENTRY.unpack_from(table, offset)
         EVENT_INFO_ENTRY.pack_into(table, offset, event_idx, _supported(pmu, event_idx), data)
     pmu.memory.write(lo, bytes(table))

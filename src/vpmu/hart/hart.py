@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MASK = (1 << 64) - 1
 _PC, _DBASE, _INSN = state.STATE["pc"], state.STATE["dbase"], state.STATE["insn"]
 CHUNK = 200_000  # instructions from one sample of the hot tier to the next
+REFERENCE_CHUNK = 10_000  # as long, but slower
 HOT_AFTER = 8_000_000  # instructions before the first sample
 
 # Which words of the context block an event is the sum of, and the engine variant that keeps them.
@@ -129,6 +130,7 @@ class Hart:
         self._indices: dict[tuple[int, int], tuple[int, ...]] = {}  # where the words of a count are
         self._engine_name = engine
         self._reference: object | None = None
+        self.interrupted = False  # somebody wants `run` to return soon, whatever its budget; see Turns.halt
         self._lcofi, self._traps_retire, self._fp = lcofi, traps_retire, fp
         self.reset()
         memory.flush_harts.append(self.flush)
@@ -203,16 +205,24 @@ class Hart:
     def run(self, budget: int) -> Stop:
         """Run at most `budget` (>= 1) instructions; the counts, the clock and pc are exact afterwards."""
         if self._engine_name != "native":
-            return _STOPS[self.reference().run(budget)]
+            return self._run_reference(budget)
         if self._variant is not self.memory.counting:
             self._choose_engine()
         native, address = self._native, self._address
         while True:
             stop = native(address, budget if budget < CHUNK else CHUNK)
-            if stop != _BUDGET or budget <= CHUNK:
+            if stop != _BUDGET or budget <= CHUNK or self.interrupted:
                 return _STOPS[stop]
             budget -= CHUNK
             self._sample()
+
+    def _run_reference(self, budget: int) -> Stop:
+        run = self.reference().run
+        while True:
+            stop = run(min(budget, REFERENCE_CHUNK))
+            if stop != _BUDGET or budget <= REFERENCE_CHUNK or self.interrupted:
+                return _STOPS[stop]
+            budget -= REFERENCE_CHUNK
 
     def _sample(self) -> None:
         """Tell the hot tier where a chunk of the run ended; a short guest never pays for loading it."""

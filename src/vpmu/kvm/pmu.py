@@ -23,8 +23,8 @@ from .counter import MAX_COUNTERS, MAX_FW_CODES, PERIOD_MAX, Counter, FwState
 
 MAX_HW_COUNTERS = 32
 """RISCV_KVM_MAX_HW_CTRS."""
-HOST_ALLOCATION_LIMIT = 16 << 20
-"""Bytes above which the modelled host refuses kernel memory to a guest's request."""
+HOST_ALLOCATION_LIMIT = 4 << 20
+"""Bytes above which kzalloc fails: KMALLOC_MAX_SIZE with pages of 4 KiB (include/linux/slab.h)."""
 
 
 class VcpuPmu(SbiPmu):

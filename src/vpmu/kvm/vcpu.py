@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vpmu.hart.hart import GuestFault, Hart
-from vpmu.hart.memory import PhysicalMemory
+from vpmu.hart.memory import MemoryFault, PhysicalMemory
 from vpmu.kvm import scripted, vcpu_insn, vcpu_onereg, vcpu_reset, vcpu_run, vcpu_sbi, vcpu_timer
 from vpmu.kvm.exits import SbiExit, SystemEvent, VcpuExit
 from vpmu.kvm.interrupts import VcpuInterrupts
@@ -20,9 +20,9 @@ from vpmu.kvm.sbi_extensions import SbiExtensions
 from vpmu.kvm.vcpu_api import MP_STATE_RUNNABLE, MP_STATE_STOPPED, GuestTrap
 from vpmu.perf.event import PerfProvider
 from vpmu.profiles.behaviours import B
-from vpmu.profiles.profiles import Profile
+from vpmu.profiles.profiles import IMPL_ID_KVM, Profile
 from vpmu.see.pmu import SbiPmu
-from vpmu.spec.csr import Irq
+from vpmu.spec.csr import Cause, Irq
 from vpmu.spec.sbi import U64, SbiRet
 from vpmu.trace.recorder import Recorder
 
@@ -66,6 +66,7 @@ class Vcpu:
         self._lcofi = lcofi
         vcpu_reset.configure_hart(self)
         self.pmu = pmu(self._raise_overflow)
+        self.pmu.leaving = self._leaving
         self.extensions = SbiExtensions(profile, pmu_available=self.pmu.available)
         self.sbi_enabled = self.extensions.enabled
         self.regs = vcpu_onereg.Registers(hart)
@@ -80,7 +81,7 @@ class Vcpu:
         # rd, size, sign extend, length of the access that waits for user space
         self.mmio: tuple[int, int, bool, int] | None = None
         self.sbi_pending = False  # an SBI call waits for user space
-        self.stalled = 0  # exits since the last retired instruction
+        self.progress, self.stalled = 0, 0  # instructions retired, and exits since the last one
         self.exits: Counter[str] = Counter()  # exits to KVM by reason
         self.sbi_calls: Counter[tuple[int, int, int]] = Counter()  # answered calls by (EID, FID, error)
         self.overflows = 0  # overflow interrupts that KVM raised since power-on
@@ -133,6 +134,10 @@ class Vcpu:
     def renew_pmu(self) -> None:
         """A virtual PMU as after the creation of a vCPU; the old one is the caller's business."""
         self.pmu = self.pmu.renewed()
+        self.pmu.leaving = self._leaving
+
+    def _leaving(self) -> bool:
+        return self.immediate_exit
 
     # --- what SBI extensions ask of it (vcpu_api.VcpuLike)
 
@@ -194,6 +199,11 @@ class Vcpu:
                 parts.append(self.memory.read(self.hart.translate(address, access), length))
             except GuestFault as fault:
                 raise GuestTrap(fault.cause, fault.value) from None
+            except MemoryFault:  # kvm_riscv_vcpu_unpriv_read hands on what HLV met; firmware meets PMA
+                is_kvm = self.profile.impl_id == IMPL_ID_KVM
+                raise GuestTrap(
+                    Cause.LOAD_GUEST_PAGE_FAULT if is_kvm else Cause.LOAD_ACCESS, address
+                ) from None
             address, size = address + length & U64, size - length
         return b"".join(parts)
 

@@ -38,7 +38,7 @@ def handle(vcpu: Vcpu, stop: Stop) -> VcpuExit | None:
             redirect(vcpu, Cause.ILLEGAL_INSTRUCTION, instruction(vcpu))
             return None
         case Stop.MMIO_LOAD | Stop.MMIO_STORE:
-            return vcpu_insn.mmio_exit(vcpu, details.a, details.b, stop is Stop.MMIO_STORE)
+            return vcpu_insn.mmio_exit(vcpu, details.a, stop is Stop.MMIO_STORE)
         case Stop.WFI:
             vcpu.hart.pc += 4
             vcpu.blocking, vcpu.suspended = True, False

@@ -85,27 +85,30 @@ def faulty_csr(injector: Injector, hart_id: int, counter: int, value: int) -> in
 # --- MMIO
 
 
-def mmio_exit(vcpu: Vcpu, gpa: int, size: int, is_write: bool) -> VcpuExit:
-    """The exit for the access at pc, which no device in the kernel serves. Raises KvmRunError."""
-    # the tables cost a tenth of a payload's start, and few payloads
-    from vpmu.hart.isa.instruction import Kind
-    from vpmu.hart.isa.table import decode  # have devices
-
-    decoded = decode(instruction(vcpu))
-    row = decoded.row
-    if row.kind not in (Kind.LOAD, Kind.STORE):
+def mmio_exit(vcpu: Vcpu, gpa: int, is_write: bool) -> VcpuExit:
+    """The exit for the access at pc, which no device in the kernel serves. Raises KvmRunError as
+    kvm_riscv_vcpu_mmio_load and _store do: for other instructions, and where the first byte without memory
+    is not aligned for the size of the access.
+    """
+    access = _access(instruction(vcpu))
+    if access is None:
+        name, pc = _name(instruction(vcpu)), vcpu.hart.pc
         raise KvmRunError(
             errno.EOPNOTSUPP,
-            f"{row.name} at {vcpu.hart.pc:#x} on guest physical address {gpa:#x}, where there is no memory",
+            f"{name} at {pc:#x} on guest physical address {gpa:#x}, where there is no memory",
         )
-    if vcpu.recorder.enabled:
-        vcpu.recorder.emit("kvm", "vcpu", "mmio", hart=vcpu.hart_id, gpa=gpa, size=size, write=is_write)
+    register, size, sign, length = access
+    if gpa & size - 1:
+        raise KvmRunError(
+            errno.EIO,
+            f"misaligned access of {size} bytes at {vcpu.hart.pc:#x} on guest physical address {gpa:#x}, "
+            "where there is no memory",
+        )
     if is_write:
-        vcpu.hart.pc += decoded.length
-        return MmioExit(
-            gpa, size, True, (vcpu.hart.x(decoded.rs2) & (1 << 8 * size) - 1).to_bytes(size, "little")
-        )
-    vcpu.mmio = (decoded.rd, size, row.sign_extend, decoded.length)
+        vcpu.hart.pc += length
+        data = (vcpu.hart.words[register] & (1 << 8 * size) - 1).to_bytes(size, "little")
+        return MmioExit(gpa, size, True, data)
+    vcpu.mmio = (register, size, sign, length)
     return MmioExit(gpa, size, False)
 
 
@@ -113,23 +116,25 @@ def complete_mmio(vcpu: Vcpu, value: int) -> None:
     """User space's answer to a reading MmioExit."""
     if vcpu.mmio is None:
         return
-    rd, size, sign, length = vcpu.mmio
+    register, size, sign, length = vcpu.mmio
     vcpu.mmio = None
     value &= (1 << 8 * size) - 1
     if sign and value >> (8 * size - 1):
         value -= 1 << 8 * size
-    vcpu.hart.words[rd] = value & U64
+    vcpu.hart.words[register] = value & U64
     vcpu.hart.pc += length
 
 
 def serve_on_bus(vcpu: Vcpu, bus: IoBus, is_write: bool) -> bool:
-    """Serve the access that stopped the hart on the in-kernel bus; False leaves everything as it was."""
+    """Serve the access that stopped the hart on the in-kernel bus; False leaves it to `mmio_exit`."""
     hart = vcpu.hart
-    access = _access(hart.fetched_instruction())
-    if access is None:
+    access = _access(instruction(vcpu))
+    gpa = hart.get("exit_a")
+    if access is None or gpa & access[1] - 1:
         return False
     register, size, sign, length = access
-    gpa = hart.get("exit_a")
+    if vcpu.recorder.enabled:
+        vcpu.recorder.emit("kvm", "vcpu", "mmio", hart=vcpu.hart_id, gpa=gpa, size=size, write=is_write)
     value = bus(gpa, size, is_write, hart.words[register] if is_write else 0)
     if value is None:
         return False
@@ -142,12 +147,11 @@ def serve_on_bus(vcpu: Vcpu, bus: IoBus, is_write: bool) -> bool:
 
 
 @lru_cache(maxsize=512)
-def _access(word: int | None) -> tuple[int, int, bool, int] | None:
+def _access(word: int) -> tuple[int, int, bool, int] | None:
     """(index of the register's word in the hart's state, size, sign extension, length) of an integer load
     or store.
     """
-    if word is None:
-        return None
+    # the tables cost a tenth of a payload's start, and few payloads have devices
     from vpmu.hart.isa.instruction import Kind
     from vpmu.hart.isa.table import decode
 
@@ -158,3 +162,9 @@ def _access(word: int | None) -> tuple[int, int, bool, int] | None:
     if row.kind is Kind.LOAD:
         return decoded.rd, row.size, row.sign_extend, decoded.length
     return None
+
+
+def _name(word: int) -> str:
+    from vpmu.hart.isa.table import decode
+
+    return decode(word).row.name

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 UNLIMITED = 1 << 62
 SLICE = 50_000_000  # instructions between two chances for Ctrl-C: an engine does not see signals
-# exits in a row, without a retired instruction or an answer of user space, of a guest that hangs
-STALLED_EXITS = 100_000
+# exits in a row, without a retired instruction, of a guest that hangs: less than a second of them
+STALLED_EXITS = 20_000
 
 _SIP, _TIME = STATE["sip"], STATE["time_ns"]
 _COUNT_VU, _COUNT_VS = STATE["count_vu"], STATE["count_vs"]
@@ -51,44 +51,57 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
         budget = _budget(vcpu, limit - retired, until_ns)
         if budget <= 0 or vcpu.immediate_exit:
             return BudgetExit()
+        hung = hangs(vcpu, retired)
+        if hung is not None:
+            return hung
         stop = _enter_guest(vcpu, budget)
         if words[_SIP] != interrupts.hvip:
             interrupts.sync(words[_SIP])
         vcpu.perf.poll()
         if stop is Stop.BUDGET:
-            vcpu.stalled = 0
             continue
         vcpu.exits[_STOP_NAME[stop]] += 1
         exit_ = sbi_call(vcpu) if stop is Stop.ECALL else handle(vcpu, stop)
         if exit_ is not None:
-            vcpu.stalled = 0
             return exit_
-        if words[_COUNT_VU] + words[_COUNT_VS] != retired:
-            vcpu.stalled = 0
-        elif vcpu.stalled < STALLED_EXITS:
-            vcpu.stalled += 1
-        else:
-            return HungExit(f"{STALLED_EXITS} exits at pc {hart.pc:#x} without one retired instruction")
+
+
+def hangs(vcpu: Vcpu, retired: int) -> HungExit | None:
+    """Asked before each entry, with the instructions retired so far: whether the guest only exits."""
+    if retired != vcpu.progress:
+        vcpu.progress, vcpu.stalled = retired, 0
+        return None
+    vcpu.stalled += 1
+    if vcpu.stalled <= STALLED_EXITS:
+        return None
+    pc = vcpu.hart.pc
+    return HungExit(f"{STALLED_EXITS} exits, the last at pc {pc:#x}, without one retired instruction")
 
 
 def _enter_guest(vcpu: Vcpu, budget: int) -> Stop:
     """Run the hart; accesses to devices on the in-kernel bus are served on the way."""
-    hart = vcpu.hart
-    end = hart.words[_TIME] + budget
+    hart, words = vcpu.hart, vcpu.hart.words
+    end = words[_TIME] + budget
     stop = hart.run(budget)
-    if vcpu.io_bus is None or vcpu.recorder.enabled:
-        return stop
+    bus = vcpu.io_bus or _no_bus
     while stop is Stop.MMIO_LOAD or stop is Stop.MMIO_STORE:
-        vcpu.interrupts.sync(hart.get("sip"))
-        if not serve_on_bus(vcpu, vcpu.io_bus, stop is Stop.MMIO_STORE):
+        vcpu.interrupts.sync(words[_SIP])
+        if not serve_on_bus(vcpu, bus, stop is Stop.MMIO_STORE):
             return stop
         vcpu.exits[_STOP_NAME[stop]] += 1
-        budget = end - hart.time_ns
-        if budget <= 0 or vcpu.immediate_exit:
+        now = words[_TIME]
+        budget = end - now
+        if budget <= 0 or vcpu.immediate_exit or vcpu.stalled >= STALLED_EXITS:
             return Stop.BUDGET
-        hart.set("sip", vcpu.interrupts.flush())
+        words[_SIP] = vcpu.interrupts.flush()
         stop = hart.run(budget)
+        if words[_TIME] == now:
+            vcpu.stalled += 1
     return stop
+
+
+def _no_bus(gpa: int, size: int, is_write: bool, value: int) -> None:
+    """A vCPU without devices in the kernel."""
 
 
 def _budget(vcpu: Vcpu, left: int, until_ns: int | None) -> int:

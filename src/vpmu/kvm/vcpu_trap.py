@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vpmu.kvm.vcpu_api import GuestTrap
-from vpmu.spec.sbi import U64
-
 if TYPE_CHECKING:
     from vpmu.kvm.vcpu import Vcpu
 
@@ -21,11 +18,5 @@ def redirect(vcpu: Vcpu, cause: int, value: int) -> None:
 
 
 def instruction(vcpu: Vcpu) -> int:
-    """The instruction word at pc (0 if it cannot be read)."""
-    try:
-        word = int.from_bytes(vcpu.load_virtual(vcpu.hart.pc, 2, access=2), "little")
-        if word & 3 == 3:
-            word |= int.from_bytes(vcpu.load_virtual(vcpu.hart.pc + 2 & U64, 2, access=2), "little") << 16
-    except GuestTrap:
-        return 0
-    return word
+    """The instruction at pc as the hart fetched it: the guest may have unmapped it since, without a fence."""
+    return vcpu.hart.fetched_instruction() or 0

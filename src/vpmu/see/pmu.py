@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from ..trace.recorder import Recorder
 
 
+LOOK_UP = (1 << 14) - 1  # bits of an offset that are 0 where it is asked whether the run shall end
+
+
+class LeaveCall(Exception):
+    """The run shall end while a call is being answered: nothing has happened, the guest is still at it."""
+
+
 class IllegalCounter(Exception):
     """A counter CSR that the guest may not read: it takes an illegal-instruction exception."""
 
@@ -71,6 +78,7 @@ class SbiPmu(ABC):
         self.num_hw = self.num_fw = self.num_counters_total = 0
         self.available = False
         self._raise_overflow = raise_overflow
+        self.leaving: Callable[[], bool] = bool  # asked by calls that may take long, which raise LeaveCall
 
     # --- the functions of the extension
 

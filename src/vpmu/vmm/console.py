@@ -15,10 +15,21 @@ from vpmu.vmm.devices import Ns16550a
 _WRITE, _READ, _WRITE_BYTE = 0, 1, 2
 # bytes per DBCN call that are moved at once: the call may say less than was asked for
 _MAX_TRANSFER = 1 << 20
+KEPT_OUTPUT = 16 << 20
+"""Bytes of output that are kept: a guest may write for ever."""
+
+
+def keep(output: bytearray, data: bytes | bytearray) -> None:
+    """Add output of a guest; of more than twice KEPT_OUTPUT bytes the last KEPT_OUTPUT stay."""
+    output += data
+    if len(output) > 2 * KEPT_OUTPUT:
+        del output[:-KEPT_OUTPUT]
 
 
 class Console:
-    """Collects output (and hands it on as it comes); user space's half of DBCN and of the legacy console."""
+    """Keeps the end of the output (and hands all on as it comes); user space's half of DBCN and of the
+    legacy console.
+    """
 
     def __init__(self, memory: PhysicalMemory, sink: Callable[[bytes], None] | None) -> None:
         self._memory, self._sink = memory, sink
@@ -27,12 +38,12 @@ class Console:
 
     @property
     def output(self) -> bytes:
-        """Everything that the guest has sent."""
-        return bytes(self._output)
+        """What the guest has sent: the last KEPT_OUTPUT bytes of it."""
+        return bytes(self._output[-KEPT_OUTPUT:])
 
     def emit(self, data: bytes) -> None:
         """Output of the guest."""
-        self._output += data
+        keep(self._output, data)
         if self._sink is not None:
             self._sink(data)
 

@@ -237,7 +237,6 @@ class Machine:
         limit = None if max_instructions is None else self.instructions + max_instructions
         deadline = None if timeout_ns is None else self.turns.now() + timeout_ns
         stop, reason, code, number = "budget", "", None, None
-        self.turns.halted = None
         try:
             stop, reason, code = self.turns.turn(limit, deadline, host)
         except KvmRunError as error:
@@ -246,6 +245,8 @@ class Machine:
                 self.recorder.emit(
                     "vmm", "KVM_RUN", "failed", -error.errno, hart=self.turns.current, reason=error.reason
                 )
+        finally:
+            self.turns.unhalt()
         counts, calls = Counter(self.user_exits), Counter[tuple[int, int, int]]()
         for vcpu in self._vcpus:
             counts.update(vcpu.exits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 Ending = tuple[str, str, int | None]
 """stop, reason and reset reason of a RunResult."""
@@ -22,6 +22,13 @@ class Host(Protocol):
 
         Answers the virtual time at which to go on, at most `wake`; None: nothing comes from outside.
         """
+
+
+class Limits(TypedDict, total=False):
+    """Of a run (Machine.run): instructions, and virtual time."""
+
+    max_instructions: int | None
+    timeout_ns: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from vpmu.kvm import vcpu_insn, vcpu_reset, vcpu_timer
 from vpmu.kvm.exits import BudgetExit, HungExit, IdleExit, KvmRunError, VcpuExit
 from vpmu.kvm.vcpu import Vcpu
 from vpmu.kvm.vcpu_api import MP_STATE_STOPPED
-from vpmu.kvm.vcpu_run import SLICE, STALLED_EXITS, UNLIMITED
+from vpmu.kvm.vcpu_run import SLICE, UNLIMITED, hangs
 from vpmu.kvm.vcpu_sbi import sbi_call
 from vpmu.see.pmu import IllegalCounter
 from vpmu.spec.csr import Cause
@@ -55,23 +55,18 @@ class Supervisor(Vcpu):
             budget = self._budget(limit - retired, until_ns)
             if budget <= 0 or self.immediate_exit:
                 return BudgetExit()
+            hung = hangs(self, retired)
+            if hung is not None:
+                return hung
             stop = hart.run(budget)
             self._take_back_interrupts()
             self.perf.poll()
             if stop is Stop.BUDGET:
-                self.stalled = 0
                 continue
             self.exits[_STOP_NAME[stop]] += 1
             exit_ = sbi_call(self) if stop is Stop.ECALL else self._handle(stop)
             if exit_ is not None:
-                self.stalled = 0
                 return exit_
-            if hart.instructions != retired:
-                self.stalled = 0
-            elif self.stalled < STALLED_EXITS:
-                self.stalled += 1
-            else:
-                return HungExit(f"{STALLED_EXITS} exits at pc {hart.pc:#x} without one retired instruction")
 
     def _present_interrupts(self) -> None:
         """Before an entry: what firmware and devices raise is what the supervisor finds in sip."""
@@ -140,12 +135,12 @@ class Supervisor(Vcpu):
 
     def _device(self, is_write: bool) -> VcpuExit | None:
         hart = self.hart
-        physical, size, virtual = hart.get("exit_a"), hart.get("exit_b"), hart.get("exit_c")
+        physical, virtual = hart.get("exit_a"), hart.get("exit_c")
         if self.io_bus is not None and vcpu_insn.serve_on_bus(self, self.io_bus, is_write):
             return None
         if self.devices(physical):
             with suppress(KvmRunError):  # a device takes integer loads and stores only
-                return vcpu_insn.mmio_exit(self, physical, size, is_write)
+                return vcpu_insn.mmio_exit(self, physical, is_write)
         hart.inject(Cause.STORE_ACCESS if is_write else Cause.LOAD_ACCESS, virtual)
         return None
 

@@ -13,6 +13,7 @@ from vpmu.vmm.devices import EventKind, MachineEvent
 from vpmu.vmm.run_result import Ending, Host
 
 POLL_INSTRUCTIONS = 5_000_000  # between two looks at the outside world (Host.poll)
+END_OF_TIME = 1 << 63  # ns: virtual time has 64 bits and does not begin again; a later timer never comes
 QUANTUM_NS = 10_000  # virtual time that a hart runs before the next one of a multi-hart machine gets its turn
 
 
@@ -33,10 +34,16 @@ class Turns:
         self.current, self.halted, self._alone = current, None, None
 
     def halt(self, stop: str, reason: str) -> None:
-        """See Machine.halt."""
+        """See Machine.halt. Another thread may call it."""
         self.halted = (stop, reason, None)
         for vcpu in self.vcpus:
-            vcpu.immediate_exit = True
+            vcpu.immediate_exit = vcpu.hart.interrupted = True
+
+    def unhalt(self) -> None:
+        """After a run: what ended it does not end the next one."""
+        self.halted = None
+        for vcpu in self.vcpus:
+            vcpu.hart.interrupted = False
 
     def instructions(self) -> int:
         """Retired by all harts since power-on."""
@@ -68,6 +75,7 @@ class Turns:
                 wake
                 for vcpu in self.vcpus
                 if (wake := vcpu.timer_ns) is not None
+                and wake < END_OF_TIME
                 and vcpu not in awake
                 and vcpu.mp_state != MP_STATE_STOPPED
             ]
@@ -109,16 +117,16 @@ class Turns:
         self, vcpu: Vcpu, limit: int | None, horizon: int | None, host: Host | None
     ) -> Ending | None:
         """One vCPU's turn: until the horizon, a wait, or an exit that ends the run."""
-        vcpu.immediate_exit = self.halted is not None
+        vcpu.immediate_exit = False
         while True:
+            if self.halted is not None:  # another thread may have said so before the line above
+                return self.halted
             left = None if limit is None else limit - self.instructions()
             if left is not None and left <= 0:
                 return "budget", "the instructions that were allowed are used up", None
             if host is not None:
                 left = POLL_INSTRUCTIONS if left is None else min(left, POLL_INSTRUCTIONS)
             exit_ = vcpu.run(left, horizon)
-            if self.halted is not None:
-                return self.halted
             match exit_:
                 case BudgetExit():
                     if (

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpmu.errors import ImageError
+from vpmu.vmm.console import keep
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.execution import EXEC_INIT, ExecStream, build_exec_archive
 from vpmu.vmm.loader import Buffer, ImageKind, read_file
@@ -147,7 +148,7 @@ class LinuxBoot:
 
     @property
     def console(self) -> bytes:
-        """Everything that the guest has printed."""
+        """What the guest has printed, the end of it."""
         return bytes(self._console)
 
     def arguments(self, append: str = "") -> str:
@@ -157,7 +158,7 @@ class LinuxBoot:
 
     def sink(self, data: bytes) -> None:
         """Take console output of the guest."""
-        self._console += data
+        keep(self._console, data)
         shown = data
         if self._stream is not None:
             shown = self._stream.feed(data)
