@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .limits import limited
@@ -67,7 +68,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def prepare(
-    args: argparse.Namespace, command: str | None, output: Callable[[bytes], None] | None
+    args: argparse.Namespace,
+    command: str | None,
+    output: Callable[[bytes], None] | None,
+    files: Mapping[str, bytes | Path] | None = None,
 ) -> LinuxBoot:
     """The guest that the options name; Debian is fetched if it is needed and not there."""
     from ..vmm.linux.boot import LinuxBoot, read_initrd, read_kernel
@@ -87,6 +91,7 @@ def prepare(
         kernel,
         initrd,
         command=command,
+        files=files,
         own_init=initrd_path is not None,
         output=output,
         kernel_name=str(kernel_path),
