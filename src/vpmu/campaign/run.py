@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import VpmuError
 from ..faults.plan import FaultPlan
-from ..trace.recorder import Record, Recorder
+from ..trace.recorder import Record, Recorder, note_end
 from .guests import Outcome, Station, prepare
 from .plan import CampaignPlan, Guest, Run
 from .verdict import Verdict
@@ -104,7 +104,9 @@ def record_run(plan: CampaignPlan, number: int, folder: Path | None = None) -> l
     recorder = Recorder()
     station = prepare(run.guest, run.profile, run.host_pmu, folder, recorder)
     recorder.records.clear()
-    station.run(plan.fault_plan(run.fault, run.seed), run.seed, plan.limit(run.guest))
+    outcome = station.run(plan.fault_plan(run.fault, run.seed), run.seed, plan.limit(run.guest))
+    note_end(recorder, outcome.stop, outcome.reason, ok=not (outcome.lost or outcome.hung),
+             values=outcome.values, wrong=len(outcome.findings))  # fmt: skip
     return recorder.records
 
 

@@ -152,14 +152,22 @@ class _Short:
         return replace(self, faults=faults, seed=self.seed if rules else 0)
 
 
-def _shortest_case(plan: CampaignPlan, number: int, runner: Runner) -> _Short | None:
+def blamed(plan: CampaignPlan, number: int) -> tuple[str, ...]:
+    """Behaviours of a run's profile, each of which, switched off, makes its counts right. None for Linux."""
+    return _blamed(_whole(plan, number))
+
+
+def _whole(plan: CampaignPlan, number: int) -> _Short:
+    """A run as it is, nothing left out."""
     run = plan.run(number)
-    station = runner.station(run)
     faults = plan.fault_plan(run.fault, run.seed)
     steps = random_steps(int(run.guest.what), run.seed) if run.guest.kind == "random" else []
-    short = _Short(
-        run.guest, run.profile, run.host_pmu, faults, tuple(steps), run.seed, plan.limit(run.guest)
-    )
+    return _Short(run.guest, run.profile, run.host_pmu, faults, tuple(steps), run.seed, plan.limit(run.guest))
+
+
+def _shortest_case(plan: CampaignPlan, number: int, runner: Runner) -> _Short | None:
+    short = _whole(plan, number)
+    station, faults, steps = runner.station(plan.run(number)), short.faults, list(short.steps)
     if not short.wrong(station):
         return None
     rules = shortest(faults.rules, lambda fewer: short.with_rules(fewer).wrong(station))

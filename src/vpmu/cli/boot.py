@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .limits import limited
-from .options import Subparsers, add_json, add_machine_options, build_machine, recording
+from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
 from .output import as_object, print_json
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def booting(args: argparse.Namespace, boot: LinuxBoot) -> Iterator[Machine]:
             args, recorder=recorder, console_out=boot.sink, bootargs=boot.arguments(args.append), plic=True
         )
         boot.load(machine)
-        yield machine
+        with watched(machine, recorder) as boot.ended:
+            yield machine
 
 
 def run_alone(machine: Machine, boot: LinuxBoot, args: argparse.Namespace) -> Outcome:

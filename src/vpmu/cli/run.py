@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from .limits import limited
-from .options import Subparsers, add_json, add_machine_options, build_machine, recording
+from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
 from .output import Console, as_object, print_json, sum_up
 
 
@@ -38,11 +38,13 @@ def run(args: argparse.Namespace) -> int:
     with recording(args.trace) as recorder:
         machine = build_machine(args, recorder=recorder, console_out=console)
         machine.load(image, initrd=initrd)
-        try:
-            with limited(args, machine) as limits:
-                result = machine.run(**limits)
-        finally:
-            console.close()
+        with watched(machine, recorder) as end:
+            try:
+                with limited(args, machine) as limits:
+                    result = machine.run(**limits)
+            finally:
+                console.close()
+            end(result)
     if args.json:
         print_json(as_object(result, console.text))
     elif not args.quiet:

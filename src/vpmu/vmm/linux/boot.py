@@ -142,6 +142,8 @@ class LinuxBoot:
         self._console = bytearray()
         self._panic: str | None = None
         self._own_init = own_init
+        self.ended: Callable[[RunResult], None] = lambda result: None
+        """Told of the run's end."""
         if command is not None:
             size = 0 if initrd is None else len(initrd)
             self.initrd.append(cpio.behind(size, build_exec_archive(command, files)))
@@ -199,6 +201,7 @@ class LinuxBoot:
         """Run the loaded machine to the end of the command, of the guest, or of what is allowed."""
         assert self._machine is not None, "load first"
         result = self._machine.run(max_instructions, timeout_ns, host)
+        self.ended(result)
         status = None if self._stream is None else self._stream.status
         started = self._stream is not None and self._stream.started
         return Outcome(
