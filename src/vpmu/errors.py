@@ -108,5 +108,9 @@ class MachineError(VpmuError):
     layer = "machine"
 
 
+class BootError(MachineError):
+    """Linux did not come to its prompt: it was lost, hangs, or had not time enough."""
+
+
 def _one_line(value: object) -> str:
     return " ".join(str(value).split())

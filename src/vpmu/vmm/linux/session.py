@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vpmu.errors import MachineError
+from vpmu.errors import BootError, MachineError
 from vpmu.vmm.linux.boot import CONSOLE, FAST_BOOT, LinuxBoot, boot_arguments
 from vpmu.vmm.linux.execution import ExecStream
 from vpmu.vmm.snapshot import Snapshot
@@ -71,7 +71,7 @@ class LinuxSession:
     ) -> LinuxSession:  # fmt: skip
         """Boot to the prompt. `build(console_out, bootargs)` gives a machine with an interrupt controller.
 
-        MachineError where the guest does not come so far.
+        BootError where the guest does not come so far.
         """
         boot = LinuxBoot(kernel, initrd, command=WAIT)
         sink = _Sink()
@@ -89,7 +89,7 @@ class LinuxSession:
         machine.serial.hold()
         result = machine.run(max_instructions)
         if result.stop != "ready":
-            raise MachineError("Linux did not boot to its prompt", got=f"{result.stop}: {result.reason}")
+            raise BootError("Linux did not boot to its prompt", got=f"{result.stop}: {result.reason}")
         sink.to = lambda data: None
         machine.run(SETTLE)
         run_id = next(found for found in seen.split(b"@vpmu-begin ")[1:])[:16]
