@@ -74,6 +74,8 @@ class FileError(VpmuError):
     """A file cannot be used; `line` is given where the file is text. The message names ``FILE:LINE``."""
 
     layer = "file"
+    errno: int | None = None
+    """The system's reason, where it was the system that refused."""
 
     def __init__(
         self,
@@ -93,7 +95,9 @@ class FileError(VpmuError):
     @classmethod
     def from_os_error(cls, path: str | Path, error: OSError) -> FileError:
         """The same failure in our words: no such file, a directory, no permission."""
-        return cls(path, error.strerror or type(error).__name__)
+        made = cls(path, error.strerror or type(error).__name__)
+        made.errno = error.errno
+        return made
 
 
 class ImageError(FileError):

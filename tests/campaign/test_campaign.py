@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -345,3 +346,24 @@ def test_a_guest_that_does_not_boot_is_lost_and_is_booted_once(monkeypatch: pyte
     assert [result["verdict"] for result in results] == [Verdict.GUEST_LOST] * 2
     assert "panic: no init" in str(results[0]["reason"])
     assert len(boots) == 1
+
+
+def test_a_cluster_without_workers_says_so(
+    plan: CampaignPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Client:
+        def __init__(self, *arguments: object, **options: object) -> None:
+            pass
+
+        def wait_for_workers(self, number: int, timeout: float) -> None:
+            raise TimeoutError
+
+        def __enter__(self) -> Client:
+            return self
+
+        def __exit__(self, *exception: object) -> None:
+            pass
+
+    monkeypatch.setattr("vpmu.campaign.dask.import_module", lambda name: SimpleNamespace(Client=Client))
+    with pytest.raises(VpmuError, match="expected a Dask cluster with workers, got tcp://x:1: none within"):
+        campaign(plan, tmp_path / "out", scheduler="tcp://x:1")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ..brief import Brief
 from ..errors import BootError, VpmuError
 from ..faults.plan import FaultPlan
 from ..perf.description import load_host_pmu
@@ -28,8 +29,8 @@ PAYLOAD_MEMORY = 16 << 20
 LINUX_MEMORY = 384 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+@dataclass(frozen=True, slots=True, repr=False)
+class Outcome(Brief):
     """What a run did: how it ended, what the guest was told, and what of it was wrong."""
 
     stop: str

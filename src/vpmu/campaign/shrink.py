@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from ..brief import Brief
 from ..errors import VpmuError
 from ..faults.plan import FaultPlan, Rule
 from ..kvm.profiles import PROFILES
@@ -25,8 +26,8 @@ _EVERYDAY = frozenset({"vcpu", "set_timer", "console_write", "send_ipi"})
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+@dataclass(frozen=True, slots=True, repr=False)
+class Case(Brief):
     """One way in which a count is silently wrong, as short as it could be made."""
 
     run: int

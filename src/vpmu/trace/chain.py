@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..brief import Brief
 from ..spec.sbi import SbiError
 from .recorder import LAYERS, Record
 
@@ -13,8 +14,8 @@ HARMLESS = frozenset({int(SbiError.SUCCESS), int(SbiError.ALREADY_STARTED), int(
 _CREATING = frozenset({"create", "enable", "reschedule", "refuse"})
 
 
-@dataclass(slots=True)
-class Chain:
+@dataclass(slots=True, repr=False)
+class Chain(Brief):
     """One thing that went wrong: its kind, one sentence, the records from the moment, and what came of it.
 
     `earlier`, `later`: the records before and after in which the guest meets the same counter. `times`: how

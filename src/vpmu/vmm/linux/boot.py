@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vpmu.brief import Brief
 from vpmu.errors import ImageError
 from vpmu.vmm.console import keep
 from vpmu.vmm.linux import cpio
@@ -43,8 +44,8 @@ _COMPRESSED = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+@dataclass(frozen=True, slots=True, repr=False)
+class Outcome(Brief):
     """How a boot ended. `ok`: the command exited with 0, or without a command the guest powered off or
     rebooted.
     """

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vpmu.brief import Brief
 from vpmu.errors import BootError, MachineError
 from vpmu.vmm.linux.boot import CONSOLE, FAST_BOOT, LinuxBoot, boot_arguments
 from vpmu.vmm.linux.execution import ExecStream
@@ -32,8 +33,8 @@ SETTLE = 3_000_000
 __all__ = ["CONSOLE", "FAST_BOOT", "Answer", "LinuxSession"]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer(Brief):
     """What a command did. `status` None: it did not come to its end, `failure` says why. `result` is the
     run's.
     """
