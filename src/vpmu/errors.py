@@ -113,7 +113,15 @@ class MachineError(VpmuError):
 
 
 class BootError(MachineError):
-    """Linux did not come to its prompt: it was lost, hangs, or had not time enough."""
+    """Linux did not come to its prompt: it was lost, hangs, or had not time enough. `outcome` is that of the
+    boot (vmm.linux.boot.Outcome), `machine` what it ran on.
+    """
+
+    def __init__(
+        self, what: str, *, got: object = None, outcome: object = None, machine: object = None
+    ) -> None:
+        super().__init__(what, got=got)
+        self.outcome, self.machine = outcome, machine
 
 
 def _one_line(value: object) -> str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .ended import Ended, ended
 from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
 from .output import as_object, print_json
@@ -62,9 +63,10 @@ def run(args: argparse.Namespace) -> int:
                 b"exit\n"
             )  # not Ctrl-D: a terminal forgets one that comes while a command runs
         outcome = boot_terminal(machine, boot, args) if interactive else run_alone(machine, boot, args)
+    end_of_it = ended(machine, boot.loaded, outcome.result, args)
     if args.json:
-        print_json(summary(outcome))
-    return finish(outcome, quiet=args.json)
+        print_json({**summary(outcome), **end_of_it.as_object()})
+    return finish(outcome, end_of_it, quiet=args.json, shown=args.command is None)
 
 
 def prepare(
@@ -133,14 +135,18 @@ def write_out(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def finish(outcome: Outcome, *, quiet: bool = False) -> int:
-    """Say what went wrong, with the console that nobody has seen yet; the exit status."""
+def finish(outcome: Outcome, end_of_it: Ended, *, quiet: bool = False, shown: bool = False) -> int:
+    """Say what went wrong, with the console that nobody has seen yet (`shown`: it has been); the exit
+    status.
+    """
     if outcome.failure is not None:
-        if outcome.status is None and not quiet and not outcome.started:
+        if outcome.status is None and not quiet and not outcome.started and not shown:
             tail = last_lines(outcome.console)
             if tail:
                 print(tail, file=sys.stderr)
         print(f"vpmu: {outcome.failure}", file=sys.stderr)
+        if not quiet:
+            end_of_it.show()
     return outcome.exit_status
 
 

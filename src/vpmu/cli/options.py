@@ -229,6 +229,11 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         "--perfetto", metavar="FILE", dest="trace", type=perfetto, help="write a trace that opens in Perfetto"
     )
     parser.add_argument(
+        "--symbols",
+        metavar="FILE",
+        help="names for the addresses of a run that does not end well: an ELF file, an Image or a System.map",
+    )
+    parser.add_argument(
         "--input", metavar="FILE", help="what the guest's console reads ('-': standard input)"
     )
 

@@ -19,8 +19,9 @@ from pathlib import Path
 from ..errors import FileError, UsageError
 from ..vmm.linux.perf_command import GUEST_INPUT, READING, SAMPLES, FilesOut, Recording, reading, recording
 from ..vmm.linux.samples import Samples, flame_graph, parse_script
-from ..vmm.loader import read_file
+from ..vmm.loader import LoadedImage, read_file
 from .boot import add_guest_options, booting, finish, prepare, run_alone, summary, write_out
+from .ended import ended
 from .options import DEFAULT_HOST_PMU, Subparsers, add_json
 from .output import print_json
 from .warm import possible, run_warm
@@ -76,17 +77,20 @@ def run(args: argparse.Namespace) -> int:
         command = shlex.join(["perf", *words])
     else:
         command = shlex.join(["perf", *args.arguments])
-    if args.timeout is None and not files and possible(args, command):
-        outcome = run_warm(args, command, output)
+    kernel: LoadedImage | None
+    if not files and possible(args, command):
+        outcome, machine, kernel = run_warm(args, command, output)
     else:
         boot = prepare(args, command, output, files)
         with booting(args, boot) as machine:
             outcome = run_alone(machine, boot, args)
+        kernel = boot.loaded
     output.close()
     extra = {} if wanted is None else save_samples(output, wanted, args)
+    end_of_it = ended(machine, kernel, outcome.result, args)
     if args.json:
-        print_json({**summary(outcome), **extra})
-    return finish(outcome, quiet=args.json)
+        print_json({**summary(outcome), **end_of_it.as_object(), **extra})
+    return finish(outcome, end_of_it, quiet=args.json)
 
 
 def save_samples(output: FilesOut, wanted: Recording, args: argparse.Namespace) -> dict[str, object]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from vpmu.brief import Brief
 from vpmu.errors import BootError, MachineError
-from vpmu.vmm.linux.boot import CONSOLE, FAST_BOOT, LinuxBoot, boot_arguments
+from vpmu.vmm.linux.boot import CONSOLE, FAST_BOOT, LinuxBoot, boot_arguments, failure_of
 from vpmu.vmm.linux.execution import ExecStream
+from vpmu.vmm.linux.trouble import trouble
 from vpmu.vmm.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ __all__ = ["CONSOLE", "FAST_BOOT", "Answer", "LinuxSession"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Answer(Brief):
-    """What a command did. `status` None: it did not come to its end, `failure` says why. `result` is the
-    run's.
+    """What a command did. `status` None: it did not come to its end; `failure` says why, or what harm the
+    kernel came to. `panic` are the kernel's words of it. `result` is the run's.
     """
 
     output: bytes
@@ -90,7 +91,9 @@ class LinuxSession:
         machine.serial.hold()
         result = machine.run(max_instructions)
         if result.stop != "ready":
-            raise BootError("Linux did not boot to its prompt", got=f"{result.stop}: {result.reason}")
+            outcome = boot.outcome(result)
+            got = outcome.failure or f"{result.stop}: {result.reason}"
+            raise BootError("Linux did not boot to its prompt", got=got, outcome=outcome, machine=machine)
         sink.to = lambda data: None
         machine.run(SETTLE)
         run_id = next(found for found in seen.split(b"@vpmu-begin ")[1:])[:16]
@@ -133,7 +136,6 @@ class LinuxSession:
         stream = ExecStream()
         stream.started, stream._id = True, self._id
         output, console = bytearray(), bytearray()
-        panic: list[str] = []
 
         def take(data: bytes) -> None:
             console.extend(data)
@@ -144,15 +146,13 @@ class LinuxSession:
             if stream.status is not None:
                 machine.halt("exited", f"the command exited with status {stream.status}")
             elif data == b"\n" and b"---[ end Kernel panic" in console[-300:]:
-                line = bytes(console).partition(b"not syncing: ")[2].partition(b"\n")[0]
-                panic.append(line.decode("utf-8", "replace").strip())
-                machine.halt("panic", panic[0])
+                found = trouble(console)
+                machine.halt("panic", found.words if found is not None else "reason not printed")
 
         self._sink.to = take
         machine.console_input(command.encode() + b"\n")
         result = machine.run(max_instructions)
         self._sink.to = lambda data: None
-        failure = None
-        if stream.status is None:
-            failure = f"{result.stop}: {result.reason}"
-        return Answer(bytes(output), stream.status, panic[0] if panic else None, failure, result)
+        said = trouble(console)
+        failure = failure_of(result, stream.status, said, " while the command ran")
+        return Answer(bytes(output), stream.status, None if said is None else said.words, failure, result)
