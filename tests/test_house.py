@@ -18,6 +18,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "report",
         "campaign conform",
         "peers",
+        "debug",
         "vmm",
         "sbi",
         "kvm firmware",
@@ -28,7 +29,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "trace",
         "profiles payloads",
         "spec",
-        "errors",
+        "errors brief",
         "__init__",  # the package's door: its name and version
     )
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
+from ..brief import Brief
 from ..faults.plan import FaultPlan
 from ..profiles.behaviour import Behaviour
 from ..profiles.profiles import Profile, changed, get_profile
@@ -25,8 +26,8 @@ MOST_OF_A_PAYLOAD, MOST_OF_LINUX = 50_000_000, 10_000_000_000
 Limited = Callable[[Machine], AbstractContextManager[Limits]]
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+@dataclass(frozen=True, slots=True, repr=False)
+class Side(Brief):
     """What one of the two did."""
 
     profile: Profile

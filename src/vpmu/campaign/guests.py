@@ -6,11 +6,13 @@ import fcntl
 import hashlib
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import VpmuError
+from ..brief import Brief
+from ..errors import BootError, VpmuError
 from ..faults.plan import FaultPlan
 from ..perf.description import load_host_pmu
 from ..profiles.profiles import get_profile
@@ -28,8 +30,8 @@ PAYLOAD_MEMORY = 16 << 20
 LINUX_MEMORY = 384 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+@dataclass(frozen=True, slots=True, repr=False)
+class Outcome(Brief):
     """What a run did: how it ended, what the guest was told, and what of it was wrong."""
 
     stop: str
@@ -183,7 +185,13 @@ class LinuxStation:
         )  # fmt: skip
 
 
-def _booted(profile: str, host_pmu: str) -> LinuxSession:
+def record_boot(profile: str, host_pmu: str, recorder: Recorder) -> None:
+    """The trace of a boot that is known to fail."""
+    with suppress(BootError):
+        _booted(profile, host_pmu, recorder)
+
+
+def _booted(profile: str, host_pmu: str, recorder: Recorder | None = None) -> LinuxSession:
     from ..vmm.linux.debian import debian_guest
     from ..vmm.linux.session import LinuxSession
     from ..vmm.machine import Machine
@@ -192,8 +200,9 @@ def _booted(profile: str, host_pmu: str) -> LinuxSession:
 
     def build(sink: Callable[[bytes], None], bootargs: str) -> Machine:
         return Machine(
-            profile, host_pmu=host_pmu, memory=LINUX_MEMORY, console_out=sink, bootargs=bootargs, plic=True
-        )
+            profile, host_pmu=host_pmu, memory=LINUX_MEMORY, console_out=sink, bootargs=bootargs, plic=True,
+            recorder=recorder,
+        )  # fmt: skip
 
     return LinuxSession.boot(build, debian.kernel_image(), debian.initramfs())
 

@@ -1,10 +1,7 @@
 """The oracle: what the guest was told against what its hart did.
 
-Stands where the answers reach the guest, behind every fault. From the answers it knows what the guest
-believes
-about each hardware counter (which event, in which modes, since when, from which value); whenever a value
-reaches
-the guest it compares it with the hart's own exact count.
+Stands where the answers reach the guest, behind every fault, and so knows what the guest believes of each
+hardware counter. A value that reaches the guest is held against the hart's own; the trace says what is wrong.
 """
 
 from __future__ import annotations
@@ -268,6 +265,10 @@ class Oracle:
     def _found(self, vcpu: Vcpu, index: int, belief: _Belief, way: str, told: int, truth: int) -> None:
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(Finding(vcpu.hart.time_ns, vcpu.id, index, belief.event, way, told, truth))
+            self.machine.recorder.emit(
+                "vmm", "oracle", "wrong", truth, hart=vcpu.id, counter=index, event=belief.event, way=way,
+                told=told,
+            )  # fmt: skip
 
     # --- names
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .ended import Ended, ended
 from .limits import limited
-from .options import Subparsers, add_json, add_machine_options, build_machine, recording
+from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
 from .output import as_object, print_json
 
 if TYPE_CHECKING:
@@ -61,13 +63,17 @@ def run(args: argparse.Namespace) -> int:
                 b"exit\n"
             )  # not Ctrl-D: a terminal forgets one that comes while a command runs
         outcome = boot_terminal(machine, boot, args) if interactive else run_alone(machine, boot, args)
+    end_of_it = ended(machine, boot.loaded, outcome.result, args)
     if args.json:
-        print_json(summary(outcome))
-    return finish(outcome, quiet=args.json)
+        print_json({**summary(outcome), **end_of_it.as_object()})
+    return finish(outcome, end_of_it, quiet=args.json, shown=args.command is None)
 
 
 def prepare(
-    args: argparse.Namespace, command: str | None, output: Callable[[bytes], None] | None
+    args: argparse.Namespace,
+    command: str | None,
+    output: Callable[[bytes], None] | None,
+    files: Mapping[str, bytes | Path] | None = None,
 ) -> LinuxBoot:
     """The guest that the options name; Debian is fetched if it is needed and not there."""
     from ..vmm.linux.boot import LinuxBoot, read_initrd, read_kernel
@@ -87,6 +93,7 @@ def prepare(
         kernel,
         initrd,
         command=command,
+        files=files,
         own_init=initrd_path is not None,
         output=output,
         kernel_name=str(kernel_path),
@@ -101,7 +108,8 @@ def booting(args: argparse.Namespace, boot: LinuxBoot) -> Iterator[Machine]:
             args, recorder=recorder, console_out=boot.sink, bootargs=boot.arguments(args.append), plic=True
         )
         boot.load(machine)
-        yield machine
+        with watched(machine, recorder) as boot.ended:
+            yield machine
 
 
 def run_alone(machine: Machine, boot: LinuxBoot, args: argparse.Namespace) -> Outcome:
@@ -127,14 +135,18 @@ def write_out(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def finish(outcome: Outcome, *, quiet: bool = False) -> int:
-    """Say what went wrong, with the console that nobody has seen yet; the exit status."""
+def finish(outcome: Outcome, end_of_it: Ended, *, quiet: bool = False, shown: bool = False) -> int:
+    """Say what went wrong, with the console that nobody has seen yet (`shown`: it has been); the exit
+    status.
+    """
     if outcome.failure is not None:
-        if outcome.status is None and not quiet and not outcome.started:
+        if outcome.status is None and not quiet and not outcome.started and not shown:
             tail = last_lines(outcome.console)
             if tail:
                 print(tail, file=sys.stderr)
         print(f"vpmu: {outcome.failure}", file=sys.stderr)
+        if not quiet:
+            end_of_it.show()
     return outcome.exit_status
 
 

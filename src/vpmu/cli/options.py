@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import FileError, UsageError
-from ..trace.recorder import NULL, Recorder
+from ..trace.recorder import NULL, Recorder, note_end
 from .limits import add_limits, count
 
 if TYPE_CHECKING:
     from ..faults import FaultPlan
     from ..vmm.linux.sources import AptSource
-    from ..vmm.machine import Machine
+    from ..vmm.machine import Machine, RunResult
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
     """What argparse gives to add commands to."""
@@ -229,6 +229,11 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         "--perfetto", metavar="FILE", dest="trace", type=perfetto, help="write a trace that opens in Perfetto"
     )
     parser.add_argument(
+        "--symbols",
+        metavar="FILE",
+        help="names for the addresses of a run that does not end well: an ELF file, an Image or a System.map",
+    )
+    parser.add_argument(
         "--input", metavar="FILE", help="what the guest's console reads ('-': standard input)"
     )
 
@@ -249,6 +254,30 @@ def recording(path: str | None) -> Iterator[Recorder]:
         if isinstance(error, BrokenPipeError) or error.filename not in (path, None):
             raise
         raise FileError.from_os_error(path, error) from None
+
+
+@contextmanager
+def watched(machine: Machine, recorder: Recorder) -> Iterator[Callable[[RunResult], None]]:
+    """While a run is recorded, its trace also says which values were not what the hart did, and in the end
+    how it ended: what is yielded is told that. A run that is not recorded is not watched.
+    """
+    if not recorder.enabled or machine.arguments["perf"] != "model":
+        yield lambda result: None
+        return
+    from ..campaign.oracle import Oracle
+
+    oracle = Oracle(machine)
+    oracle.attach()
+
+    def end(result: RunResult) -> None:
+        ok = result.ok or result.stop in ("exited", "left")
+        note_end(recorder, result.stop, result.reason, ok=ok, values=oracle.values,
+                 wrong=len(oracle.findings))  # fmt: skip
+
+    try:
+        yield end
+    finally:
+        oracle.detach()
 
 
 def build_machine(

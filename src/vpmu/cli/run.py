@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
+from .ended import ended
 from .limits import limited
-from .options import Subparsers, add_json, add_machine_options, build_machine, recording
+from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
 from .output import Console, as_object, print_json, sum_up
+
+if TYPE_CHECKING:
+    from ..trace.recorder import Recorder
+    from ..vmm.machine import Machine
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -29,7 +35,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Run the image; the exit status."""
-    from ..vmm.loader import read_file
+    from ..vmm.linux.trouble import trouble
+    from ..vmm.loader import ImageKind, read_file
     from .images import find_image
 
     image = find_image(args.image)
@@ -37,16 +44,31 @@ def run(args: argparse.Namespace) -> int:
     console = Console(None) if args.json else Console.on_stdout()
     with recording(args.trace) as recorder:
         machine = build_machine(args, recorder=recorder, console_out=console)
+        loaded = machine.load(image, initrd=initrd)
+        with watched(machine, recorder) as end:
+            try:
+                with limited(args, machine) as limits:
+                    result = machine.run(**limits)
+            finally:
+                console.close()
+            end(result)
+
+    def build(recorder: Recorder) -> Machine:
+        machine = build_machine(args, recorder=recorder)
         machine.load(image, initrd=initrd)
-        try:
-            with limited(args, machine) as limits:
-                result = machine.run(**limits)
-        finally:
-            console.close()
+        return machine
+
+    repeats = args.input != "-" and args.perf == "model"
+    end_of_it = ended(machine, loaded, result, args, build if repeats else None)
+    said = trouble(console.data) if loaded.kind is ImageKind.LINUX else None
     if args.json:
-        print_json(as_object(result, console.text))
+        told = {**as_object(result, console.text), **end_of_it.as_object()}
+        print_json(told if said is None else {**told, said.kind: said.words})
     elif not args.quiet:
         if console.data and not console.data.endswith(b"\n"):
             print(file=sys.stderr)
         print(f"vpmu: {sum_up(result)}", file=sys.stderr)
-    return 0 if result.ok else 1
+        if said is not None:
+            print(f"vpmu: guest: {said.text}: {said.words}", file=sys.stderr)
+        end_of_it.show()
+    return 0 if result.ok and said is None else 1

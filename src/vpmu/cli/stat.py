@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from ..errors import FileError, UsageError
+from .ended import ended
 from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, names, recording
 from .output import Console, as_object, print_json, sum_up
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(None) if args.json else Console.on_stdout()
     with recording(args.trace) as recorder:
         machine = build_machine(args, recorder=recorder, console_out=console)
-        machine.load(image)
+        loaded = machine.load(image)
         counters = [open_counter(machine, event, modes) for event, modes in parsed]
         try:
             with limited(args, machine) as limits:
@@ -104,9 +105,11 @@ def run(args: argparse.Namespace) -> int:
             console.close()
         counted = [read_counter(event, counter) for event, counter in zip(events, counters, strict=True)]
         seconds = machine.time / 1e9
+    end_of_it = ended(machine, loaded, result, args)
     if args.json:
         counts = [as_json(line, counted) for line in counted]
-        print_json({"counters": counts, "seconds": seconds, **as_object(result, console.text)})
+        told = {**as_object(result, console.text), **end_of_it.as_object()}
+        print_json({"counters": counts, "seconds": seconds, **told})
     else:
         with Output(args.output) as stream:
             if args.separator is not None:
@@ -118,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
                 print(text_table(args.image, counted, seconds), file=stream)
         if not result.ok:
             print(f"vpmu: {sum_up(result)}", file=sys.stderr)
+            end_of_it.show()
     return 0 if result.ok else 1
 
 

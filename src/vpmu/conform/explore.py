@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..brief import Brief
 from ..spec.sbi import Eid, PmuFid, SbiError
 from .calls import Call, Operand, Result, as_table, pmu
 from .in_process import InProcessTarget
@@ -32,8 +33,8 @@ class Finding:
     results: list[Result]
 
 
-@dataclass(slots=True)
-class Exploration:
+@dataclass(slots=True, repr=False)
+class Exploration(Brief):
     """What came of a run of `--random`."""
 
     description: str

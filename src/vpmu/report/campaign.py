@@ -12,7 +12,7 @@ from ..campaign.run import Result
 from ..campaign.shrink import Case
 from ..campaign.verdict import Verdict
 from ..profiles.behaviours import BEHAVIOURS
-from ..trace.chains import as_text as chain_text
+from ..trace.chain_views import as_text as chain_text
 from ..trace.chains import chains_of
 from ..trace.views import as_text
 from .drawings import counts as drawn_counts

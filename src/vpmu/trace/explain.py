@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ..brief import Brief
 from ..spec.sbi import SbiError, error_name
 from .recorder import Record
 
@@ -31,8 +32,8 @@ class Stage:
     code: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+@dataclass(frozen=True, slots=True, repr=False)
+class Observed(Brief):
     """What was seen of one event on one machine: the answers of the calls, and the records made meanwhile.
 
     `config` and `start` are SBI errors, None for a call that was not made or did not return; `counter` the

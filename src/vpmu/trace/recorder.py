@@ -73,6 +73,11 @@ class Recorder:
             self._sink(record)
 
 
+def note_end(recorder: Recorder, stop: str, reason: str, *, ok: bool, values: int, wrong: int) -> None:
+    """The last record of a run: how it ended, and how many of the values that the guest read were wrong."""
+    recorder.emit("vmm", "run", "end", stop, reason=reason, ok=ok, values=values, wrong=wrong)
+
+
 class _Null(Recorder):
     """Stays disabled: one instance is shared by every machine that records nothing."""
 

@@ -41,6 +41,10 @@ class Console:
         """What the guest has sent: the last KEPT_OUTPUT bytes of it."""
         return bytes(self._output[-KEPT_OUTPUT:])
 
+    def mute(self) -> None:
+        """Nothing is handed on any more."""
+        self._sink = None
+
     def emit(self, data: bytes) -> None:
         """Output of the guest."""
         keep(self._output, data)

@@ -173,8 +173,8 @@ class Machine:
     def load(
         self, image: str | bytes | object | None, *, kind: object = None, initrd: Sequence[Buffer] = ()
     ) -> LoadedImage:
-        """Load a guest image (path or bytes), an initrd (its parts, in order) and the device tree; hart 0
-        starts at its entry. Raises ImageError.
+        """Load a guest image (path, name of a bundled payload, or bytes), an initrd (its parts, in order) and
+        the device tree; hart 0 starts at its entry. Raises ImageError.
         """
         loaded, self.device_tree = place(self, image, kind=kind, initrd=initrd)
         return loaded

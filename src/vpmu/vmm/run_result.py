@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol, TypedDict
 
+from vpmu.brief import Brief
+
 Ending = tuple[str, str, int | None]
 """stop, reason and reset reason of a RunResult."""
 
@@ -31,8 +33,8 @@ class Limits(TypedDict, total=False):
     timeout_ns: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class RunResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class RunResult(Brief):
     """How a run ended. `stop` is shutdown, reset, kvm_run_failed, budget, idle, hung, or what
     Machine.halt was given; `reason` says it in words.
     """

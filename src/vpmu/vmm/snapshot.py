@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..brief import Brief
 from ..errors import MachineError
 from ..hart.memory import PAGE, HostMemory, Region
 from ..perf.host_event import HostPmuEvent
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from .machine import Machine
 
 
-@dataclass(slots=True)
-class Snapshot:
+@dataclass(slots=True, repr=False)
+class Snapshot(Brief):
     """The state of a machine at one moment. It belongs to nobody: any machine that is built alike can go
     there.
 

@@ -28,7 +28,7 @@ Stack = tuple[str, ...]
 
 @dataclass(slots=True)
 class Samples:
-    """Weight (sum of the periods) by stack, and how many samples there were."""
+    """Samples of one event: weight (sum of the periods) by stack, and how many there were."""
 
     stacks: Counter[Stack] = field(default_factory=Counter)
     count: int = 0
@@ -44,16 +44,17 @@ class Samples:
         return "".join(f"{';'.join(stack)} {weight}\n" for stack, weight in sorted(self.stacks.items()))
 
 
-def parse_script(text: str) -> Samples:
-    """Read the output of `perf script -F comm,tid,time,period,event,ip,sym,dso`; lines of another form
-    are skipped.
+def parse_script(text: str) -> list[Samples]:
+    """Read the output of `perf script -F comm,tid,time,period,event,ip,sym,dso`: the samples of each event,
+    in the order in which the events come. Lines of another form are skipped.
     """
-    samples = Samples()
-    comm, period = "", 0
+    by_event: dict[str, Samples] = {}
+    comm, period, event = "", 0, ""
     frames: list[str] = []
 
     def finish() -> None:
         if period and frames:
+            samples = by_event.setdefault(event, Samples(event=event))
             samples.stacks[(comm, *reversed(frames))] += period
             samples.count += 1
         frames.clear()
@@ -64,11 +65,11 @@ def parse_script(text: str) -> Samples:
         elif match := _SAMPLE.match(line.lstrip()):
             finish()
             comm, period = match["comm"].replace(";", ":"), int(match["period"])
-            samples.event = samples.event or match["event"]
+            event = match["event"]
             if frame := _frame(match["frame"]):
                 frames.append(frame)
     finish()
-    return samples
+    return list(by_event.values())
 
 
 def _frame(text: str) -> str:
