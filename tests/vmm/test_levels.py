@@ -6,8 +6,8 @@ import pytest
 
 from vpmu import Machine
 from vpmu.errors import MachineError
-from vpmu.profiles.profiles import FIRMWARE, PROFILES, get_profile
 from vpmu.kvm.vcpu import Vcpu
+from vpmu.profiles.profiles import FIRMWARE, PROFILES, get_profile
 from vpmu.spec.csr import Csr
 from vpmu.vmm.bare import BareHart
 from vpmu.vmm.levels import Level, Levels, Player, levels_of

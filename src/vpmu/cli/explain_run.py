@@ -129,7 +129,7 @@ def _verdict(plan: CampaignPlan, number: int, folder: Path) -> Verdict:
     from ..campaign.run import Runner
     from ..campaign.shrink import blamed
     from ..campaign.verdict import Verdict as Verdicts
-    from ..kvm.behaviours import BEHAVIOURS
+    from ..profiles.behaviours import BEHAVIOURS
 
     result = Runner(plan, folder).run(number)
     names = blamed(plan, number) if result["verdict"] == Verdicts.SILENTLY_WRONG else ()

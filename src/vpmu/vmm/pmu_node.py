@@ -1,7 +1,8 @@
 """Values of mhpmevent on our harts, and the device tree's `pmu` node that tells firmware of them.
 
-The ISA leaves the encoding to the vendor. Ours: a generic event of SBI is its event_idx with bit 40 set,
-a raw event of the host's description is its own number. Binding: Linux, devicetree/bindings/perf/riscv,pmu.yaml.
+The ISA leaves the encoding to the vendor. Ours: a generic event of SBI is its event_idx with bit 40 set, a
+raw event of the description of the host is its own number. Linux has the binding in
+devicetree/bindings/perf/riscv,pmu.yaml.
 """
 
 from __future__ import annotations
