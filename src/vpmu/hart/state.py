@@ -26,7 +26,7 @@ hedeleg sie_mask sip_mask traps_retire fp adue
 time_ns reservation reserved_value trap_n trap_fuel shared contexts epoch hart_id
 count_vu count_vs traps_vu traps_vs
 across
-isa python_m virt as_guest fp_on fp_other gva tval2 tinst guest_superpages pmp_count
+isa counters python_m virt as_guest fp_on fp_other gva tval2 tinst guest_superpages pmp_count
 other_sstatus other_stvec other_sscratch other_sepc other_scause other_stval other_satp
 mstatus misa medeleg mideleg mie mtvec mcounteren menvcfg mstateen0 mscratch mepc mcause mtval mtinst mtval2
 miselect medeleg_mask menvcfg_mask stateen_mask s_interrupts lines mtimecmp

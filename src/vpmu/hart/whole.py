@@ -61,8 +61,8 @@ class WholeHart(Hart):
     """One hart with M, S and U mode and, with "h" in `isa`, VS and VU.
 
     `firmware`: M mode is software on the hart, which starts in it; else Python plays M, and the hart starts
-    in S mode as firmware leaves it. `pmp`: entries of physical memory protection. Every hart of a memory is
-    such a hart.
+    in S mode as firmware leaves it. `pmp`: entries of physical memory protection. `counters`: bit i, the
+    hart has the counter CSR 0xC00 + i. Every hart of a memory is such a hart.
     """
 
     whole = True
@@ -79,9 +79,10 @@ class WholeHart(Hart):
         traps_retire: bool = False,
         firmware: bool = False,
         pmp: int = 0,
+        counters: int = 0xFFFFFFFF,
     ) -> None:
         self.isa = frozenset(isa)
-        self.firmware, self._pmp = firmware, pmp
+        self.firmware, self._pmp, self._counters = firmware, pmp, counters
         memory.levels = Counting.WHOLE
         memory.counting |= Counting.WHOLE
         super().__init__(hart_id, memory, engine=engine, lcofi=True, traps_retire=traps_retire)
@@ -120,6 +121,7 @@ class WholeHart(Hart):
         exceptions = fields.MEDELEG_WRITABLE | 1 if has_h else fields.MEDELEG_WRITABLE & 0xB3FF | 1
         self._set_all(
             isa=bits,
+            counters=self._counters | 1 << 1,  # time is there
             misa=2 << 62 | sum(1 << ord(letter) - ord("a") for letter in letters),
             s_interrupts=interrupts,
             menvcfg_mask=environment,

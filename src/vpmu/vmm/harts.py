@@ -55,6 +55,7 @@ def new_vcpu(
             traps_retire=host.ecall_retires,
             firmware=bare,
             pmp=pmp if bare else 0,
+            counters=sum(1 << index for index in host.counters.indices),
         )
         overflow = host.counters.sscofpmf
     else:

@@ -79,7 +79,9 @@ def guarded(bit, value):
 
 
 def counter_denied(number):
-    """0 where the counter enables give a counter to the mode; else `s.fault` is set."""
+    """0 where the hart has a counter and the counter enables give it to the mode; else `s.fault` is set."""
+    if ((s.counters >> number) & 1) == 0:
+        return absent_counter()
     if s.mode == MACHINE:
         return 0
     if ((s.mcounteren >> number) & 1) == 0:
@@ -89,6 +91,12 @@ def counter_denied(number):
             forbidden()
     elif s.mode == USER and ((s.scounteren >> number) & 1) == 0:
         absent()
+    return s.fault
+
+
+def absent_counter():
+    """The hart lacks the counter, which is illegal in every mode."""
+    absent()
     return s.fault
 
 
