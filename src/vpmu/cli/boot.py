@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .ended import Ended, ended
+from .levels import dumped
 from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
 from .output import as_object, print_json
@@ -57,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     interactive = args.command is None and not args.json and args.input is None and sys.stdin.isatty()
     boot = prepare(args, args.command, None if args.json else write_out)
     with booting(args, boot) as machine:
+        if dumped(args, machine):
+            return 0
         machine.serial.hold()
         if not interactive and args.command is None and args.initrd is None:
             machine.console_input(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import FileError, UsageError
 from ..trace.recorder import NULL, Recorder, note_end
+from .levels import Default, add_level_options, is_bare, level_arguments
 from .limits import add_limits, count
 
 if TYPE_CHECKING:
@@ -124,7 +125,10 @@ def archive_sources(args: argparse.Namespace) -> list[AptSource] | None:
 def add_profile_options(parser: argparse.ArgumentParser, *, host_pmu: str | None = DEFAULT_HOST_PMU) -> None:
     """Which implementation, with which behaviours, on which host PMU."""
     parser.add_argument(
-        "--profile", default=DEFAULT_PROFILE, metavar="NAME", help="implementation (default %(default)s)"
+        "--profile",
+        default=Default(DEFAULT_PROFILE),
+        metavar="NAME",
+        help="implementation (default %(default)s)",
     )
     parser.add_argument(
         "--with",
@@ -219,6 +223,7 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=natural, default=0, metavar="N", help="seed of everything that is chosen (default 0)"
     )
+    add_level_options(parser)
     add_limits(parser)
     parser.add_argument(
         "--trace",
@@ -287,17 +292,24 @@ def build_machine(
     console_out: Callable[[bytes], None] | None = None,
     bootargs: str | None = None,
     plic: bool = False,
+    image: str | Path | bytes | None = None,
 ) -> Machine:
     """The machine that the options of `add_machine_options` describe; console input is given to it.
-    `bootargs` stand for `--append`.
+    `bootargs` stand for `--append`; `image` is what shall run in M mode with `--firmware none`.
     """
+    from ..perf.description import load_host_pmu
     from ..vmm.machine import Machine
 
+    host_pmu = load_host_pmu(args.host_pmu)
+    levels = level_arguments(args, sscofpmf=host_pmu.counters.sscofpmf)
+    if image is not None and is_bare(args):
+        levels["firmware"] = image if isinstance(image, bytes) else str(image)
     machine = Machine(
-        profile=args.profile,
+        profile=levels.pop("profile", args.profile),
+        **levels,
         with_=tuple(args.with_),
         without=tuple(args.without),
-        host_pmu=args.host_pmu,
+        host_pmu=host_pmu,
         perf=args.perf,
         memory=args.memory,
         harts=args.smp,

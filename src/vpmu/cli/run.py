@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .ended import ended
+from .levels import NO_FIRMWARE, dumped, has_htif, is_bare
 from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
 from .output import Console, as_object, print_json, sum_up
@@ -41,10 +42,15 @@ def run(args: argparse.Namespace) -> int:
 
     image = find_image(args.image)
     initrd = () if args.initrd is None else (read_file(args.initrd),)
+    if args.firmware is None and has_htif(image):
+        args.firmware = NO_FIRMWARE
+    loads = None if is_bare(args) else image
     console = Console(None) if args.json else Console.on_stdout()
     with recording(args.trace) as recorder:
-        machine = build_machine(args, recorder=recorder, console_out=console)
-        loaded = machine.load(image, initrd=initrd)
+        machine = build_machine(args, recorder=recorder, console_out=console, image=image)
+        loaded = machine.load(loads, initrd=initrd)
+        if dumped(args, machine):
+            return 0
         with watched(machine, recorder) as end:
             try:
                 with limited(args, machine) as limits:
@@ -54,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
             end(result)
 
     def build(recorder: Recorder) -> Machine:
-        machine = build_machine(args, recorder=recorder)
-        machine.load(image, initrd=initrd)
+        machine = build_machine(args, recorder=recorder, image=image)
+        machine.load(loads, initrd=initrd)
         return machine
 
     repeats = args.input != "-" and args.perf == "model"
@@ -71,4 +77,6 @@ def run(args: argparse.Namespace) -> int:
         if said is not None:
             print(f"vpmu: guest: {said.text}: {said.words}", file=sys.stderr)
         end_of_it.show()
+    if is_bare(args) and result.stop == "shutdown" and result.reset_reason:
+        return min(result.reset_reason, 255)  # a bare-metal test's own status
     return 0 if result.ok and said is None else 1

@@ -235,10 +235,17 @@ class PhysicalMemory:
         """Write `data` at `gpa`. Like KVM's copy: what precedes a hole or a read-only slot is written, then
         MemoryFault.
         """
+        self._write(gpa, data, through=False)
+
+    def write_through(self, gpa: int, data: bytes | memoryview) -> None:
+        """As `write`, read-only slots as well."""
+        self._write(gpa, data, through=True)
+
+    def _write(self, gpa: int, data: bytes | memoryview, *, through: bool) -> None:
         rest = memoryview(data)
         while rest:
             region = self.region_at(gpa)
-            if region.readonly:
+            if region.readonly and not through:
                 raise MemoryFault(gpa)
             at = gpa - region.base
             length = min(len(rest), region.size - at)

@@ -73,6 +73,7 @@ class Machine:
         isa: Iterable[str] = (),
         firmware: str | bytes | None = None,
         pmp: int = 16,
+        tree: bytes | None = None,
     ) -> None:
         if not 1 <= harts <= MAX_HARTS:
             raise MachineError("number of harts", expected=f"1 to {MAX_HARTS}", got=harts)
@@ -94,6 +95,7 @@ class Machine:
         self.isa = isa = frozenset(isa)
         self.levels = levels_of(self.profile, isa, firmware=firmware is not None)
         self.bootargs, self.seed, self.mmu = bootargs, seed, mmu
+        self.tree = tree
         self.device_tree: bytes | None = None  # as `load` put it into memory
         self._vcpus: list[Vcpu] = []
         self.turns = Turns(self._vcpus, board, self.user_exits)
@@ -116,7 +118,7 @@ class Machine:
             "profile": self.profile, "host_pmu": self.host_pmu, "perf": perf, "memory": memory,
             "memory_base": memory_base, "harts": harts, "refuse": dict(refuse or {}), "starve": starve,
             "seed": seed, "engine": engine, "bootargs": bootargs, "plic": plic, "mmu": mmu,
-            "isa": tuple(sorted(isa)), "firmware": firmware, "pmp": pmp,
+            "isa": tuple(sorted(isa)), "firmware": firmware, "pmp": pmp, "tree": tree,
         }  # fmt: skip
         if faults:
             self.inject(faults)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vpmu.errors import MachineError
 from vpmu.spec.csr import SSTATUS_FS
-from vpmu.vmm import devicetree, pmu_node
+from vpmu.vmm import devicetree, htif, pmu_node
 from vpmu.vmm.loader import Buffer, LoadedImage, load_image
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def place(
     for gpa, data in loaded.segments:
         machine.memory.write(gpa, data)
     where = _place_initrd(machine, loaded, initrd) if initrd else None
-    tree = devicetree.build(
+    tree = machine.tree or devicetree.build(
         len(machine.vcpus),
         machine.memory_base,
         machine.memory_size,
@@ -50,6 +50,7 @@ def place(
     )
     at = _place_tree(machine, where[1] if where else loaded.end, tree)
     if firmware is not None:
+        _attach_htif(machine, firmware)
         _start_in_firmware(machine, firmware, at, len(tree), loaded.entry)
         return loaded, tree
     first = machine.vcpus[0]
@@ -68,6 +69,16 @@ def _load_firmware(machine: Machine) -> LoadedImage:
     for gpa, data in loaded.segments:
         machine.memory.write(gpa, data)
     return loaded
+
+
+def _attach_htif(machine: Machine, program: LoadedImage) -> None:
+    """The page of `tohost`, where a bare-metal program has that symbol."""
+    found = htif.symbols_of(program.symbols())
+    if found is None:
+        return
+    page = found[0] & ~0xFFF
+    machine.memory.carve(page, 0x1000, readonly=True)
+    machine.bus.attach(page, 0x1000, htif.Htif(machine.memory, page, *found, machine.console.emit))
 
 
 def _refuse_overlap(firmware: LoadedImage, image: LoadedImage) -> None:
