@@ -84,3 +84,9 @@ def test_a_snapshot_of_another_level_does_not_fit() -> None:
     snapshot = Machine(profile="opensbi-1.6", isa=("h",), memory=1 << 20).snapshot()
     with pytest.raises(MachineError, match="levels"):
         Machine(profile="opensbi-1.6", memory=1 << 20).restore(snapshot)
+
+
+def test_firmware_needs_a_modelled_hart() -> None:
+    """It programs the hart's counters, which this machine's own perf has not."""
+    with pytest.raises(MachineError, match="perf of a profile of OpenSBI: expected model, got host"):
+        Machine(profile="opensbi-1.6", perf="host", memory=1 << 20)
