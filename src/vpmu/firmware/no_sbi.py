@@ -9,6 +9,7 @@ from ..spec.sbi import SbiError, SbiRet
 class NoSbiPmu(SbiPmu):
     """The hart's firmware answers SBI calls itself; `available` is False."""
 
+    layer = "firmware"
     csrs_trap = False
 
     def _none(self) -> SbiRet:

@@ -44,6 +44,7 @@ class OpenSbiPmu(SbiPmu):
     programs.
     """
 
+    layer = "firmware"
     csrs_trap = False
 
     def __init__(

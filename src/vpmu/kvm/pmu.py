@@ -204,7 +204,7 @@ class VcpuPmu(SbiPmu):
     # --- for the modules of the functions
     # ----------------------------------------------------------------------------
 
-    def member_error(self, code: SbiError, counter: Counter, reason: str, *, layer: str = "kvm") -> SbiError:
+    def member_error(self, code: SbiError, counter: Counter, reason: str, *, layer: str = "") -> SbiError:
         """Note the error of one member of a set and return it."""
         self.refuse(code, "member", f"counter {counter.idx}: {reason}", layer=layer)
         return code

@@ -55,9 +55,11 @@ class SbiPmu(ABC):
     The nine functions of the extension are methods named as in the specification; their arguments are
     register values (unsigned, 64 bits). `available` is False where there is no PMU: then the extension does
     not exist. `undetermined` tells of the last call that its value depends on what the model does not know;
-    `last_refusal` why it was refused, None where it was not. `layer` names the player in refusals.
+    `last_refusal` why it was refused, None where it was not.
     """
 
+    layer = "kvm"
+    """The player's name in traces and refusals."""
     csrs_trap = True
     """False: the counter CSRs are the hart's own, and reading one is an instruction as any other."""
 
@@ -186,8 +188,9 @@ class SbiPmu(ABC):
 
     # --- for the players
 
-    def refuse(self, code: int, step: str, reason: str, *, layer: str = "kvm") -> SbiRet:
-        """Note why the call is refused and return its answer."""
+    def refuse(self, code: int, step: str, reason: str, *, layer: str = "") -> SbiRet:
+        """Note which layer (the player, unless it is another) refuses the call and why; its answer."""
+        layer = layer or self.layer
         self.last_refusal = Refusal(layer, step, int(code), reason)
         if self.recorder.enabled:
             self.recorder.emit(layer, step, "refuse", int(code), hart=self.hart_id, reason=reason)

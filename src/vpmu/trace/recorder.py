@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-LAYERS = ("guest", "sbi", "kvm", "perf", "hart", "vmm")
+LAYERS = ("guest", "sbi", "kvm", "firmware", "perf", "hart", "vmm")
 """The layers that may write records, in the order in which a call falls through them (`vmm` is user space).
 """
 
