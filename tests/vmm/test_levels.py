@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from vpmu import Machine
@@ -11,6 +13,7 @@ from vpmu.profiles.profiles import FIRMWARE, PROFILES, get_profile
 from vpmu.spec.csr import Csr
 from vpmu.vmm.bare import BareHart
 from vpmu.vmm.levels import Level, Levels, Player, levels_of
+from vpmu.vmm.snapshot import Snapshot
 from vpmu.vmm.supervisor import Supervisor
 
 MHPMEVENT3 = 0x323
@@ -66,8 +69,8 @@ def test_whose_counters_the_image_sees(name: str) -> None:
     assert machine.instructions - before == own
 
 
-def test_a_snapshot_keeps_what_m_mode_programmed() -> None:
-    """mhpmevent3 of software in M mode: its selector and filters."""
+def test_a_snapshot_keeps_what_m_mode_programmed(tmp_path: Path) -> None:
+    """mhpmevent3 of software in M mode: its selector and filters, over a file as well."""
     machine = Machine(firmware=b"\x13\x00\x00\x00", memory=1 << 20)
     first = machine.vcpu(0)
     assert isinstance(first, BareHart)
@@ -75,9 +78,12 @@ def test_a_snapshot_keeps_what_m_mode_programmed() -> None:
     first.csrs.write(MHPMEVENT3, 1 << 62 | 0x2A)
     programmed = first.csrs.read(MHPMEVENT3)
     assert programmed != before
-    again = machine.fork().vcpu(0)
-    assert isinstance(again, BareHart)
-    assert again.csrs.read(MHPMEVENT3) == programmed
+    snapshot = machine.snapshot()
+    snapshot.save(tmp_path / "bare")
+    for other in (snapshot.machine(), Snapshot.load(tmp_path / "bare").machine()):
+        again = other.vcpu(0)
+        assert isinstance(again, BareHart)
+        assert again.csrs.read(MHPMEVENT3) == programmed
 
 
 def test_a_snapshot_of_another_level_does_not_fit() -> None:

@@ -18,7 +18,6 @@ from ..see.pmu import GuestMemory, IllegalCounter, SbiPmu
 from ..spec.csr import Csr
 from ..spec.sbi import (
     U64,
-    ConfigFlag,
     CounterInfo,
     CounterType,
     SbiError,
@@ -32,7 +31,7 @@ from ..spec.sbi_events import (
     standard_events,
 )
 from ..trace.recorder import Recorder
-from . import opensbi_events, opensbi_startstop
+from . import opensbi_config, opensbi_events, opensbi_startstop
 
 FW_COUNTERS = 16
 _COUNTER_CSRS = range(Csr.CYCLE, Csr.HPMCOUNTER31 + 1)
@@ -118,45 +117,7 @@ class OpenSbiPmu(SbiPmu):
         self, base: int, mask: int, flags: int, event_idx: int, event_data: int
     ) -> SbiRet:
         self._begin()
-        if self.beyond(base, mask) or (not mask and not self.profile.has(OB.OPENSBI_MASK_ZERO_ACCEPTED)):
-            return self.refuse(SbiError.INVALID_PARAM, "counter set", "it has an invalid counter")
-        kind = opensbi_events.event_type(event_idx, unchecked=self.profile.has(OB.OPENSBI_EVENT_UNCHECKED))
-        if kind is None:
-            return self.refuse(SbiError.INVALID_PARAM, "event_idx", f"event {event_idx:#x} does not exist")
-        if flags & ConfigFlag.SKIP_MATCH:
-            lowest = (mask & -mask).bit_length() - 1 if mask else 63
-            first = (
-                base if self.profile.has(OB.OPENSBI_SKIP_MATCH_TAKES_BASE) else base + lowest
-            ) & 0xFFFFFFFF
-            if first < opensbi_events.SLOTS and self.active[first] is None:
-                return self.refuse(SbiError.INVALID_PARAM, "SKIP_MATCH", f"counter {first} has no event")
-            chosen: int | None = first
-            self.undetermined |= first >= opensbi_events.SLOTS
-        else:
-            firmware = kind is EventType.FW
-            chosen = (
-                opensbi_events.find_firmware(self, base, mask)
-                if firmware
-                else opensbi_events.find_hardware(self, base, mask, flags, event_idx, event_data)
-            )
-            if chosen is None:
-                return self.refuse(
-                    SbiError.NOT_SUPPORTED, "counter choice", "no counter of the set is free for the event"
-                )
-            self.active[chosen] = event_idx & 0xFFFFFFFF
-        assert chosen is not None
-        if kind is EventType.FW:
-            state = event_idx & 0xFFFF if self._per_code else chosen
-            if flags & ConfigFlag.CLEAR_VALUE:
-                self.fw_values[state] = 0
-            if flags & ConfigFlag.AUTO_START:
-                self.fw_started.add(state)
-        elif kind is EventType.HW or not self.profile.has(OB.OPENSBI_AUTO_START_GENERAL_ONLY):
-            if flags & ConfigFlag.CLEAR_VALUE:
-                opensbi_startstop.write(self, chosen, 0)
-            if flags & ConfigFlag.AUTO_START:
-                opensbi_startstop.start_hw(self, chosen, None)
-        return SbiRet(SbiError.SUCCESS, chosen)
+        return opensbi_config.counter_config_matching(self, base, mask, flags, event_idx, event_data)
 
     def counter_start(self, base: int, mask: int, flags: int, initial_value: int) -> SbiRet:
         self._begin()
@@ -211,7 +172,7 @@ class OpenSbiPmu(SbiPmu):
     def incr_fw(self, code: int) -> None:
         if code >= FW_MAX or (code in _UNCOUNTED and self.profile.has(OB.OPENSBI_IPI_TO_SELF_NOT_COUNTED)):
             return
-        if self._per_code:
+        if self.per_code:
             if code in self.fw_started:
                 self.fw_values[code] = self.fw_values.get(code, 0) + 1 & U64
             return
@@ -271,12 +232,13 @@ class OpenSbiPmu(SbiPmu):
     # ------------------------------------------------------------------------------------------------------
 
     @property
-    def _per_code(self) -> bool:
+    def per_code(self) -> bool:
+        """State of firmware events is kept by code, not by counter."""
         return self.profile.has(OB.OPENSBI_FW_STATE_PER_CODE)
 
     def state(self, index: int) -> int:
         """Where the state of a firmware counter is kept: by counter, or by its event code."""
-        return (self.active[index] or 0) & 0xFFFF if self._per_code else index
+        return (self.active[index] or 0) & 0xFFFF if self.per_code else index
 
     def members(self, base: int, mask: int) -> list[tuple[int, int]]:
         if not self.shifted:
