@@ -11,6 +11,8 @@ from vpmu.errors import MachineError
 from vpmu.kvm.vcpu import Vcpu
 from vpmu.profiles.profiles import FIRMWARE, PROFILES, get_profile
 from vpmu.spec.csr import Csr
+from vpmu.spec.sbi import SbiRet
+from vpmu.trace.recorder import Recorder
 from vpmu.vmm.bare import BareHart
 from vpmu.vmm.levels import Level, Levels, Player, levels_of
 from vpmu.vmm.snapshot import Snapshot
@@ -96,3 +98,18 @@ def test_firmware_needs_a_modelled_hart() -> None:
     """It programs the hart's counters, which this machine's own perf has not."""
     with pytest.raises(MachineError, match="perf of a profile of OpenSBI: expected model, got host"):
         Machine(profile="opensbi-1.6", perf="host", memory=1 << 20)
+
+
+def test_a_trace_names_who_was_there() -> None:
+    """Under OpenSBI the records of calls, counter reads and overflows are of sbi, firmware and hart."""
+    recorder = Recorder()
+    vcpu = Machine(profile="opensbi-1.6", memory=1 << 20, host_pmu="full", recorder=recorder).vcpu(0)
+    bound = vcpu.ecall(0x504D55, 2, 3, 0x7FF, 2, 2, 0)  # instructions, on a programmable counter
+    assert isinstance(bound, SbiRet)
+    counter = bound.value or 0
+    vcpu.ecall(0x504D55, 3, counter, 1, 1, (1 << 64) - 10)
+    vcpu.work(20)
+    vcpu.csr_read(Csr.CYCLE + counter)
+    vcpu.ecall(0x504D55, 2, 0, 1 << 63, 0, 1, 0)
+    assert vcpu.overflows == 1
+    assert {record.layer for record in recorder.records} == {"sbi", "firmware", "hart"}

@@ -157,8 +157,9 @@ class Vcpu:
         3.12, step 4).
         """
         if self.recorder.enabled:
+            layer = "kvm" if self.pmu.csrs_trap else "hart"
             self.recorder.emit(
-                "kvm", "interrupt", "set", hart=self.hart_id, irq=int(Irq.LCOFI), delivered=self._lcofi
+                layer, "interrupt", "set", hart=self.hart_id, irq=int(Irq.LCOFI), delivered=self._lcofi
             )
         self.overflows += 1
         if self._lcofi:

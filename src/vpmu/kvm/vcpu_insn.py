@@ -59,7 +59,8 @@ def read_counter_csr(vcpu: Vcpu, csr: int, *, writes: bool) -> int:
     if vcpu.watch is not None:
         vcpu.watch(vcpu, csr - Csr.CYCLE, value)
     if vcpu.recorder.enabled:
-        vcpu.recorder.emit("kvm", "csr", "read", value, hart=vcpu.hart_id, csr=csr)
+        layer = "kvm" if vcpu.pmu.csrs_trap else "hart"
+        vcpu.recorder.emit(layer, "csr", "read", value, hart=vcpu.hart_id, csr=csr)
     return value
 
 

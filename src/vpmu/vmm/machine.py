@@ -45,7 +45,9 @@ class Machine:
     host_pmu: description of the host's PMU (name, path or object). perf: "model", or "host" for this
     machine's own perf_event_open. memory: bytes of RAM at memory_base. refuse: event name -> errno that the
     host's perf answers. starve: host counters that somebody else holds. faults: a plan (vpmu.faults) that
-    every seam asks. engine: "native" or "reference".
+    every seam asks. engine: "native" or "reference". isa: extensions beyond those of a plain guest's hart;
+    with "h" the image begins in HS mode. firmware: an image (path or bytes) that begins in M mode on harts
+    with `pmp` PMP entries; then there is no profile. `levels` says what of all this Python plays.
     Raises VpmuError for what cannot be built.
     """
 
