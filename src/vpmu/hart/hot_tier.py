@@ -12,8 +12,10 @@ from __future__ import annotations
 import atexit
 import ctypes
 import hashlib
+import os
 import queue
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -71,7 +73,8 @@ class _Compiler(threading.Thread):
     def run(self) -> None:
         while (item := self.jobs.get()) is not None:
             job, tier = item
-            job.address = compile_job(job)
+            with _busy:
+                job.address = compile_job(job)
             tier.done.put(job)
 
 
@@ -135,6 +138,24 @@ def placed_regions(counting: Counting, key: str) -> list[tuple[CachedRegion, int
 
 
 _compiler: _Compiler | None = None
+# held while a region is compiled, and while the process forks: LLVM has locks of its own
+_busy = threading.Lock()
+_tiers: weakref.WeakSet[HotTier] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """In the child of a fork: what the parent's thread would have compiled is not coming."""
+    global _compiler
+    if _compiler is not None:
+        atexit.unregister(_compiler.finish)
+        _compiler = None
+    for tier in _tiers:
+        tier.forked()
+    _busy.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_busy.acquire, after_in_parent=_busy.release, after_in_child=_forked)
 
 
 def _start_compiler() -> _Compiler:
@@ -174,6 +195,14 @@ class HotTier:
         self.done: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self.installed = self.compiled = 0
         self._seen = memory.shared.words[state.SHARED["code_pool"]]  # pages before this have been looked up
+        _tiers.add(self)
+
+    def forked(self) -> None:
+        """Forget what a thread is compiling that this process does not have."""
+        self.done = queue.SimpleQueue()
+        for decoded in self._pending:
+            self._covered.pop(decoded, None)
+        self._pending.clear()
 
     def sample(self, decoded: int, pc: int) -> None:
         """The guest was at `pc`, in this decoded page. Samples inside installed regions are none: they are

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from vpmu.errors import VpmuError
-from vpmu.hart import machine_code
+from vpmu.hart import code_cache, machine_code
 from vpmu.hart.codegen_flags import Counting
 
 _HERE = Path(__file__).parent
@@ -145,26 +145,11 @@ def region_machine() -> object:
     return target.create_target_machine(cpu=cpu, features=features, opt=2, reloc="pic", codemodel="small")
 
 
-def store(path: Path, data: bytes) -> None:
-    """Write a cache file so that no reader ever sees half of it; a cache that cannot be written is only
-    slower.
-    """
-    import tempfile  # seldom: what is stored is there the next time
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as handle:
-            handle.write(data)
-        Path(handle.name).replace(path)
-    except OSError:
-        return
-
-
 @lru_cache(maxsize=4)
 def region_folder(counting: Counting) -> Path:
     """Where compiled regions of the hot tier are kept for an engine (hot_cache.py)."""
     generator = hashlib.sha256()
-    for name in ("hot.py", "machine_code.py"):
+    for name in ("hot.py", "machine_code.py", "hot_cache.py"):
         generator.update((_HERE / name).read_bytes())
     return cache_directory() / f"{cache_key(counting)}-{generator.hexdigest()[:16]}.regions"
 
@@ -179,11 +164,10 @@ def engine(counting: Counting) -> NativeEngine:
             f"hart: the native engine needs llvmlite, which this {platform.machine()} machine does not have "
             f"({error}); use --engine reference"
         ) from error
-    try:
-        image = path.read_bytes()
-    except OSError:
+    image = code_cache.load(path)
+    if image is None:
         image = compile_ir(engine_ir(counting), host_machine()[0])
-        store(path, image)
+        code_cache.store(path, image)
     return link(image, f"engine{counting.value}")
 
 
