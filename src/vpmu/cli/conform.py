@@ -4,7 +4,8 @@ whether it is known.
 Targets: `in-process` (a scripted guest under --profile; `all`: under every profile), `agent` (the same
 machine running the agent in machine code), `qemu` (OpenSBI on QEMU running the agent), `kvm` (real KVM, of
 this machine or as `vpmu peers kvm` starts it; `kvm:SUITE`: of another Debian suite), `serial:DEVICE` (a board
-that runs the agent). Prints KTAP. Exit status 0 without unexpected results, 1 otherwise.
+that runs the agent). What is expected of a release that nobody looked at is identified first, as `vpmu
+identify` does it. Prints KTAP. Exit status 0 without unexpected results, 1 otherwise.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FileError, UsageError
-from .options import Subparsers, add_inject_option, add_json, fault_plan, natural
+from .options import Subparsers, add_inject_option, add_json, fault_plan, names, natural
 from .output import print_json
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..conform.target import Target
     from ..conform.verdict import Outcome
     from ..faults import FaultPlan
+    from ..profiles.profiles import Profile
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -58,6 +60,16 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="print only what is unexpected, and the sum"
     )
+    for option, what in (("--with", "on"), ("--without", "off")):
+        parser.add_argument(
+            option,
+            dest=f"{option[2:]}_" if option == "--with" else option[2:],
+            type=names,
+            action="extend",
+            default=[],
+            metavar="BEHAVIOUR",
+            help=f"switch behaviours {what}: of our own machines, and in what is expected of others",
+        )
     add_inject_option(parser)
     add_json(parser)
     return parser
@@ -80,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         return print_list(tests, as_json=args.json)
     columns: list[tuple[Target, list[Outcome]]] = []
     for profile in profiles(args):
-        target = open_target(args.target, profile, args.host_pmu, fault_plan(args))
+        target = opened(args, profile)
         try:
             outcomes = run_suite(target, tests)
         finally:
@@ -124,7 +136,47 @@ def profiles(args: argparse.Namespace) -> list[str | None]:
     return [args.profile]
 
 
-def open_target(name: str, profile: str | None, host_pmu: str, faults: FaultPlan | None = None) -> Target:
+def opened(args: argparse.Namespace, profile: str | None) -> Target:
+    """The target, with the profile that is expected of it: that of its release, identified where nobody
+    looked at the release.
+    """
+    from ..conform.targets import OURS
+    from ..profiles.profiles import changed, get_profile
+
+    ours = args.target in OURS
+    implementation: Profile | str | None = profile
+    if ours and (args.with_ or args.without):
+        implementation = get_profile(profile or "spec-3.0", args.with_, args.without)
+    target = open_target(args.target, implementation, args.host_pmu, fault_plan(args))
+    try:
+        if profile is None and not ours:
+            identify_unknown(target, args.host_pmu)
+        if not ours:
+            target.profile = changed(target.profile, args.with_, args.without)
+    except BaseException:
+        target.close()
+        raise
+    return target
+
+
+def identify_unknown(target: Target, host_pmu: str) -> None:
+    """Give a target of a release that nobody looked at the profile that fits its answers, and say so."""
+    from ..conform.agent import AgentTarget
+
+    if not isinstance(target, AgentTarget) or target.identity.known:
+        return
+    from ..conform.identify.fit import identify
+
+    found = identify(target, host_pmu)
+    what = f"nearest {found.fit.nearest.name}" + "".join(
+        f", {'with' if one.has else 'without'} {one.behaviour.name}" for one in found.unfit
+    )
+    target.description = f"{target.description.partition('; expected:')[0]}; identified: {what}"
+
+
+def open_target(
+    name: str, profile: str | Profile | None, host_pmu: str, faults: FaultPlan | None = None
+) -> Target:
     """The target of that name. Raises UsageError for one that does not exist, TargetError where it cannot be
     had.
     """

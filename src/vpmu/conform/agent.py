@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 from ..errors import UnknownNameError
@@ -12,9 +13,9 @@ from ..profiles.profiles import IMPL_ID_KVM, IMPL_ID_NONE, IMPL_ID_OPENSBI, Prof
 from ..profiles.releases import LINUX_RANGE, OPENSBI_RANGE, known_linux, linux_release, parse_release
 from ..spec.csr import Irq
 from ..spec.sbi import SHMEM_DISABLE, U64, Eid, PmuFid, StopFlag
-from .calls import Call, Ref, Result, ecall, pmu
+from .calls import OF_THE_HOST, Call, Operand, Ref, Result, ecall, pmu, resolve
 from .frames import Frame, FrameReader
-from .target import TargetError, TargetLost
+from .target import Target, TargetError, TargetLost
 
 NAME = b"vpmu-agent"
 VERSION = 1
@@ -68,9 +69,8 @@ class Identity:
         """Whether somebody looked at this release: its profile is what it is, not what it may be."""
         if self.impl_id == IMPL_ID_KVM:
             return known_linux(self.release)
-        if self.impl_id == IMPL_ID_OPENSBI:
-            first, last = map(parse_release, OPENSBI_RANGE)
-            return first <= parse_release(self.release) <= last
+        if self.impl_id == IMPL_ID_OPENSBI:  # the hart below shows through: that of Debian 12 is known
+            return self.release == "1.1"
         return self.impl_id == IMPL_ID_NONE
 
     def __str__(self) -> str:
@@ -96,6 +96,12 @@ def profile_for(identity: Identity) -> Profile:
     return get_profile(f"{project}-{nearest or identity.release}")
 
 
+def identity_of(target: Target) -> Identity:
+    """What a target says about itself. Raises TargetLost."""
+    spec, impl, version = (one.value for one in target.run([ecall(Eid.BASE, fid) for fid in range(3)]))
+    return Identity(spec, impl, version)
+
+
 class AgentTarget:
     """A target whose batches the agent at the other end of `link` does.
 
@@ -107,7 +113,8 @@ class AgentTarget:
     """Kind of a batch after `reset`: `F` where the other end then takes a fresh machine."""
 
     def __init__(
-        self, link: Link, name: str, description: str, *, profile: str | None = None, memory_end: int = 0,
+        self, link: Link, name: str, description: str, *,
+        profile: str | Profile | None = None, memory_end: int = 0,
         hole: int = 0x40_0000_0000, interrupts: bool = False, slack: int = 6000,
     ) -> None:  # fmt: skip
         self._link, self._reader, self._sequence = link, FrameReader(), 0
@@ -120,17 +127,17 @@ class AgentTarget:
         if magic != NAME or version != VERSION:
             raise TargetError("agent", expected=f"{NAME.decode()} {VERSION}", got=f"{magic!r} {version}")
         self.name, self.memory_end, self.hole, self.slack = name, memory_end, hole, slack
-        self.missing = frozenset("R")
+        self.missing = frozenset("R") | OF_THE_HOST
         self.interrupts = interrupts
         self._fresh: list[Call] = []
         self._pending_reset = self._without_pmu = False
         self.switches = False
-        spec, impl, impl_version = (
-            result.value for result in self.run([ecall(Eid.BASE, fid) for fid in range(3)])
-        )
-        self.identity = Identity(spec, impl, impl_version)
+        self.identity = identity_of(self)
         try:
-            self.profile = profile_for(self.identity) if profile is None else get_profile(profile)
+            if isinstance(profile, Profile):
+                self.profile = profile
+            else:
+                self.profile = profile_for(self.identity) if profile is None else get_profile(profile)
         except UnknownNameError:
             link.close()
             raise
@@ -157,6 +164,8 @@ class AgentTarget:
         self._link.close()
 
     def run(self, calls: Sequence[Call]) -> list[Result]:
+        if any(call.op in OF_THE_HOST for call in calls):
+            return self._run_in_parts(calls)
         before = self._fresh if self._pending_reset else []
         kind = self.fresh_kind if self._pending_reset else b"R"
         self._pending_reset = False
@@ -178,6 +187,26 @@ class AgentTarget:
             for call, numbers in zip(everything, _RESULT.iter_unpack(answer[8:]), strict=True)
         ]
         return results[len(before) :]
+
+    def _run_in_parts(self, calls: Sequence[Call]) -> list[Result]:
+        """A batch in which the host does something between two calls of the guest."""
+        if self._pending_reset and calls[0].op in OF_THE_HOST:
+            self.run([pmu(PmuFid.NUM_COUNTERS)])  # the host shall work on the fresh machine
+        results: list[Result] = []
+        for of_host, part in groupby(calls, lambda call: call.op in OF_THE_HOST):
+            if of_host:
+                results += [self._ask_host(call.op, call.resolve(results)) for call in part]
+                continue
+            # What went before is numbers by now; a reference within the part keeps its distance.
+            start = len(results)
+            results += self.run([_settled(call, start, results) for call in part])
+        return results
+
+    def _ask_host(self, op: str, operands: Sequence[int]) -> Result:
+        value = (*operands, 0)[0]
+        answer = self._exchange(b"O" + struct.pack("<7sQQ", b"", ord(op), value))
+        (numbers,) = _RESULT.iter_unpack(answer[8:])
+        return _result(op, *numbers)
 
     def _exchange(self, payload: bytes) -> bytes:
         """Send a request until its answer has come. Raises TargetLost after ATTEMPTS."""
@@ -204,6 +233,18 @@ def _moved(call: Call, by: int) -> Call:
         return call
     operands = tuple(Ref(one.index + by, one.bit) if isinstance(one, Ref) else one for one in call.operands)
     return Call(call.op, operands)
+
+
+def _settled(call: Call, start: int, results: Sequence[Result]) -> Call:
+    """The call in a batch that begins with what was its call number `start`."""
+    operands: list[Operand] = []
+    for operand in call.operands:
+        if isinstance(operand, Ref) and operand.index >= start:
+            operand = Ref(operand.index - start, operand.bit)
+        elif isinstance(operand, Ref):
+            operand = resolve(operand, results)
+        operands.append(operand)
+    return Call(call.op, tuple(operands))
 
 
 def _packed(call: Call) -> bytes:

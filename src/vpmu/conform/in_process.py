@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..faults.plan import FaultPlan
 from ..kvm.exits import KvmRunError
+from ..kvm.pmu import VcpuPmu
 from ..kvm.vcpu_api import GuestTrap, MemoryFault
 from ..perf.description import HostPmuDescription
 from ..profiles.profiles import IMPL_ID_OPENSBI, Profile
@@ -13,7 +14,7 @@ from ..see.pmu import IllegalCounter
 from ..spec.csr import Cause, Csr, Irq
 from ..spec.sbi import U64, SbiRet
 from ..vmm.machine import Machine
-from .calls import Call, Result
+from .calls import OF_THE_HOST, Call, Result
 from .target import PAGE, SCRATCH_PAGES, TargetLost
 
 MEMORY_BASE = 0x88000000
@@ -48,7 +49,6 @@ class InProcessTarget:
     ) -> None:
         self._faults = faults
         self._profile, self._host = profile, host_pmu
-        self.missing = frozenset("t")  # no machine code, no TLB
         self.scratch = MEMORY_BASE + MEMORY - SCRATCH_PAGES * PAGE
         self.memory_end = MEMORY_BASE + MEMORY
         self.hole = 0x40_0000_0000
@@ -56,6 +56,8 @@ class InProcessTarget:
         self.reset()
         self.profile = self._machine.profile
         self.switches = self.profile.impl_id != IMPL_ID_OPENSBI  # nobody is above a firmware to switch it
+        # No machine code, no TLB; and no user space or host kernel around a firmware.
+        self.missing = frozenset("t") | (frozenset() if self.switches else OF_THE_HOST)
         self.interrupts = self._machine.host_pmu.overflow_latency == "none"
         self.name = "in-process"
         self.description = (
@@ -133,6 +135,17 @@ class InProcessTarget:
                 vcpu.reset()
                 vcpu.hart.set("scounteren", 7)
                 return Result()
+            case "G":
+                return Result(vcpu.interrupts.one_reg_sip())
+            case "S":
+                vcpu.interrupts.set_one_reg_sip(first, vcpu.profile)
+                return Result()
+            case "P":
+                self._machine.memory.carve(first, PAGE, readonly=True)
+                return Result()
+            case "M":
+                pmu = vcpu.pmu
+                return Result(pmu.snapshot.leaked * PAGE // 1024 if isinstance(pmu, VcpuPmu) else 0)
         raise AssertionError(op)
 
     def _counter(

@@ -35,6 +35,7 @@ _PMU_CALLS = {
 _PLAIN = {
     "ecall": "e", "csr": "c", "work": "w", "load": "l", "store": "s", "fill": "f", "differ": "k", "ucsr": "u",
     "touch": "t", "wcsr": "W", "csrset": "C", "interrupts": "i", "reset": "R",
+    "sipget": "G", "sipset": "S", "protect": "P", "unreclaimable": "M",
 }  # fmt: skip
 _FIXED_CALLS = {
     "timer": (int(Eid.TIME), 0, U64),

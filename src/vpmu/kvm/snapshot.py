@@ -104,7 +104,8 @@ def snapshot_set_shmem(pmu: VcpuPmu, lo: int, hi: int, flags: int) -> SbiRet:
         return pmu.refuse(SbiError.INVALID_ADDRESS, "address", "bits above 63 on RV64")
     if profile.has(B.SHMEM_SLOT_CHECK) and not _writable(pmu.memory, lo & -_PAGE):
         return pmu.refuse(SbiError.INVALID_ADDRESS, "address", f"{lo:#x} is in no writable memory slot")
-    if snapshot.installed and profile.has(B.SHMEM_FAILURE_DROPS_PAGE):
+    again = snapshot.installed
+    if again and profile.has(B.SHMEM_FAILURE_DROPS_PAGE):
         snapshot.install(None)
     if not pmu.host_allocate(SNAPSHOT_SIZE):
         if profile.has(B.SHMEM_OOM_ENDS_KVM_RUN):
@@ -119,7 +120,7 @@ def snapshot_set_shmem(pmu: VcpuPmu, lo: int, hi: int, flags: int) -> SbiRet:
         # business.
         snapshot.tainted = snapshot.installed
         return pmu.refuse(SbiError.FAILED, "address", str(fault))
-    if snapshot.installed and profile.has(B.SHMEM_COPY_LEAKED):
+    if again and profile.has(B.SHMEM_COPY_LEAKED):
         snapshot.leaked += 1
     snapshot.install(lo)
     return SbiRet(SbiError.SUCCESS)
