@@ -287,6 +287,7 @@ def build_machine(
     console_out: Callable[[bytes], None] | None = None,
     bootargs: str | None = None,
     plic: bool = False,
+    second_serial: bool = False,
 ) -> Machine:
     """The machine that the options of `add_machine_options` describe; console input is given to it.
     `bootargs` stand for `--append`.
@@ -309,6 +310,7 @@ def build_machine(
         console_out=console_out,
         bootargs=args.append if bootargs is None else bootargs,
         plic=plic,
+        second_serial=second_serial,
         faults=fault_plan(args),
     )
     if args.input is not None:
