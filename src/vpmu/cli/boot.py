@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..vmm.console import keep
 from .ended import Ended, ended
 from .levels import dumped
 from .limits import limited
@@ -56,7 +57,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Boot; the exit status."""
     interactive = args.command is None and not args.json and args.input is None and sys.stdin.isatty()
-    boot = prepare(args, args.command, None if args.json else write_out)
+    streams = Streams(kept=args.json)
+    boot = prepare(args, args.command, streams.out, errors=streams.err)
     with booting(args, boot) as machine:
         if dumped(args, machine):
             return 0
@@ -68,7 +70,8 @@ def run(args: argparse.Namespace) -> int:
         outcome = boot_terminal(machine, boot, args) if interactive else run_alone(machine, boot, args)
     end_of_it = ended(machine, boot.loaded, outcome.result, args)
     if args.json:
-        print_json({**summary(outcome), **end_of_it.as_object()})
+        told = {**summary(outcome), **end_of_it.as_object()}
+        print_json(told if args.command is None else {**told, **streams.as_object()})
     return finish(outcome, end_of_it, quiet=args.json, shown=args.command is None)
 
 
@@ -77,6 +80,7 @@ def prepare(
     command: str | None,
     output: Callable[[bytes], None] | None,
     files: Mapping[str, bytes | Path] | None = None,
+    errors: Callable[[bytes], None] | None = None,
 ) -> LinuxBoot:
     """The guest that the options name; Debian is fetched if it is needed and not there."""
     from ..vmm.linux.boot import LinuxBoot, read_initrd, read_kernel
@@ -99,6 +103,7 @@ def prepare(
         files=files,
         own_init=initrd_path is not None,
         output=output,
+        errors=errors,
         kernel_name=str(kernel_path),
     )
 
@@ -108,8 +113,9 @@ def booting(args: argparse.Namespace, boot: LinuxBoot) -> Iterator[Machine]:
     """The machine with the guest loaded; its trace is written until the end."""
     with recording(args.trace) as recorder:
         machine = build_machine(
-            args, recorder=recorder, console_out=boot.sink, bootargs=boot.arguments(args.append), plic=True
-        )
+            args, recorder=recorder, console_out=boot.sink, bootargs=boot.arguments(args.append), plic=True,
+            second_serial=boot.has_command,
+        )  # fmt: skip
         boot.load(machine)
         with watched(machine, recorder) as boot.ended:
             yield machine
@@ -132,10 +138,34 @@ def boot_terminal(machine: Machine, boot: LinuxBoot, args: argparse.Namespace) -
     return outcome
 
 
-def write_out(data: bytes) -> None:
-    """Guest output to standard output, at once."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+class Streams:
+    """What a command in the guest writes: to our own standard output and standard error as it comes, or kept
+    for `--json`.
+    """
+
+    def __init__(self, *, kept: bool) -> None:
+        self._kept = (bytearray(), bytearray()) if kept else None
+
+    def out(self, data: bytes) -> None:
+        """Standard output of the guest's command, or a whole console."""
+        if self._kept is not None:
+            keep(self._kept[0], data)
+            return
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    def err(self, data: bytes) -> None:
+        """Standard error of the guest's command."""
+        if self._kept is not None:
+            keep(self._kept[1], data)
+            return
+        sys.stderr.buffer.write(data)
+        sys.stderr.buffer.flush()
+
+    def as_object(self) -> dict[str, object]:
+        """For `--json`."""
+        out, err = self._kept or (b"", b"")
+        return {"stdout": out.decode("utf-8", "replace"), "stderr": err.decode("utf-8", "replace")}
 
 
 def finish(outcome: Outcome, end_of_it: Ended, *, quiet: bool = False, shown: bool = False) -> int:
@@ -162,13 +192,14 @@ def summary(outcome: Outcome) -> dict[str, object]:
     """What `--json` prints: that of `vpmu run`, and what is Linux's."""
     from ..spec.sbi import error_name
     from ..spec.sbi_functions import function
+    from ..vmm.linux.execution import without_marks
 
     calls: dict[str, dict[str, int]] = {}
     for (eid, fid, error), times in outcome.result.sbi_calls.items():
         calls.setdefault(function(eid, fid).name, {})[error_name(error)] = times
     result = outcome.result
     return {
-        **as_object(result, outcome.console.decode("utf-8", "replace")),
+        **as_object(result, without_marks(outcome.console).decode("utf-8", "replace")),
         "status": outcome.status,
         "panic": outcome.panic,
         "failure": outcome.failure,

@@ -293,6 +293,7 @@ def build_machine(
     bootargs: str | None = None,
     plic: bool = False,
     image: str | Path | bytes | None = None,
+    second_serial: bool = False,
 ) -> Machine:
     """The machine that the options of `add_machine_options` describe; console input is given to it.
     `bootargs` stand for `--append`; `image` is what shall run in M mode with `--firmware none`.
@@ -321,6 +322,7 @@ def build_machine(
         console_out=console_out,
         bootargs=args.append if bootargs is None else bootargs,
         plic=plic,
+        second_serial=second_serial,
         faults=fault_plan(args),
     )
     if args.input is not None:

@@ -20,7 +20,7 @@ from ..errors import FileError, UsageError
 from ..vmm.linux.perf_command import GUEST_INPUT, READING, SAMPLES, FilesOut, Recording, reading, recording
 from ..vmm.linux.samples import Samples, flame_graph, parse_script
 from ..vmm.loader import LoadedImage, read_file
-from .boot import add_guest_options, booting, finish, prepare, run_alone, summary, write_out
+from .boot import Streams, add_guest_options, booting, finish, prepare, run_alone, summary
 from .ended import ended
 from .options import DEFAULT_HOST_PMU, Subparsers, add_json
 from .output import print_json
@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
         args.host_pmu = "sampling" if records else DEFAULT_HOST_PMU
         if records:
             args.without = [*args.without, "snapshot"]
-    output = FilesOut(None if args.json else write_out)
+    streams = Streams(kept=args.json)
+    output = FilesOut(streams.out)
     files: dict[str, bytes | Path] = {}
     wanted = None
     if records:
@@ -79,9 +80,9 @@ def run(args: argparse.Namespace) -> int:
         command = shlex.join(["perf", *args.arguments])
     kernel: LoadedImage | None
     if not files and possible(args, command):
-        outcome, machine, kernel = run_warm(args, command, output)
+        outcome, machine, kernel = run_warm(args, command, output, streams.err)
     else:
-        boot = prepare(args, command, output, files)
+        boot = prepare(args, command, output, files, streams.err)
         with booting(args, boot) as machine:
             outcome = run_alone(machine, boot, args)
         kernel = boot.loaded
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     extra = {} if wanted is None else save_samples(output, wanted, args)
     end_of_it = ended(machine, kernel, outcome.result, args)
     if args.json:
-        print_json({**summary(outcome), **end_of_it.as_object(), **extra})
+        print_json({**summary(outcome), **end_of_it.as_object(), **streams.as_object(), **extra})
     return finish(outcome, end_of_it, quiet=args.json)
 
 

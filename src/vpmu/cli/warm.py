@@ -40,7 +40,10 @@ def possible(args: argparse.Namespace, command: str) -> bool:
 
 
 def run_warm(
-    args: argparse.Namespace, command: str, output: Callable[[bytes], None] | None
+    args: argparse.Namespace,
+    command: str,
+    output: Callable[[bytes], None] | None,
+    errors: Callable[[bytes], None] | None,
 ) -> tuple[Outcome, Machine, LoadedImage]:
     """Run a shell command in the kept guest, which is booted and kept if it is not there: how it ended, what
     it ran on, and the kernel.
@@ -59,7 +62,9 @@ def run_warm(
         return error.outcome, error.machine, kernel  # type: ignore[return-value]
     machine = session.machine
     machine.inject(fault_plan(args))
-    answer = session.run(command, show=output, max_instructions=args.max_instructions, restore=fresh)
+    answer = session.run(
+        command, show=output, errors=errors, max_instructions=args.max_instructions, restore=fresh
+    )
     outcome = Outcome(answer.result, answer.status, answer.panic, True, answer.failure, answer.result.console)
     return outcome, machine, kernel
 
@@ -79,7 +84,9 @@ def _session(args: argparse.Namespace, guest: DebianGuest) -> tuple[LinuxSession
 
     def build(sink: Callable[[bytes], None], bootargs: str) -> Machine:
         without_faults = argparse.Namespace(**{**vars(args), "inject": []})
-        return build_machine(without_faults, console_out=sink, bootargs=bootargs, plic=True)
+        return build_machine(
+            without_faults, console_out=sink, bootargs=bootargs, plic=True, second_serial=True
+        )
 
     session = LinuxSession.boot(build, guest.kernel_image(), guest.initramfs())
     _keep(session, folder, path)

@@ -16,6 +16,8 @@ from vpmu.vmm.devicetree import (
     CLINT_SIZE,
     PLIC_BASE,
     PLIC_SIZE,
+    SECOND_UART_BASE,
+    SECOND_UART_IRQ,
     TEST_BASE,
     TEST_SIZE,
     UART_BASE,
@@ -32,7 +34,8 @@ MIN_MEMORY = 64 << 10
 
 class Board:
     """Memory and devices of a machine. `external`: called with (hart, level) when the interrupt line from the
-    interrupt controller changes. `exits` counts accesses to devices as exits to user space.
+    interrupt controller changes. `second_serial`: there is a second port. `exits` counts accesses to devices
+    as exits to user space.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Board:
         size: int,
         *,
         plic: bool,
+        second_serial: bool,
         console_out: Callable[[bytes], None] | None,
         external: Callable[[int, bool], None],
         exits: Counter[str],
@@ -67,6 +71,12 @@ class Board:
             self.bus.attach(PLIC_BASE, PLIC_SIZE, self.plic)
         self._exits = exits
         self._plain: dict[int, tuple[Device, int]] = {UART_BASE >> 12: (self.serial, UART_BASE)}
+        self.second_serial: Ns16550a | None = None
+        if second_serial:
+            interrupt = self._second_serial_interrupt if plic else None
+            self.second_serial = Ns16550a(self.console.emit_error, interrupt)
+            self.bus.attach(SECOND_UART_BASE, UART_SIZE, self.second_serial)
+            self._plain[SECOND_UART_BASE >> 12] = self.second_serial, SECOND_UART_BASE
         if self.plic:
             self._plain |= dict.fromkeys(
                 range(PLIC_BASE >> 12, PLIC_BASE + PLIC_SIZE >> 12), (self.plic, PLIC_BASE)
@@ -101,3 +111,7 @@ class Board:
     def _serial_interrupt(self, level: bool) -> None:
         if self.plic is not None:
             self.plic.set_line(UART_IRQ, level)
+
+    def _second_serial_interrupt(self, level: bool) -> None:
+        if self.plic is not None:
+            self.plic.set_line(SECOND_UART_IRQ, level)

@@ -33,6 +33,7 @@ class Console:
 
     def __init__(self, memory: PhysicalMemory, sink: Callable[[bytes], None] | None) -> None:
         self._memory, self._sink = memory, sink
+        self._error_sink = self.emit
         self._output = bytearray()
         self._input: deque[int] = deque()
 
@@ -43,7 +44,20 @@ class Console:
 
     def mute(self) -> None:
         """Nothing is handed on any more."""
-        self._sink = None
+        self._sink, self._error_sink = None, self.emit
+
+    def hand_errors_to(self, sink: Callable[[bytes], None]) -> None:
+        """What the guest sends by its second serial port goes there instead of where the rest goes."""
+
+        def kept(data: bytes) -> None:
+            keep(self._output, data)
+            sink(data)
+
+        self._error_sink = kept
+
+    def emit_error(self, data: bytes) -> None:
+        """Output of the guest's second serial port."""
+        self._error_sink(data)
 
     def emit(self, data: bytes) -> None:
         """Output of the guest."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from vpmu.errors import MachineError
 
 UART_BASE, UART_SIZE, UART_IRQ = 0x10000000, 0x100, 10
+SECOND_UART_BASE, SECOND_UART_IRQ = 0x10001000, 11
 UART_CLOCK_HZ = 3_686_400
 TEST_BASE, TEST_SIZE = 0x100000, 0x1000
 PLIC_BASE, PLIC_SIZE = 0x0C000000, 0x600000
@@ -57,6 +58,7 @@ def build(
     bootargs: str = "",
     initrd: tuple[int, int] | None = None,
     serial: bool = True,
+    second_serial: bool = False,
     plic: bool = False,
     seed: int = 0,
     firmware: Mapping[str, Sequence[int]] | None = None,
@@ -67,6 +69,7 @@ def build(
     :param isa: extension names, single letters and Z/S names, in any order.
     :param initrd: first address of the initial RAM disk and the first one after it.
     :param serial: describe the ns16550a; its interrupt is described only with `plic`, without it Linux polls.
+    :param second_serial: describe a second one, ttyS1 of Linux.
     :param seed: makes `rng-seed`, which is a function of it alone so that runs repeat.
     :param firmware: properties of the `pmu` node; it and what else only firmware needs (CLINT, syscon
         nodes) are there where this is not None.
@@ -92,7 +95,7 @@ def build(
             Node("chosen", chosen),
             Node(f"memory@{memory_base:x}", {"device_type": "memory", "reg": _reg(memory_base, memory_size)}),
             _cpus(intc, timebase, sorted(set(isa), key=_isa_key), mmu),
-            _soc(intc, serial, plic, firmware is not None),
+            _soc(intc, _ports(serial, second_serial), plic, firmware is not None),
             *_for_firmware(intc, firmware),
         ],
     )
@@ -191,7 +194,12 @@ def _for_firmware(intc: list[int], pmu: Mapping[str, Sequence[int]] | None) -> l
     return [*nodes, Node("pmu", {"compatible": "riscv,pmu", **pmu})]
 
 
-def _soc(intc: list[int], serial: bool, plic: bool, firmware: bool) -> Node:
+def _ports(serial: bool, second: bool) -> list[tuple[int, int]]:
+    """Address and interrupt of each serial port, in the order in which Linux numbers them."""
+    return [(UART_BASE, UART_IRQ)] * serial + [(SECOND_UART_BASE, SECOND_UART_IRQ)] * second
+
+
+def _soc(intc: list[int], ports: list[tuple[int, int]], plic: bool, firmware: bool) -> Node:
     plic_phandle = len(intc) + 1
     soc = Node("soc", {"#address-cells": 2, "#size-cells": 2, "compatible": "simple-bus", "ranges": None})
     test: dict[str, Value] = {
@@ -230,15 +238,15 @@ def _soc(intc: list[int], serial: bool, plic: bool, firmware: bool) -> Node:
                 },
             )
         )
-    if serial:
+    for base, irq in ports:
         uart: dict[str, Value] = {
             "compatible": "ns16550a",
-            "reg": _reg(UART_BASE, UART_SIZE),
+            "reg": _reg(base, UART_SIZE),
             "clock-frequency": UART_CLOCK_HZ,
         }
         if plic:
-            uart |= {"interrupt-parent": plic_phandle, "interrupts": UART_IRQ}
-        soc.children.append(Node(f"serial@{UART_BASE:x}", uart))
+            uart |= {"interrupt-parent": plic_phandle, "interrupts": irq}
+        soc.children.append(Node(f"serial@{base:x}", uart))
     return soc
 
 

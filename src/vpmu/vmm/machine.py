@@ -70,6 +70,7 @@ class Machine:
         console_out: Callable[[bytes], None] | None = None,
         bootargs: str = "",
         plic: bool = False,
+        second_serial: bool = False,
         mmu: str = "riscv,sv39",
         faults: FaultPlan | None = None,
         isa: Iterable[str] = (),
@@ -81,7 +82,7 @@ class Machine:
             raise MachineError("number of harts", expected=f"1 to {MAX_HARTS}", got=harts)
         self.user_exits: Counter[str] = Counter()  # since power-on, by kind
         self.board = board = Board(
-            harts, memory_base, memory, plic=plic, console_out=console_out,
+            harts, memory_base, memory, plic=plic, second_serial=second_serial, console_out=console_out,
             external=self._external_interrupt, exits=self.user_exits,
         )  # fmt: skip
         self.memory, self.memory_base, self.memory_size = board.memory, memory_base, memory
@@ -121,6 +122,7 @@ class Machine:
             "memory_base": memory_base, "harts": harts, "refuse": dict(refuse or {}), "starve": starve,
             "seed": seed, "engine": engine, "bootargs": bootargs, "plic": plic, "mmu": mmu,
             "isa": tuple(sorted(isa)), "firmware": firmware, "pmp": pmp, "tree": tree,
+            "second_serial": second_serial,
         }  # fmt: skip
         if faults:
             self.inject(faults)

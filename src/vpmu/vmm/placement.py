@@ -44,6 +44,7 @@ def place(
         initrd=where,
         isa=_isa(machine),
         plic=machine.plic is not None,
+        second_serial=machine.board.second_serial is not None,
         seed=machine.seed,
         mmu=machine.mmu,
         firmware=pmu_node.properties(machine.host_pmu) if firmware else None,

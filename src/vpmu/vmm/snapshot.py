@@ -128,6 +128,7 @@ def fingerprint(machine: Machine) -> dict[str, object]:
         "memory base": machine.memory_base,
         "interrupt controller": machine.plic is not None,
         "levels": f"image in {machine.levels.image.name}, {', '.join(sorted(machine.isa)) or 'no ISA given'}",
+        "serial ports": 1 + (machine.board.second_serial is not None),
     }
 
 

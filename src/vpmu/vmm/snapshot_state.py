@@ -92,7 +92,9 @@ def put_vcpu(
 
 def device_state(machine: Machine) -> State:
     """Console, serial port, interrupt controller, and what the machine itself remembers."""
+    second = machine.board.second_serial
     return {
+        **({} if second is None else {"second_serial": attributes(second)}),
         "console": attributes(machine.console),
         "serial": attributes(machine.serial),
         "plic": None if machine.plic is None else attributes(machine.plic),
@@ -105,6 +107,8 @@ def put_devices(machine: Machine, state: Mapping[str, object]) -> None:
     """Set the devices to a state."""
     put(machine.console, state["console"])  # type: ignore[arg-type]
     put(machine.serial, state["serial"])  # type: ignore[arg-type]
+    if machine.board.second_serial is not None:
+        put(machine.board.second_serial, state["second_serial"])  # type: ignore[arg-type]
     if machine.plic is not None:
         put(machine.plic, state["plic"])  # type: ignore[arg-type]
     machine.user_exits.clear()

@@ -120,7 +120,8 @@ class LinuxBoot:
     kernel, initrd: their bytes. command: a shell command to run instead of a shell, `files` more files for it
     (by guest path). own_init: the initramfs is not ours, so the kernel is told to start our init from the
     archive. output: gets what a person wants to see: the command's output, or without a command the whole
-    console.
+    console. errors: gets what the command writes to its standard error, where the machine has a second serial
+    port; without it both go to `output`.
     """
 
     def __init__(
@@ -132,11 +133,12 @@ class LinuxBoot:
         files: Mapping[str, bytes | Path] | None = None,
         own_init: bool = False,
         output: Callable[[bytes], None] | None = None,
+        errors: Callable[[bytes], None] | None = None,
         kernel_name: str = "kernel",
     ) -> None:
         self.kernel, self.initrd = kernel, [] if initrd is None else [initrd]
         self._kernel_name = kernel_name
-        self._output = output
+        self._output, self._errors = output, errors
         self._machine: Machine | None = None
         self.loaded: LoadedImage | None = None
         self._stream = ExecStream() if command is not None else None
@@ -147,6 +149,11 @@ class LinuxBoot:
         if command is not None:
             size = 0 if initrd is None else len(initrd)
             self.initrd.append(cpio.behind(size, build_exec_archive(command, files)))
+
+    @property
+    def has_command(self) -> bool:
+        """A command runs, and nobody gets a shell."""
+        return self._stream is not None
 
     @property
     def console(self) -> bytes:
@@ -172,6 +179,12 @@ class LinuxBoot:
             found = trouble(self._console)
             self._machine.halt("panic", found.words if found is not None else "reason not printed")
 
+    def _error(self, data: bytes) -> None:
+        keep(self._console, data)
+        to = self._errors or self._output
+        if to is not None:
+            to(data)
+
     def machine(self, **options: Any) -> Machine:
         """A machine that has this boot loaded; `options` are Machine's, the memory is DEFAULT_MEMORY if they
         do not say otherwise.
@@ -179,7 +192,7 @@ class LinuxBoot:
         from vpmu.vmm.machine import Machine
 
         machine = Machine(
-            **{"memory": DEFAULT_MEMORY, **options},
+            **{"memory": DEFAULT_MEMORY, "second_serial": self._stream is not None, **options},
             console_out=self.sink, bootargs=self.arguments(), plic=True,
         )  # fmt: skip
         self.load(machine)
@@ -188,6 +201,8 @@ class LinuxBoot:
     def load(self, machine: Machine) -> None:
         """Put kernel, initramfs and device tree into the machine. Raises ImageError or MachineError."""
         self._machine = machine
+        if self._stream is not None and machine.board.second_serial is not None:
+            machine.console.hand_errors_to(self._error)
         try:
             self.loaded = machine.load(self.kernel, kind=ImageKind.LINUX, initrd=self.initrd)
         except ImageError as error:

@@ -19,6 +19,11 @@ EXEC_INIT = "/vpmu/init"
 """Path of init in an exec archive: `rdinit=` of it runs a command on any initramfs that has a shell."""
 
 _MARK = re.compile(rb"@vpmu-(begin|exit) ([0-9a-f]{16})(?: (\d{1,3}))?@")
+_OURS = re.compile(
+    rb"(?:\n@vpmu-file [^@\r\n]*@\r?\n.*?@vpmu-file-end@\r?\n)"
+    rb"|(?:@vpmu-(?:begin|exit|ready)(?: [^@\r\n]*)?@\r?\n?)",
+    re.DOTALL,
+)
 _STAMP = re.compile(rb"^\[ *\d+\.\d{6}\] ", re.MULTILINE)
 _LONGEST_MARK = len("@vpmu-begin 0123456789abcdef 255@\r\n")
 _LONGEST_LINE = 1 << 16  # without an end, in which a mark is still looked for
@@ -53,6 +58,11 @@ def parse_exit_marker(line: str) -> int | None:
     """The command's exit status if the console line holds the exit marker (after anything), else None."""
     match = _MARK.search(line.encode(errors="replace"))
     return int(match[3]) if match and match[1] == b"exit" and match[3] else None
+
+
+def without_marks(console: bytes) -> bytes:
+    """A console as a person would have it: the marker lines are ours, and so are the files between marks."""
+    return _OURS.sub(b"", console)
 
 
 class ExecStream:

@@ -123,9 +123,12 @@ class LinuxSession:
 
     def run(
         self, command: str, *, show: Callable[[bytes], None] | None = None,
+        errors: Callable[[bytes], None] | None = None,
         max_instructions: int | None = 2_000_000_000, restore: bool = True,
     ) -> Answer:  # fmt: skip
-        """Run a shell command, from the prompt, to its end or the budget."""
+        """Run a shell command, from the prompt, to its end or the budget. `errors`: gets what it writes to
+        its standard error, where the machine has a second serial port; else that is output like the rest.
+        """
         if len(command) > LONGEST_COMMAND or "\n" in command:
             raise MachineError(
                 "command for the guest", expected=f"one line of at most {LONGEST_COMMAND} characters"
@@ -149,6 +152,17 @@ class LinuxSession:
                 found = trouble(console)
                 machine.halt("panic", found.words if found is not None else "reason not printed")
 
+        def take_error(data: bytes) -> None:
+            console.extend(data)
+            if errors is not None:
+                errors(data)
+                return
+            output.extend(data)
+            if show is not None:
+                show(data)
+
+        if machine.board.second_serial is not None:
+            machine.console.hand_errors_to(take_error)
         self._sink.to = take
         machine.console_input(command.encode() + b"\n")
         result = machine.run(max_instructions)
