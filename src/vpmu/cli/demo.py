@@ -14,6 +14,7 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import UsageError
 from .options import DEFAULT_PROFILE, Subparsers, add_json
 from .output import Console, errno_name, print_json, table
 
@@ -81,6 +82,8 @@ def scenarios(perf: str) -> list[Scenario]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the scenarios; the exit status."""
+    if args.linux and args.perf == "host":
+        raise UsageError("--linux with --perf host", expected="one of them", got="both")
     if args.linux:
         from .demo_linux import run as run_linux
 

@@ -41,6 +41,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
+    for option in ("all", "profile", "verbose"):
+        if getattr(args, option) and args.action != "run" and (option, args.action) != ("all", "show"):
+            raise UsageError(f"faults {args.action}", expected=f"no --{option} (it belongs to run)")
     if args.action in ("sites", "list") and args.names:
         raise UsageError(f"faults {args.action}", expected="no name", got=args.names[0])
     if args.action == "sites":
