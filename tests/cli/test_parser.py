@@ -15,7 +15,8 @@ import pytest
 
 from vpmu.cli.examples import DEBIAN, EXAMPLES, KVM
 from vpmu.cli.main import COMMANDS, _parser, main
-from vpmu.cli.parser import FileName, Parser, filled
+from vpmu.cli.output import filled
+from vpmu.cli.parser import FileName, Parser
 from vpmu.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import FileError, UsageError
 from .options import Subparsers, add_inject_option, add_json, fault_plan, natural
-from .output import print_json
+from .output import print_json, say
 from .parser import out_file
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def print_list(tests: list[Test], *, as_json: bool) -> int:
         print_json({"tests": [{"id": test.id, "title": test.title, "spec": test.spec} for test in tests]})
     else:
         for test in tests:
-            print(f"{test.id:28} {test.title} [{test.spec}]")
+            say(f"{test.id:28}  {test.title} [{test.spec}]")
     return 0
 
 

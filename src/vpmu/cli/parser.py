@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -145,6 +144,8 @@ class Help(argparse.HelpFormatter):
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         import textwrap
 
+        from .output import filled
+
         parts = []
         for part in text.strip("\n").split("\n\n"):
             first, *lines = part.splitlines() or [""]
@@ -153,28 +154,3 @@ class Help(argparse.HelpFormatter):
             else:
                 parts.append(textwrap.fill(" ".join(part.split()), width))
         return "\n\n".join(parts)
-
-
-def filled(line: str, width: int) -> str:
-    """A line of two columns (two blanks between them) whose second column is filled below itself."""
-    import textwrap
-
-    if len(line) <= width:
-        return line
-    head, _, text = line.strip().partition("  ")
-    at = line.find(text.lstrip()) if text else len(line) - len(line.lstrip()) + 4
-    if not 0 < at < width - 20:
-        at = 6
-    return textwrap.fill(
-        text.strip() or head, width, subsequent_indent=" " * at,
-        initial_indent=line[:at] if text else line[: at - 4], break_on_hyphens=False, break_long_words=False,
-    )  # fmt: skip
-
-
-def columns() -> int | None:
-    """Columns of the terminal behind standard output; None where it is none."""
-    if not sys.stdout.isatty():
-        return None
-    import shutil
-
-    return shutil.get_terminal_size().columns
