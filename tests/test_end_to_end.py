@@ -35,7 +35,7 @@ def vpmu(
     )
 
 
-# --- the seed's scenarios
+# --- the scenarios of the demo
 
 
 @pytest.fixture(scope="module")

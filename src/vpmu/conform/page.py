@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 from ..report.html import page, tools
-from .report import citation
+from .report import NUMBERS, citation
 from .target import Target
 from .verdict import Outcome, Verdict
 
@@ -40,7 +40,7 @@ def _body(columns: Sequence[Column]) -> Iterator[str]:
         yield f"<p><b>{escape(target.description)}</b>: {len(outcomes)} tests {sums}</p>"
     yield "<h2>Tests</h2>"
     legend = ", ".join(f"{_chip(verdict)} {escape(_SIGN[verdict][2])}" for verdict in _SIGN if seen[verdict])
-    yield f'<p class="key">{legend}. A cell opens the calls behind it.</p>'
+    yield f'<p class="key">{legend}. A cell opens the calls behind it; {escape(NUMBERS)}.</p>'
     words = [_SIGN[verdict][1] for verdict in _SIGN if seen[verdict]]
     yield tools({"verdict": words}, "test, call, behaviour…")
     heads = "".join(

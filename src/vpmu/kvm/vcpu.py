@@ -153,9 +153,7 @@ class Vcpu:
         self.interrupts.unset(irq)
 
     def _raise_overflow(self) -> None:
-        """A host counter of this vCPU overflowed; without Ssaia KVM has no way to tell the guest (facts
-        3.12, step 4).
-        """
+        """A host counter of this vCPU overflowed; without Ssaia KVM has no way to tell the guest."""
         if self.recorder.enabled:
             self.recorder.emit(
                 "kvm", "interrupt", "set", hart=self.hart_id, irq=int(Irq.LCOFI), delivered=self._lcofi
