@@ -6,12 +6,15 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from vpmu.campaign.catalogue import load_catalogue
-from vpmu.cli.main import COMMANDS
+from vpmu.cli.main import COMMANDS, _parser, main
+from vpmu.cli.parser import Parser
 from vpmu.kvm.behaviours import BEHAVIOURS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,11 +87,60 @@ def test_what_the_readme_shows_is_what_comes(command: str, shown: str) -> None:
             at += 1
 
 
+(SCRIPT,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
 def test_the_script_of_the_readme_runs() -> None:
-    (script,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False)
     assert done.stderr == ""
-    expected = re.findall(r"# (\d+)$", script, re.MULTILINE)
+    expected = re.findall(r"# (\d+)$", SCRIPT, re.MULTILINE)
     *numbers, failure = done.stdout.splitlines()
     assert numbers == expected
     assert "KVM_RUN failed: Device or resource busy" in failure
+
+
+def test_the_script_of_the_readme_has_the_right_types(tmp_path: Path) -> None:
+    (tmp_path / "example.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "mypy", "--strict", str(tmp_path / "example.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert [line for line in done.stdout.splitlines() if "example.py:" in line] == []
+    assert done.stdout.splitlines()[-1].startswith(("Success", "Found")), done.stdout
+
+
+def shown() -> Iterator[tuple[str, str]]:
+    """(page, command line) of every vpmu command in a block of code, and of the whole ones in the text."""
+    for page in PAGES:
+        if page.name == "CHANGELOG.md":  # tells of the past
+            continue
+        text = page.read_text()
+        blocks = re.findall(r"^```.*?^```$|(?:^ {4}\S.*\n)+", text, re.DOTALL | re.MULTILINE)
+        for line in "\n".join(blocks).splitlines():
+            found = re.match(r"\s*(?:\$ )?(?:PYTHONPATH=\S+ )?(vpmu [a-z].*)", line)
+            if found:
+                yield page.name, re.split(r"\s{2,}(?=[^\s-])", found[1])[0]
+        for line in re.findall(r"`(vpmu [^`]+)`", text):
+            if not re.search(r"\b[A-Z]{2,}\b|…|\.\.\.", line):
+                yield page.name, line
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(shown())))
+def test_every_command_that_is_shown_can_be_typed(page: str, line: str) -> None:
+    _, command, *arguments = shlex.split(line, comments=True)
+    parser = import_module(f"vpmu.cli.{command}").add_parser(_parser().add_subparsers(parser_class=Parser))
+    operands = [action for action in parser._actions if not action.option_strings]
+    if arguments or not operands:  # the bare name of a command that needs more is a name
+        parser.parse_args(arguments)
+
+
+CHEAP = [
+    found[1].strip()
+    for found in re.finditer(r"^ {4}(vpmu (?:run|stat|faults|compare|explain)[^#\n]*)", README, re.MULTILINE)
+]
+
+
+@pytest.mark.parametrize("line", CHEAP)
+def test_what_the_readme_types_runs(line: str, capfd: pytest.CaptureFixture[str]) -> None:
+    status = main(shlex.split(line)[1:])
+    fails = "kvm-6.9" in line or "cache-misses" in line
+    assert (line, status) == (line, 1 if fails else 0)
+    assert "error:" not in capfd.readouterr().err

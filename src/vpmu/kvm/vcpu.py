@@ -220,6 +220,10 @@ class Vcpu:
         a0, a1, a2, a3, a4, a5, *_ = [*[int(value) & U64 for value in args], 0, 0, 0, 0, 0, 0]
         return self.answers(self, eid & U64, fid & U64, (a0, a1, a2, a3, a4, a5))
 
+    def pmu_call(self, fid: int, *args: int) -> tuple[int, int]:
+        """A call of the PMU extension: (error, value). Raises KvmRunError."""
+        return scripted.pmu_call(self, fid, *args)
+
     def csr_read(self, csr: int) -> int:
         """Read a CSR as the guest would in VS mode. Raises GuestTrap where that traps."""
         return scripted.csr_read(self, csr)
