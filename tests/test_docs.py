@@ -20,14 +20,24 @@ from vpmu.kvm.behaviours import BEHAVIOURS
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 README = (ROOT / "README.md").read_text()
-SESSIONS = [
-    (command, output)
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    if not language  # ```console needs a fetched guest: tests/linux checks what it shows
-    for command, output in re.findall(
-        r"^\$ (vpmu [^\n]*|make demo)\n(.*?)(?=^\$ |\Z)", block, re.DOTALL | re.MULTILINE
-    )
-]
+
+
+def sessions(text: str) -> list[tuple[str, str]]:
+    """(command, what is shown of its output) of a page; blocks of `console` need a fetched guest: tests/linux
+    checks them.
+    """
+    return [
+        (command, output)
+        for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        if not language
+        for command, output in re.findall(
+            r"^\$ (vpmu [^\n]*|make demo)\n(.*?)(?=^\$ |\Z)", block, re.DOTALL | re.MULTILINE
+        )
+    ]
+
+
+SESSIONS = sessions(README)
+WITH_SESSIONS = [page for page in PAGES if page.name != "README.md" and sessions(page.read_text())]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -68,16 +78,16 @@ def test_the_readme_has_sessions() -> None:
     ]
 
 
-@pytest.mark.parametrize(("command", "shown"), SESSIONS, ids=[command for command, _ in SESSIONS])
-def test_what_the_readme_shows_is_what_comes(command: str, shown: str) -> None:
+def compare(command: str, shown: str, folder: Path) -> None:
+    """Run a command and hold what a page shows against it; `  ...` are lines left out."""
     arguments = shlex.split(command)[1:]
     done = subprocess.run(
-        [sys.executable, "-m", "vpmu", *arguments], capture_output=True, text=True, cwd=ROOT, check=False
+        [sys.executable, "-m", "vpmu", *arguments], capture_output=True, text=True, cwd=folder, check=False
     )
     printed = (done.stderr if arguments[0] == "stat" else done.stdout).strip("\n").splitlines()
     at = 0
     for line in shown.strip("\n").splitlines():
-        if line == "  ...":  # lines left out
+        if line == "  ...":
             at = -1
         elif at < 0:
             assert line in printed
@@ -85,6 +95,17 @@ def test_what_the_readme_shows_is_what_comes(command: str, shown: str) -> None:
         else:
             assert line == printed[at]
             at += 1
+
+
+@pytest.mark.parametrize(("command", "shown"), SESSIONS, ids=[command for command, _ in SESSIONS])
+def test_what_the_readme_shows_is_what_comes(command: str, shown: str) -> None:
+    compare(command, shown, ROOT)
+
+
+@pytest.mark.parametrize("page", WITH_SESSIONS, ids=lambda page: page.name)
+def test_what_the_docs_show_is_what_comes(page: Path, tmp_path: Path) -> None:
+    for command, shown in sessions(page.read_text()):
+        compare(command, shown, tmp_path)
 
 
 (SCRIPT,) = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
