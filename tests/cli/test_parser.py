@@ -16,8 +16,8 @@ import pytest
 from vpmu.cli.examples import DEBIAN, EXAMPLES, KVM
 from vpmu.cli.main import COMMANDS, _parser, main
 from vpmu.cli.output import filled
-from vpmu.cli.parser import FileName, Parser
-from vpmu.errors import UsageError
+from vpmu.cli.parser import FileName, Parser, out_file, perfetto_file
+from vpmu.errors import FileError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 POSITIONAL = {
@@ -110,6 +110,28 @@ def test_no_output_on_another_file(
     assert (out, err.count("\n")) == ("", 1)
     assert "is named twice" in err
     assert (tmp_path / "hello.elf").read_text() == "precious"
+
+
+@pytest.mark.parametrize(("command", "action"), FILES)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(
+    command: str, action: argparse.Action, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    option = action.option_strings[-1]
+    writes = action.type in (out_file, perfetto_file)
+    for name, why in (
+        ("nowhere/a", "No such file"),
+        ("folder", "Is a directory"),
+        ("file/a", "Not a directory"),
+    ):
+        if writes:
+            with pytest.raises(FileError, match=f"{name}: {why}"):
+                parse(command, option, name)
+        else:
+            assert parse(command, option, name)
+    assert parse(command, option, "folder/a")
 
 
 def test_two_outputs_may_go_to_a_device(capsys: pytest.CaptureFixture[str]) -> None:

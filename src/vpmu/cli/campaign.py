@@ -23,7 +23,7 @@ from ..campaign.verdict import Verdict
 from .limits import count
 from .options import Subparsers, add_json, names
 from .output import print_json
-from .parser import in_file, out_file
+from .parser import in_file, out_folder
 from .verdict_table import print_table
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("campaign", description=__doc__)
     parser.add_argument("plan", metavar="PLAN", type=in_file, help="the campaign's TOML file")
     parser.add_argument(
-        "-o", "--output", metavar="FOLDER", type=out_file,
+        "-o", "--output", metavar="FOLDER", type=out_folder,
         help="where results go (default: PLAN without .toml)",
     )  # fmt: skip
     parser.add_argument("-j", "--workers", type=count, default=1, metavar="N", help="processes (default 1)")

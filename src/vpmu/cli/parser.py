@@ -5,11 +5,12 @@ output lands on another file of the same command line, and its help fits the ter
 from __future__ import annotations
 
 import argparse
+import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from ..errors import UsageError
+from ..errors import FileError, UsageError
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -33,6 +34,12 @@ class OutputName(FileName):
     __slots__ = ()
 
 
+class FolderName(OutputName):
+    """The name of a folder that is made and written."""
+
+    __slots__ = ()
+
+
 class PerfettoName(OutputName):
     """The name of a trace that Perfetto shall open, whatever its ending is."""
 
@@ -50,8 +57,13 @@ def in_file_or_stdin(text: str) -> str:
 
 
 def out_file(text: str) -> OutputName:
-    """A file, or a folder, that is written."""
+    """A file that is written."""
     return OutputName(_name(text, "/dev/stdout is standard output"))
+
+
+def out_folder(text: str) -> FolderName:
+    """A folder that is written."""
+    return FolderName(_name(text, "a folder has a name"))
 
 
 def perfetto_file(text: str) -> PerfettoName:
@@ -108,7 +120,7 @@ class Parser(argparse.ArgumentParser):
         """As argparse's, and look at the files that were named."""
         self.given.clear()
         found, rest = super().parse_known_args(args, namespace)
-        check_files(found)
+        check_files(found, self.get_default)
         return found, rest
 
     def format_help(self) -> str:
@@ -120,17 +132,39 @@ class Parser(argparse.ArgumentParser):
         return super().format_help()
 
 
-def check_files(args: argparse.Namespace) -> None:
-    """Refuse a file that is written and named once more. Devices and pipes are no such files."""
+def check_files(args: argparse.Namespace, given: Callable[[str], object]) -> None:
+    """Refuse a file that is written and named once more, and before the work begins one that cannot be
+    written. Devices and pipes are no such files. `given(dest)`: the default, which need not be used.
+    """
     seen: dict[str, FileName] = {}
-    for value in vars(args).values():
+    for dest, value in vars(args).items():
         for name in value if isinstance(value, list) else [value]:
-            if not isinstance(name, FileName) or (os.path.exists(name) and not os.path.isfile(name)):  # noqa: PTH110, PTH113 (pathlib is not imported)
+            if not isinstance(name, FileName):
+                continue
+            if isinstance(name, OutputName) and value != given(dest):
+                check_output(name)
+            if os.path.exists(name) and not os.path.isfile(name):  # noqa: PTH110, PTH113 (pathlib is not imported)
                 continue
             path = os.path.realpath(name)
             other = seen.setdefault(path, name)
             if other is not name and (isinstance(name, OutputName) or isinstance(other, OutputName)):
                 raise UsageError(f"{name} is named twice", expected="a file of its own for what is written")
+
+
+def check_output(name: OutputName) -> None:
+    """FileError for a file that cannot be written: it would be lost after minutes of work."""
+    if isinstance(name, FolderName):
+        return  # made with all that is above it
+    folder = os.path.dirname(name) or "."  # noqa: PTH120
+    if os.path.isdir(name):  # noqa: PTH112
+        number = errno.EISDIR
+    elif not os.path.isdir(folder):  # noqa: PTH112
+        number = errno.ENOTDIR if os.path.exists(folder) else errno.ENOENT  # noqa: PTH110
+    elif not os.access(name if os.path.exists(name) else folder, os.W_OK):  # noqa: PTH110
+        number = errno.EACCES
+    else:
+        return
+    raise FileError(name, os.strerror(number))
 
 
 class Help(argparse.HelpFormatter):
