@@ -28,7 +28,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "perf": (
         ("vpmu perf stat -e cycles,instructions true", "count", DEBIAN),
-        ("vpmu perf record -e cycles find /usr", "sample: perf.folded, perf.svg", DEBIAN),
+        ("vpmu perf record -e cycles sh -c 'find / -xdev | sort'", "sample: perf.folded, perf.svg", DEBIAN),
     ),
     "conform": (
         ("vpmu conform --profile kvm-7.2 --html page.html", "the suite on the model, and a page", ""),
