@@ -24,7 +24,8 @@ POSITIONAL = {
     "run": ["x"], "stat": ["x"], "explain": ["x"], "replay": ["x"], "campaign": ["x"], "peers": ["kvm"],
     "fetch": ["debian"], "compare": ["a", "b", "x"], "perf": ["stat"],
 }  # fmt: skip
-VALUES = {"count": "3", "natural": "3", "memory_size": "64M", "refusal": "cycles=EBUSY", "seconds": "3s"}
+VALUES = {"count": "3", "natural": "3", "memory_size": "64M", "refusal": "cycles=EBUSY", "seconds": "3s",
+          "verdicts": "guest-lost"}  # fmt: skip
 
 
 def parser_of(command: str) -> Parser:
