@@ -61,6 +61,8 @@ class UnknownNameError(UsageError):
         self.known = sorted(known)
         few = len(self.known) <= _MANY
         near = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5 if few else 0.3)
+        likeness = [difflib.SequenceMatcher(None, other, name).ratio() for other in near]
+        near = [other for other, how in zip(near, likeness, strict=True) if how > likeness[0] - 0.15]
         listed = (
             ", ".join(self.known)
             if few

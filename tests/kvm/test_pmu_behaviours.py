@@ -30,7 +30,7 @@ def errors(*answers: tuple[int, int]) -> list[int]:
     return [answer[0] for answer in answers]
 
 
-# --- the seed ----------------------------------------
+# --- the fix -----------------------------------------
 
 
 @pytest.mark.parametrize("errno", [2, 22, 95, 12, 16, 13, 3, 4])

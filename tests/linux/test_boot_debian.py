@@ -213,7 +213,7 @@ def samples(output: str) -> list[float]:
 
 
 def test_with_the_snapshot_page_the_driver_restarts_no_counter_after_an_overflow(debian: DebianGuest) -> None:
-    """The finding of the facts' 5.8 (O18): after each overflow the driver starts counters 4096.., which do
+    """O18: after each overflow the driver starts counters 4096.., which do
     not exist, so the next sample comes only when the event is scheduled anew, at a tick or a switch of tasks.
     """
     records: list[Record] = []

@@ -21,6 +21,7 @@ from .levels import dumped
 from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
 from .output import as_object, print_json
+from .parser import in_file
 
 if TYPE_CHECKING:
     from ..vmm.linux.boot import LinuxBoot, Outcome
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
 def add_guest_options(parser: argparse.ArgumentParser) -> None:
     """What boots, for how long."""
     parser.add_argument(
-        "--kernel", metavar="FILE", help="a RISC-V kernel Image (default: the fetched Debian's)"
+        "--kernel", metavar="FILE", type=in_file, help="a RISC-V kernel Image (default: the fetched Debian's)"
     )
-    parser.add_argument("--initrd", metavar="FILE", help="an initramfs (default: the fetched Debian's)")
+    parser.add_argument(
+        "--initrd", metavar="FILE", type=in_file, help="an initramfs (default: the fetched Debian's)"
+    )
     add_machine_options(parser)
     from ..vmm.linux.boot import DEFAULT_MEMORY
 

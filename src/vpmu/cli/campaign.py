@@ -23,6 +23,7 @@ from ..campaign.verdict import Verdict
 from .limits import count
 from .options import Subparsers, add_json, names
 from .output import print_json
+from .parser import in_file, out_folder
 from .verdict_table import print_table
 
 if TYPE_CHECKING:
@@ -37,10 +38,11 @@ MOST_REASONS = 8
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu campaign`."""
     parser = subparsers.add_parser("campaign", description=__doc__)
-    parser.add_argument("plan", metavar="PLAN", help="the campaign's TOML file")
+    parser.add_argument("plan", metavar="PLAN", type=in_file, help="the campaign's TOML file")
     parser.add_argument(
-        "-o", "--output", metavar="FOLDER", help="where results go (default: PLAN without .toml)"
-    )
+        "-o", "--output", metavar="FOLDER", type=out_folder,
+        help="where results go (default: PLAN without .toml)",
+    )  # fmt: skip
     parser.add_argument("-j", "--workers", type=count, default=1, metavar="N", help="processes (default 1)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler instead of processes here")
     parser.add_argument("--check", action="store_true", help="check the plan and say how many runs it has")

@@ -14,6 +14,7 @@ from ..errors import FileError
 from .limits import add_limits, limited
 from .options import DEFAULT_HOST_PMU, Subparsers, add_inject_option, add_json, fault_plan, natural
 from .output import print_json
+from .parser import in_file, out_file
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -22,7 +23,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument("first", metavar="PROFILE", help="what it is held against")
     parser.add_argument("second", metavar="PROFILE", help="what is new")
     parser.add_argument(
-        "image", metavar="GUEST",
+        "image", metavar="GUEST", type=in_file,
         help="ELF or flat image, the name of a bundled payload, or 'linux: COMMAND' (booted for every run)",
     )  # fmt: skip
     parser.add_argument(
@@ -34,8 +35,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     for action in parser._actions:
         if action.dest == "max_instructions":
             action.help = "of each run (default 50M; Linux: 10,000M)"
-    parser.add_argument("--markdown", metavar="FILE", help="write the Markdown to a file as well")
-    parser.add_argument("--html", metavar="FILE", help="write a page")
+    parser.add_argument("--markdown", metavar="FILE", type=out_file, help="write the Markdown to a file")
+    parser.add_argument("--html", metavar="FILE", type=out_file, help="write a page")
     add_json(parser)
     return parser
 

@@ -11,12 +11,14 @@ identify` does it. Prints KTAP. Exit status 0 without unexpected results, 1 othe
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FileError, UsageError
 from .options import Subparsers, add_inject_option, add_json, fault_plan, names, natural
-from .output import print_json
+from .output import print_json, say
+from .parser import out_file
 
 if TYPE_CHECKING:
     from ..conform.suite import Test
@@ -44,10 +46,13 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         metavar="NAME",
         help="host PMU of our own machines (default %(default)s)",
     )
-    parser.add_argument("--only", default="", metavar="TEXT", help="tests whose identifier contains TEXT")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="TEXT",
+        help="tests whose identifier contains TEXT, in any case; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="list the tests and stop")
-    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML")
-    parser.add_argument("--html", metavar="FILE", help="write the matrix page")
+    parser.add_argument("--junit", metavar="FILE", type=out_file, help="write JUnit XML")
+    parser.add_argument("--html", metavar="FILE", type=out_file, help="write the matrix page")
     parser.add_argument("--random", type=natural, metavar="N", help="N random sequences instead of the suite")
     parser.add_argument(
         "--seed", type=natural, default=0, metavar="S", help="seed of the random sequences (default 0)"
@@ -85,9 +90,7 @@ def run(args: argparse.Namespace) -> int:
         return run_random(args)
     if args.against is not None:
         raise UsageError("--against", expected="--random N beside it", got="no --random")
-    tests = [test for test in load_suite() if args.only in test.id]
-    if not tests:
-        raise UsageError("--only", expected="a part of a test's identifier (see --list)", got=args.only)
+    tests = chosen(load_suite(), args.only)
     if args.list:
         return print_list(tests, as_json=args.json)
     columns: list[tuple[Target, list[Outcome]]] = []
@@ -113,6 +116,15 @@ def run(args: argparse.Namespace) -> int:
 
         save(args.html, matrix(columns))
     return 0 if all(passed(outcomes) for _, outcomes in columns) else 1
+
+
+def chosen(tests: Sequence[Test], only: list[str]) -> list[Test]:
+    """The tests that `--only` chooses; without it all. UsageError for a text that chooses none."""
+    wanted = [text.casefold() for text in only]
+    for text in wanted:
+        if not any(text in test.id.casefold() for test in tests):
+            raise UsageError("--only", expected="a part of a test's identifier (see --list)", got=text)
+    return [test for test in tests if not only or any(text in test.id.casefold() for text in wanted)]
 
 
 def shown(lines: list[str], *, quiet: bool) -> list[str]:
@@ -187,6 +199,9 @@ def open_target(
 
 def run_random(args: argparse.Namespace) -> int:
     """`--random`: sequences against the properties, or against a real target."""
+    for name in ("only", "list", "junit", "html", "inject"):
+        if getattr(args, name):
+            raise UsageError(f"--random with --{name}", expected="one of them", got="both")
     from ..conform.explore import explore
 
     report = explore(args.random, args.seed, args.against, args.profile, args.host_pmu)
@@ -204,7 +219,7 @@ def print_list(tests: list[Test], *, as_json: bool) -> int:
         print_json({"tests": [{"id": test.id, "title": test.title, "spec": test.spec} for test in tests]})
     else:
         for test in tests:
-            print(f"{test.id:28} {test.title} [{test.spec}]")
+            say(f"{test.id:28}  {test.title} [{test.spec}]")
     return 0
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from .options import Subparsers, add_json, names
-from .output import print_json
+from .output import print_json, say
 from .verdict_table import print_table
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
+    for option in ("all", "profile", "verbose"):
+        if getattr(args, option) and args.action != "run" and (option, args.action) != ("all", "show"):
+            raise UsageError(f"faults {args.action}", expected=f"no --{option} (it belongs to run)")
     if args.action in ("sites", "list") and args.names:
         raise UsageError(f"faults {args.action}", expected="no name", got=args.names[0])
     if args.action == "sites":
@@ -81,11 +84,12 @@ def print_sites(*, as_json: bool) -> int:
         print_json({"sites": sites, "words": list(WORDS)})
         return 0
     for site in SITES.values():
-        print(f"{site.name:14} {site.summary}")
-        print(f"{'':14}   effect  {', '.join(f'{key} ({kind})' for key, kind in site.effect.items())}")
-        if site.match:
-            print(f"{'':14}   match   {', '.join(f'{key} ({kind})' for key, kind in site.match.items())}")
-    print(f"\nEvery rule can match {', '.join(COMMON)}, and has the kernel's words: {', '.join(WORDS)}.")
+        say(f"{site.name:14}  {site.summary}")
+        for what, words in (("effect", site.effect), ("match", site.match)):
+            if words:
+                say(f"    {what:6}      {', '.join(f'{key} ({kind})' for key, kind in words.items())}")
+    print()
+    say(f"Every rule can match {', '.join(COMMON)}, and has the kernel's words: {', '.join(WORDS)}.")
     return 0
 
 
@@ -121,7 +125,8 @@ def print_list(scenarios: list[Scenario], *, as_json: bool) -> int:
         print_json({"scenarios": objects})
         return 0
     for scenario in scenarios:
-        print(f"{scenario.id:4} {scenario.layer:13} {scenario.title}{' (not here)' * bool(scenario.absent)}")
+        here = " (not here)" * bool(scenario.absent)
+        say(f"{scenario.id:4} {scenario.layer:13}  {scenario.title}{here}")
     absent = sum(bool(scenario.absent) for scenario in scenarios)
     print(f"{len(scenarios) - absent} of {len(scenarios)} exist here")
     return 0

@@ -13,7 +13,7 @@ from importlib import import_module
 
 from .. import __version__
 from ..errors import UnknownNameError, VpmuError
-from .options import Parser
+from .parser import Parser
 
 PASS, FAIL, USAGE, SKIP, INTERRUPTED, READER_GONE = 0, 1, 2, 4, 130, 141
 

@@ -5,45 +5,27 @@ from __future__ import annotations
 import argparse
 import errno
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from ..errors import FileError, UsageError
-from ..trace.recorder import NULL, Recorder, note_end
+from ..errors import FileError
+from ..trace.recorder import NULL, Record, Recorder, note_end
 from .levels import Default, add_level_options, is_bare, level_arguments
 from .limits import add_limits, count
+from .parser import PerfettoName, in_file, in_file_or_stdin, out_file, perfetto_file
+from .parser import Subparsers as Subparsers
 
 if TYPE_CHECKING:
     from ..faults import FaultPlan
     from ..vmm.linux.sources import AptSource
     from ..vmm.machine import Machine, RunResult
 
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
-    """What argparse gives to add commands to."""
-else:
-    Subparsers = object
-
 DEFAULT_PROFILE = "kvm-7.2"
 DEFAULT_HOST_PMU = "qemu-virt"
 
 _UNITS = {"": 20, "K": 10, "M": 20, "G": 30, "T": 40}
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are VpmuErrors: one line, printed in one place, exit status 2."""
-
-    def __init__(self, **settings: object) -> None:
-        super().__init__(
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-            **settings,  # type: ignore[arg-type]
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UsageError instead of printing the usage."""
-        raise UsageError(message)
 
 
 def memory_size(text: str) -> int:
@@ -83,13 +65,6 @@ def refusal(text: str) -> tuple[str, int]:
     return event, number
 
 
-def perfetto(text: str) -> str:
-    """The name of a trace that Perfetto shall open."""
-    from ..trace.perfetto import PerfettoPath
-
-    return PerfettoPath(text)
-
-
 def names(text: str) -> list[str]:
     """A comma-separated list of names."""
     return [name for name in (part.strip() for part in text.split(",")) if name]
@@ -104,7 +79,7 @@ def add_archive_options(parser: argparse.ArgumentParser, what: str) -> None:
     """`--refresh`, `--sources`, `--quiet`: how `what` is brought through APT."""
     parser.add_argument("--refresh", action="store_true", help=f"look for newer versions of a fetched {what}")
     parser.add_argument(
-        "--sources", type=Path, metavar="FILE",
+        "--sources", type=in_file, metavar="FILE",
         help="take the mirror from this APT source list (.list, .sources), not from the machine's",
     )  # fmt: skip
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
@@ -117,7 +92,7 @@ def archive_sources(args: argparse.Namespace) -> list[AptSource] | None:
     if args.sources is None:
         return None
     try:
-        return read_sources(args.sources)
+        return read_sources(Path(args.sources))
     except OSError as error:
         raise FileError.from_os_error(args.sources, error) from None
 
@@ -226,35 +201,47 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     add_level_options(parser)
     add_limits(parser)
     parser.add_argument(
-        "--trace",
-        metavar="FILE",
-        help="write the trace: JSON lines; .txt gives text, .json a file for Perfetto",
-    )
+        "--trace", metavar="FILE", type=out_file, action="append",
+        help="write the trace: JSON lines; .txt gives text, .json a file for Perfetto; may be repeated",
+    )  # fmt: skip
     parser.add_argument(
-        "--perfetto", metavar="FILE", dest="trace", type=perfetto, help="write a trace that opens in Perfetto"
-    )
+        "--perfetto", metavar="FILE", dest="trace", type=perfetto_file, action="append",
+        help="write a trace that opens in Perfetto",
+    )  # fmt: skip
     parser.add_argument(
-        "--symbols",
-        metavar="FILE",
+        "--symbols", metavar="FILE", type=in_file,
         help="names for the addresses of a run that does not end well: an ELF file, an Image or a System.map",
-    )
-    parser.add_argument(
-        "--input", metavar="FILE", help="what the guest's console reads ('-': standard input)"
-    )
+    )  # fmt: skip
+    parser.add_argument("--input", metavar="FILE", type=in_file_or_stdin, help="console input ('-': stdin)")
 
 
 @contextmanager
-def recording(path: str | None) -> Iterator[Recorder]:
-    """A recorder that writes to `path` as records come, or the one that records nothing."""
-    if path is None:
+def recording(paths: Sequence[str] | None) -> Iterator[Recorder]:
+    """A recorder that writes to every path as records come, or the one that records nothing."""
+    if not paths:
         yield NULL
         return
-    from ..trace.perfetto import PerfettoFile, PerfettoPath
+    with ExitStack() as stack:
+        sinks = [stack.enter_context(_written(path)) for path in paths]
+        if len(sinks) == 1:
+            yield Recorder(sinks[0])
+            return
+
+        def every(record: Record) -> None:
+            for sink in sinks:
+                sink(record)
+
+        yield Recorder(every)
+
+
+@contextmanager
+def _written(path: str) -> Iterator[Callable[[Record], None]]:
+    from ..trace.perfetto import PerfettoFile
     from ..trace.views import TraceFile
 
     try:
-        with PerfettoFile(path) if isinstance(path, PerfettoPath) else TraceFile(path) as sink:
-            yield Recorder(sink)
+        with PerfettoFile(path) if isinstance(path, PerfettoName) else TraceFile(path) as sink:
+            yield sink
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.filename not in (path, None):
             raise

@@ -24,6 +24,7 @@ from .boot import Streams, add_guest_options, booting, finish, prepare, run_alon
 from .ended import ended
 from .options import DEFAULT_HOST_PMU, Subparsers, add_json
 from .output import print_json
+from .parser import out_file
 from .warm import possible, run_warm
 
 
@@ -37,12 +38,14 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--collapsed",
         metavar="FILE",
+        type=out_file,
         default="perf.folded",
         help="perf record: where the collapsed stacks go (default %(default)s)",
     )
     parser.add_argument(
         "--flame-graph",
         metavar="FILE",
+        type=out_file,
         default="perf.svg",
         help="perf record: where the flame graph goes (default %(default)s)",
     )

@@ -15,6 +15,7 @@ from .levels import NO_FIRMWARE, dumped, has_htif, is_bare
 from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
 from .output import Console, as_object, print_json, sum_up
+from .parser import in_file
 
 if TYPE_CHECKING:
     from ..trace.recorder import Recorder
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu run`."""
     parser = subparsers.add_parser("run", description=__doc__)
-    parser.add_argument("image", metavar="IMAGE", help="ELF or flat image, or the name of a bundled payload")
+    parser.add_argument(
+        "image", metavar="IMAGE", type=in_file, help="ELF or flat image, or the name of a bundled payload"
+    )
     add_machine_options(parser)
     parser.add_argument(
-        "--initrd", metavar="FILE", help="put this into memory; /chosen of the device tree says where"
-    )
+        "--initrd", metavar="FILE", type=in_file,
+        help="put this into memory; /chosen of the device tree says where",
+    )  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="do not print the line about the run")
     add_json(parser)
     return parser

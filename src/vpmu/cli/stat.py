@@ -20,6 +20,7 @@ from .ended import ended
 from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, names, recording
 from .output import Console, as_object, print_json, sum_up
+from .parser import in_file, out_file
 
 if TYPE_CHECKING:
     from ..perf.event import PerfError
@@ -65,7 +66,9 @@ class Counted:
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu stat`."""
     parser = subparsers.add_parser("stat", description=__doc__)
-    parser.add_argument("image", metavar="IMAGE", help="ELF or flat image, or the name of a bundled payload")
+    parser.add_argument(
+        "image", metavar="IMAGE", type=in_file, help="ELF or flat image, or the name of a bundled payload"
+    )
     parser.add_argument(
         "-e",
         "--event",
@@ -78,7 +81,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "-x", "--field-separator", dest="separator", metavar="SEP", help="print fields separated by SEP"
     )
-    parser.add_argument("-o", "--output", metavar="FILE", help="print the table into FILE")
+    parser.add_argument("-o", "--output", metavar="FILE", type=out_file, help="print the table into FILE")
     add_machine_options(parser)
     add_json(parser)
     return parser
@@ -88,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the image and print the counts; the exit status."""
     from .images import find_image
 
+    if args.json and (args.output or args.separator):
+        raise UsageError("--json with -o or -x", expected="one of them", got="both")
     events = args.events if args.events is not None else DEFAULT_EVENTS
     if not events:
         raise UsageError("-e names no event")

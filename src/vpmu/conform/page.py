@@ -2,67 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from .report import citation, in_words
+from ..report.html import page, tools
+from .report import NUMBERS, citation
 from .target import Target
 from .verdict import Outcome, Verdict
 
 Column = tuple[Target, Sequence[Outcome]]
 
 _SIGN = {
-    Verdict.PASS: ("p", "pass"),
-    Verdict.DIVERGENCE: ("d", "known"),
-    Verdict.UNEXPECTED: ("u", "UNEXPECTED"),
-    Verdict.SKIPPED: ("s", "skip"),
-    Verdict.LOST: ("u", "LOST"),
+    Verdict.PASS: ("good", "pass", "as the specification says"),
+    Verdict.DIVERGENCE: (
+        "soft",
+        "known",
+        "not as it says, a known behaviour of the profile",
+    ),
+    Verdict.UNEXPECTED: ("lost", "UNEXPECTED", "neither"),
+    Verdict.SKIPPED: ("none", "skip", "the target lacks what the test needs"),
+    Verdict.LOST: ("hung", "LOST", "the target was gone"),
 }
-_STYLE = """
-:root{color-scheme:light dark}body{font:15px/1.4
-system-ui,sans-serif;margin:0;padding:1rem}h1{font-size:1.3rem;margin:0 0 .5rem}
-.w{overflow:auto;max-height:85vh;border:1px solid #8886}table{border-collapse:collapse;width:100%}
-th,td{padding:.25rem .5rem;border-bottom:1px solid #8884;text-align:left;vertical-align:top} thead
-th{position:sticky;top:0;background:Canvas;z-index:2}th.t{position:sticky;left:0;background:Canvas;font-weight
-th{position:sticky;top:0;background:Canvas;z-index:2}th.t{position:sticky;left:0;background:Canvas;font-weight
-th{position:sticky;top:0;background:Canvas;z-index:2}th.t{position:sticky;left:0;background:Canvas;font-weight
-th{position:sticky;top:0;background:Canvas;z-index:2}th.t{position:sticky;left:0;background:Canvas;font-weight
-th{position:sticky;top:0;background:Canvas;z-index:2}th.t{position:sticky;left:0;background:Canvas;font-weight
-th{position:sticky;top:0;background:Canvas;z-index:2}th.t{position:sticky;left:0;background:Canvas;font-weight:
-"""
+"""Verdict -> class in the style, the word in a cell, and what it means."""
 
 
 def matrix(columns: Sequence[Column], *, title: str = "SBI PMU conformance") -> str:
     """The page; every column has the same tests in the same order."""
+    return page(title, _body(columns))
+
+
+def _body(columns: Sequence[Column]) -> Iterator[str]:
+    seen = Counter(outcome.verdict for _, outcomes in columns for outcome in outcomes)
+    for target, outcomes in columns:
+        counts = Counter(outcome.verdict for outcome in outcomes)
+        sums = " ".join(_chip(verdict, f"{counts[verdict]} {_SIGN[verdict][1]}") for verdict in counts)
+        yield f"<p><b>{escape(target.description)}</b>: {len(outcomes)} tests {sums}</p>"
+    yield "<h2>Tests</h2>"
+    legend = ", ".join(f"{_chip(verdict)} {escape(_SIGN[verdict][2])}" for verdict in _SIGN if seen[verdict])
+    yield f'<p class="key">{legend}. A cell opens the calls behind it; {escape(NUMBERS)}.</p>'
+    words = [_SIGN[verdict][1] for verdict in _SIGN if seen[verdict]]
+    yield tools({"verdict": words}, "test, call, behaviour…")
     heads = "".join(
         f"<th>{escape(target.name)}<br><code>{escape(target.profile.name)}</code></th>"
         for target, _ in columns
     )
-    rows = []
+    names = [escape(target.profile.name if len(columns) > 1 else target.name) for target, _ in columns]
+    yield (
+        '<div class="matrix"><div class="wide"><table class="stack" id="tests"><thead><tr><th>test</th>'
+        f"{heads}</tr></thead><tbody>"
+    )
     for outcomes in zip(*(column for _, column in columns), strict=True):
         test = outcomes[0].test
-        cells = "".join(f"<td>{_cell(outcome)}</td>" for outcome in outcomes)
-        rows.append(
-            f'<tr><th class="t" scope="row"><b>{escape(test.id)}</b><span>{escape(test.title)}'
-            f"<br><i>{escape(test.spec)}</i></span></th>{cells}</tr>"
+        found = "|".join(sorted({_SIGN[outcome.verdict][1] for outcome in outcomes}))
+        cells = "".join(
+            f'<td data-head="{name}">{_cell(outcome)}</td>'
+            for name, outcome in zip(names, outcomes, strict=True)
         )
-    sums = "".join(
-        f"<p><b>{escape(target.description)}</b>: {escape(in_words(outcomes))}</p>"
-        for target, outcomes in columns
-    )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>{sums}"
-        "<p>A cell opens the calls behind it.</p>"
-        f'<div class="w"><table><thead><tr><th class="t">test</th>{heads}</tr></thead><tbody>'
-        + "\n".join(rows)
-        + "</tbody></table></div></body></html>\n"
-    )
+        yield (
+            f'<tr data-verdict="{found}"><th scope="row">{escape(test.id)}<span>{escape(test.title)}'
+            f'<br><i class="muted">{escape(test.spec)}</i></span></th>{cells}</tr>'
+        )
+    yield "</tbody></table></div></div>"
+
+
+def _chip(verdict: Verdict, text: str = "") -> str:
+    colour, word, _ = _SIGN[verdict]
+    return f'<span class="v {colour}">{text or word}</span>'
 
 
 def _cell(outcome: Outcome) -> str:
-    kind, word = _SIGN[outcome.verdict]
     parts: list[str] = []
     if outcome.reason:
         parts.append(f"<p>{escape(outcome.reason)}</p>")
@@ -74,7 +83,7 @@ def _cell(outcome: Outcome) -> str:
         lines.append(f"{call.script(outcome.results)} => {result}{note}")
     if lines:
         parts.append(f"<pre>{escape(chr(10).join(lines))}</pre>")
-    return f'<details class="{kind}"><summary>{word}</summary>{"".join(parts)}</details>'
+    return f"<details><summary>{_chip(outcome.verdict)}</summary>{''.join(parts)}</details>"
 
 
 def _list(items: Iterable[str]) -> str:

@@ -182,7 +182,7 @@ class Hart:
         self.set("hart_id", self.hart_id)
         self.set("reservation", state.NO_RESERVATION)
         self.set("hedeleg", HEDELEG)
-        self.set("scounteren", 7)  # KVM's reset value (facts 3.11)
+        self.set("scounteren", 7)  # KVM's reset value
         standard = 1 << Irq.SOFTWARE | 1 << Irq.TIMER | 1 << Irq.EXTERNAL
         self.set("sie_mask", standard | self._lcofi << Irq.LCOFI)
         self.set("sip_mask", 1 << Irq.SOFTWARE | self._lcofi << Irq.LCOFI)

@@ -1,4 +1,4 @@
-"""counter_config_matching (FID 2): choose a counter and bind an event to it (facts 2.3).
+"""counter_config_matching (FID 2): choose a counter and bind an event to it.
 
 Choices of the strict profile where the specification leaves them open: an event that does not exist is
 NOT_SUPPORTED; a counter is free when no event is bound to it; of the free counters of the set the fixed one

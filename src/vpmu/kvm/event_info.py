@@ -1,4 +1,4 @@
-"""event_get_info (FID 8): which events of a table in guest memory can be counted (facts 1.13 and 2.9)."""
+"""event_get_info (FID 8): which events of a table in guest memory can be counted."""
 
 from __future__ import annotations
 

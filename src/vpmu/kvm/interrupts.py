@@ -1,4 +1,4 @@
-"""Interrupts that the hypervisor raises in a vCPU (facts 3.12): requests, their way into sip, and what the
+"""Interrupts that the hypervisor raises in a vCPU: requests, their way into sip, and what the
 guest clears.
 
 Numbers are bit positions in sip (spec.csr.Irq): software 1, timer 5, external 9, counter overflow (LCOFI) 13.

@@ -1,4 +1,4 @@
-"""Reading a counter, by its CSR or by counter_fw_read (KVM's pmu_ctr_read, facts 2.6 and 3.8)."""
+"""Reading a counter, by its CSR or by counter_fw_read (KVM's pmu_ctr_read)."""
 
 from __future__ import annotations
 

@@ -10,9 +10,17 @@ from vpmu.kvm.vcpu_api import GuestTrap
 from vpmu.kvm.vcpu_onereg import GUEST_CSRS
 from vpmu.see.pmu import IllegalCounter
 from vpmu.spec.csr import Cause, Csr
+from vpmu.spec.sbi import Eid, SbiRet
 
 if TYPE_CHECKING:
     from vpmu.kvm.vcpu import Vcpu
+
+
+def pmu_call(vcpu: Vcpu, fid: int, *args: int) -> tuple[int, int]:
+    """A call of the PMU extension: (error, value). Raises KvmRunError, GuestTrap."""
+    answer = vcpu.ecall(Eid.PMU, fid, *args)
+    assert isinstance(answer, SbiRet)  # it is KVM's own: no exit to user space
+    return answer.error, answer.value or 0
 
 
 def csr_read(vcpu: Vcpu, csr: int) -> int:

@@ -1,6 +1,4 @@
-"""The snapshot page: shared memory through which counter values and overflow bits pass (FID 7, facts 1.12 and
-2.8).
-"""
+"""The snapshot page: shared memory through which counter values and overflow bits pass (FID 7)."""
 
 from __future__ import annotations
 

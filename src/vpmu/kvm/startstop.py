@@ -1,4 +1,4 @@
-"""counter_start and counter_stop (FID 3 and 4): sets of counters, values, the snapshot page (facts 2.4, 2.5).
+"""counter_start and counter_stop (FID 3 and 4): sets of counters, values, the snapshot page.
 
 Order of a set: ascending index; the last error of a member is the answer, the other members are served (as
 KVM does). Choices of the strict profile: a set that holds a counter without an event is refused by start

@@ -1,4 +1,4 @@
-"""From an SBI event to the `perf_event_attr` that KVM builds for it (facts 1.6 to 1.9 and 3.5)."""
+"""From an SBI event to the `perf_event_attr` that KVM builds for it."""
 
 from __future__ import annotations
 

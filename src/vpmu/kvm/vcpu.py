@@ -153,9 +153,7 @@ class Vcpu:
         self.interrupts.unset(irq)
 
     def _raise_overflow(self) -> None:
-        """A host counter of this vCPU overflowed; without Ssaia KVM has no way to tell the guest (facts
-        3.12, step 4).
-        """
+        """A host counter of this vCPU overflowed; without Ssaia KVM has no way to tell the guest."""
         if self.recorder.enabled:
             layer = "kvm" if self.pmu.csrs_trap else "hart"
             self.recorder.emit(
@@ -222,6 +220,10 @@ class Vcpu:
         # plain numbers: flags of an enum compute slowly
         a0, a1, a2, a3, a4, a5, *_ = [*[int(value) & U64 for value in args], 0, 0, 0, 0, 0, 0]
         return self.answers(self, eid & U64, fid & U64, (a0, a1, a2, a3, a4, a5))
+
+    def pmu_call(self, fid: int, *args: int) -> tuple[int, int]:
+        """A call of the PMU extension: (error, value). Raises KvmRunError."""
+        return scripted.pmu_call(self, fid, *args)
 
     def csr_read(self, csr: int) -> int:
         """Read a CSR as the guest would in VS mode. Raises GuestTrap where that traps."""

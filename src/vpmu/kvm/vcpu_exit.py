@@ -15,7 +15,7 @@ from vpmu.spec.csr import Cause
 if TYPE_CHECKING:
     from vpmu.kvm.vcpu import Vcpu
 
-# Firmware events that KVM counts when it sends an exception back to the guest (facts 3.10).
+# Firmware events that KVM counts when it sends an exception back to the guest.
 _FIRMWARE_EVENT = {
     Cause.LOAD_MISALIGNED: 0,
     Cause.STORE_MISALIGNED: 1,

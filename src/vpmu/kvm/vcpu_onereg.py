@@ -36,9 +36,7 @@ class Registers(Sequence[int]):
 
 
 def register_list(vcpu: Vcpu) -> dict[int, int]:
-    """KVM_GET_REG_LIST by type of register: how many of each there are (facts 3.3: none of them is the
-    PMU's).
-    """
+    """KVM_GET_REG_LIST by type of register: how many of each there are; none of them is the PMU's."""
     return {
         0x01: vcpu.profile.config_registers,
         0x02: 33,  # core: pc, x1..x31, mode

@@ -2,8 +2,8 @@
 releases.
 
 A behaviour that a profile does not have means: as the specification says. The code asks
-`profile.has(B.NAME)`, never for a version. `reference` names the finding: O1 to O30 are known defects, F1 to
-F80 failure scenarios, numbers with dots sections of the facts that this model was built from.
+`profile.has(B.NAME)`, never for a version. `reference` names the finding (docs/sources.md): O1 to O30 are
+known defects, F1 to F80 failure scenarios, numbers with dots places in specification and source.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Behaviours of OpenSBI, the firmware that serves the PMU extension on real harts (facts 2, 7.2; O23 to O25).
+"""Behaviours of OpenSBI, the firmware that serves the PMU extension on real harts (O23 to O25).
 
 `since` and `until` are releases of OpenSBI here, as far as they are known: between 1.1 and 1.6, the two that
 were run, a behaviour may have come or gone earlier than named. `commit` is the one that ended the behaviour;

@@ -1,4 +1,4 @@
-"""counter_config_matching: sets, flags and the choice of a counter (facts 2.3; F14 to F27)."""
+"""counter_config_matching: sets, flags and the choice of a counter (F14 to F27)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counter CSRs as the guest reads and writes them (facts 3.11; F66 to F70)."""
+"""Counter CSRs as the guest reads and writes them (F66 to F70)."""
 
 from __future__ import annotations
 

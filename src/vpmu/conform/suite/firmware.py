@@ -1,4 +1,4 @@
-"""Firmware counters: counter_fw_read, counter_fw_read_hi, what counts (facts 2.6, 2.7, 3.10; F32; O8, O14)."""
+"""Firmware counters: counter_fw_read, counter_fw_read_hi, what counts (F32; O8, O14)."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def check_interrupts():
 
 
 def illegal_instruction(rd, rs1, rs2, imm, size):
-    """An unknown encoding: out to KVM, which counts it and sends it back (facts 3.10)."""
+    """An unknown encoding: out to KVM, which counts it and sends it back."""
     s.n -= s.traps_retire
     s.exit = STOP_ILLEGAL
     return EXIT
