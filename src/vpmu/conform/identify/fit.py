@@ -214,9 +214,9 @@ def _read(
     for step in test.steps:
         right = next(flags)
         met = {who: next(flags) for who, _ in step.divergences}
-        if met.get((behaviour.name,), right) != right:
-            if not any(flag for who, flag in met.items() if beside.issuperset(who)):
-                votes.add(not right)
+        explained = any(flag for who, flag in met.items() if beside.issuperset(who))
+        if met.get((behaviour.name,), right) != right and not explained:
+            votes.add(not right)
     if test.lenient or modelled:
         votes.discard(False)
     return votes.pop() if len(votes) == 1 else None
