@@ -12,13 +12,13 @@ import pytest
 from vpmu.cli.main import main
 from vpmu.conform.in_process import InProcessTarget
 from vpmu.conform.machine_link import agent_target
-from vpmu.conform.page import matrix
 from vpmu.conform.report import as_object, junit, ktap, passed
 from vpmu.conform.suite import load_suite
 from vpmu.conform.target import Target
 from vpmu.conform.verdict import Outcome, Verdict, run_suite
 from vpmu.profiles.behaviours import BEHAVIOURS
 from vpmu.profiles.profiles import PROFILES, get_profile
+from vpmu.report.conformance import matrix
 
 CONFIRMED = {
     "O1": "read-accumulates",

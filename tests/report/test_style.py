@@ -11,7 +11,6 @@ from vpmu.campaign.coordinator import campaign
 from vpmu.campaign.plan import load_campaign
 from vpmu.campaign.run import Runner
 from vpmu.campaign.shrink import find_cases
-from vpmu.conform.page import matrix
 from vpmu.conform.suite import load_suite
 from vpmu.conform.targets import open_target
 from vpmu.conform.verdict import run_suite
@@ -19,6 +18,7 @@ from vpmu.faults import FaultPlan, parse_rule
 from vpmu.payloads import path
 from vpmu.report import campaign as campaign_page
 from vpmu.report import compare as compare_page
+from vpmu.report.conformance import matrix
 from vpmu.report.html import COLOURS, STYLE, page
 
 PLAN = """

@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     if args.junit:
         save(args.junit, junit(columns))
     if args.html:
-        from ..conform.page import matrix
+        from ..report.conformance import matrix
 
         save(args.html, matrix(columns))
     return 0 if all(passed(outcomes) for _, outcomes in columns) else 1

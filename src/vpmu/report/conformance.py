@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from ..report.html import page, tools
-from .report import NUMBERS, citation
-from .target import Target
-from .verdict import Outcome, Verdict
+from ..conform.report import NUMBERS, citation
+from ..conform.target import Target
+from ..conform.verdict import Outcome, Verdict
+from .html import page, tools
 
 Column = tuple[Target, Sequence[Outcome]]
 
