@@ -131,13 +131,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def split_event(text: str) -> tuple[str, str]:
-    """`NAME:MODIFIERS` as (name, modifiers); modifiers are of `u`, `k` and `h`, none of them is all.
+    """`NAME:MODIFIERS` as (name, modifiers); modifiers are of `u`, `k`, `h`, and on a hart with all its
+    modes `m`, `G` and `H`; none of them is all.
     UsageError otherwise."""
     from ..spec.sbi_events import EventType, event_by_name, split_event_idx
 
     name, _, modifiers = text.partition(":")
-    if modifiers.strip("ukh") or name == "fw":
-        raise UsageError(f"event {text!r}: a perf event with the modifiers u and k is expected")
+    if modifiers.strip("ukhmGH") or name == "fw":
+        raise UsageError(f"event {text!r}: a perf event with modifiers of u, k, h, m, G and H is expected")
     event = event_by_name(name)
     if split_event_idx(event.event_idx)[0] not in (EventType.HW, EventType.CACHE, EventType.RAW):
         raise UsageError(f"event {text!r} has no meaning outside the guest")

@@ -14,6 +14,7 @@ from vpmu.vmm.devices import Bus, Device, Ns16550a, Plic, SifiveTest
 from vpmu.vmm.devicetree import (
     CLINT_BASE,
     CLINT_SIZE,
+    IRQ_M_SOFTWARE,
     PLIC_BASE,
     PLIC_SIZE,
     SECOND_UART_BASE,
@@ -98,7 +99,11 @@ class Board:
         from vpmu.hart.whole import WholeHart
 
         harts = [vcpu.hart for vcpu in vcpus if isinstance(vcpu.hart, WholeHart)]
-        clint = Clint(harts)
+
+        def software(hart: int, level: bool) -> None:
+            (vcpus[hart].set_interrupt if level else vcpus[hart].unset_interrupt)(IRQ_M_SOFTWARE)
+
+        clint = Clint(harts, software)
         self.bus.attach(CLINT_BASE, CLINT_SIZE, clint)
         self._plain |= dict.fromkeys(
             range(CLINT_BASE >> 12, CLINT_BASE + CLINT_SIZE >> 12), (clint, CLINT_BASE)

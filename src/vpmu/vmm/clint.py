@@ -5,7 +5,7 @@ Layout as on QEMU's virt: msip at 4 * hart, mtimecmp at 0x4000 + 8 * hart, mtime
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from vpmu.spec.privileged import IP_MSI
@@ -25,28 +25,30 @@ class ClintHart(Protocol):
 
 
 class Clint:
-    """The CLINT of some harts. mtime cannot be written: virtual time is one for all."""
+    """The CLINT of some harts. mtime cannot be written: virtual time is one for all. `software` is called
+    with (hart, level) when a software interrupt of M mode is raised or withdrawn.
+    """
 
-    def __init__(self, harts: Sequence[ClintHart]) -> None:
-        self._harts = harts
+    def __init__(self, harts: Sequence[ClintHart], software: Callable[[int, bool], None]) -> None:
+        self._harts, self._software = harts, software
 
     def read(self, offset: int, size: int = 4) -> int:
         """A register, or four bytes of one."""
         if offset < MTIMECMP:
-            return self._msip(offset // 4)
-        if MTIMECMP <= offset < MTIME:
-            value = self._compare((offset - MTIMECMP) // 8)
+            hart = offset // 4
+            return int(hart < len(self._harts) and bool(self._harts[hart].get("lines") & IP_MSI))
+        if offset < MTIME:
+            hart = (offset - MTIMECMP) // 8
+            value = self._harts[hart].get("mtimecmp") if hart < len(self._harts) else 0
         else:
-            value = self._harts[0].ticks if self._harts else 0
+            value = self._harts[0].ticks
         return value >> 8 * (offset & 4)
 
     def write(self, offset: int, value: int, size: int = 4) -> None:
         """A register, or four bytes of one; where nothing is, nothing happens."""
         if offset < MTIMECMP:
-            hart = offset // 4
-            if hart < len(self._harts):
-                lines = self._harts[hart].get("lines") & ~IP_MSI
-                self._harts[hart].set("lines", lines | (IP_MSI if value & 1 else 0))
+            if offset // 4 < len(self._harts):
+                self._software(offset // 4, bool(value & 1))
         elif offset < MTIME:
             hart = (offset - MTIMECMP) // 8
             if hart < len(self._harts):
@@ -54,9 +56,3 @@ class Clint:
                 mask = (1 << 8 * size) - 1 << shift & (1 << 64) - 1
                 new = self._harts[hart].get("mtimecmp") & ~mask | value << shift & mask
                 self._harts[hart].set("mtimecmp", new)
-
-    def _msip(self, hart: int) -> int:
-        return int(hart < len(self._harts) and bool(self._harts[hart].get("lines") & IP_MSI))
-
-    def _compare(self, hart: int) -> int:
-        return self._harts[hart].get("mtimecmp") if hart < len(self._harts) else 0

@@ -281,6 +281,10 @@ class Machine:
         """Count a perf event of the whole guest from outside, as `perf stat` would; modifiers u and k
         choose modes. Raises PerfError.
         """
-        from vpmu.vmm.outside_counter import open_counter
+        from vpmu.vmm.outside_counter import count_harts, open_counter
+
+        if self.levels.whole:
+            harts = [vcpu.hart for vcpu in self._vcpus]
+            return count_harts(harts, self.host_pmu, name, modifiers)
 
         return open_counter(self._providers, name, modifiers)

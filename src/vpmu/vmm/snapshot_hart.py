@@ -14,6 +14,8 @@ _MODEL_STATE = layout.MODEL_DTLB_READ
 """From here on a context holds state of the guest (modelled TLB and cache, counts); before it, the engine's
 caches of host addresses.
 """
+_PMP = layout.CONTEXTS + layout.PMP
+"""Where a hart with all its modes has its physical memory protection, which is the last of its block."""
 _PHYSICAL = ("base", "mark", "running", "overflow")
 
 
@@ -29,7 +31,12 @@ def hart_state(hart: Hart) -> State:
     models = [
         bytes(raw[start + _MODEL_STATE : start + layout.CONTEXT_SIZE]) for start in _context_starts(hart)
     ]
-    return {"words": bytes(raw[: layout.CONTEXTS]), "context": ctx, "models": models}
+    return {
+        "words": bytes(raw[: layout.CONTEXTS]),
+        "context": ctx,
+        "models": models,
+        "pmp": bytes(raw[_PMP:]) if hart.whole else b"",
+    }
 
 
 def put_hart(hart: Hart, state: Mapping[str, object]) -> None:
@@ -38,6 +45,10 @@ def put_hart(hart: Hart, state: Mapping[str, object]) -> None:
     assert isinstance(words, bytes)
     assert isinstance(models, list)
     assert isinstance(context, int)
+    pmp = state["pmp"]
+    assert isinstance(pmp, bytes)
+    if len(pmp) != (len(hart.words) * 8 - _PMP if hart.whole else 0):
+        raise ValueError("physical memory protection of a hart")
     sizes = [len(words), *map(len, models)]
     model = layout.CONTEXT_SIZE - _MODEL_STATE
     if sizes != [layout.CONTEXTS, *[model] * hart.contexts] or not 0 <= context < hart.contexts:
@@ -49,6 +60,8 @@ def put_hart(hart: Hart, state: Mapping[str, object]) -> None:
     for number, content in enumerate(models):
         start = layout.CONTEXTS + number * layout.CONTEXT_SIZE
         raw[start + _MODEL_STATE : start + layout.CONTEXT_SIZE] = content
+    if hart.whole:
+        raw[_PMP : _PMP + len(pmp)] = pmp
     for name, value in keep.items():
         hart.set(name, value)
     hart.set("ctx", keep["contexts"] + context * layout.CONTEXT_SIZE)
