@@ -13,7 +13,7 @@ from vpmu.hart.events import ALL_MODES, Mode
 from vpmu.hart.hart import Hart
 from vpmu.hart.pmu import Selector
 from vpmu.perf.description import HostPmuDescription
-from vpmu.perf.event import PerfError, PerfProvider
+from vpmu.perf.event import EventState, PerfError, PerfProvider
 from vpmu.spec.perf import EVENTS, PerfEventAttr, PerfType
 
 
@@ -68,7 +68,7 @@ class HartCount:
     hart: Hart
     selector: Selector
     modes: Mode
-    state: str = "active"
+    state: EventState = EventState.ACTIVE
     start: int = 0
 
     def __post_init__(self) -> None:
