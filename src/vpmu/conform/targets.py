@@ -10,6 +10,8 @@ from .target import Target
 OURS = ("in-process", "agent")
 """Machines of ours: a profile says what they are; of the others, what is expected of them."""
 NAMES = ("in-process", "agent", "qemu", "kvm", "serial:DEVICE")
+RUNNERS = ("qemu", "vpmu")
+"""What a Debian host of real KVM runs on: `kvm:sid@vpmu`."""
 
 
 def open_target(
@@ -37,10 +39,13 @@ def open_target(
         from .qemu import qemu_target
 
         return qemu_target(profile)
-    if name == "kvm" or name.startswith("kvm:"):
+    if name == "kvm" or name.startswith(("kvm:", "kvm@")):
         from .kvm import HostOptions, kvm_target
 
-        return kvm_target(profile, HostOptions(name.partition(":")[2] or None))
+        host, _, on = name.partition("@")
+        if on not in ("", *RUNNERS):
+            raise UnknownNameError("what runs the host", on, RUNNERS, layer="target")
+        return kvm_target(profile, HostOptions(host.partition(":")[2] or None, on=on or RUNNERS[0]))
     if name.startswith("serial:"):
         from .serial_link import serial_target
 
