@@ -22,10 +22,10 @@ from vpmu.errors import FileError, UsageError
 ROOT = Path(__file__).resolve().parents[2]
 POSITIONAL = {
     "run": ["x"], "stat": ["x"], "explain": ["x"], "replay": ["x"], "campaign": ["x"], "peers": ["kvm"],
-    "fetch": ["debian"], "compare": ["a", "b", "x"], "perf": ["stat"],
+    "fetch": ["debian"], "identify": ["agent"], "compare": ["a", "b", "x"], "perf": ["stat"],
 }  # fmt: skip
 VALUES = {"count": "3", "natural": "3", "memory_size": "64M", "refusal": "cycles=EBUSY", "seconds": "3s",
-          "verdicts": "guest-lost"}  # fmt: skip
+          "verdicts": "guest-lost", "int": "3"}  # fmt: skip
 
 
 def parser_of(command: str) -> Parser:
