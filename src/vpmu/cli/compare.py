@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     for path, content in ((args.markdown, text), (args.html, page(found) if args.html else "")):
         if path is not None:
             try:
-                Path(path).write_text(content, encoding="utf-8")
+                Path(path).write_text(content, encoding="utf-8", errors="backslashreplace")
             except OSError as error:
                 raise FileError.from_os_error(path, error) from None
     if args.json:

@@ -18,6 +18,7 @@ from pathlib import Path
 from ..errors import FileError
 from .options import Subparsers, add_json
 from .output import print_json
+from .parser import out_file
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -35,7 +36,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         metavar="NAME",
         help="host PMU of our own machines and of the model (default %(default)s)",
     )
-    parser.add_argument("--save", metavar="FILE", help="write the profile that was found as TOML")
+    parser.add_argument("--save", metavar="FILE", type=out_file, help="write the found profile as TOML")
     add_json(parser)
     return parser
 

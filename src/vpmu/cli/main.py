@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 
 from .. import __version__
 from ..errors import UnknownNameError, VpmuError
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         # What a run allocates is short-lived and free of cycles: look for them rarely.
         gc.set_threshold(20_000, 50, 100)
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="surrogateescape")  # a file's name may be no text
     try:
         status = _dispatch(arguments)
         sys.stdout.flush()
