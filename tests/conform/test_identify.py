@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from vpmu.cli.main import main
+from vpmu.conform.agent import AgentTarget, profile_for
 from vpmu.conform.identify.fit import identify
 from vpmu.conform.identify.found import Found, depends_on_release
 from vpmu.conform.identify.probes import HIDDEN, PROBES, sequences_for
@@ -217,3 +218,25 @@ def test_conform_takes_changes_and_files(tmp_path: Path, capsys: pytest.CaptureF
     with pytest.raises(VpmuError, match="read-accumulates"):
         get_profile("kvm-7.2", with_=["read-acumulates"])
     assert main(["conform", "--with", "read-acumulates"]) == 2
+
+
+def test_conform_identifies_a_release_that_nobody_looked_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that is newer than what is known: identified, not unexpected."""
+    path = tmp_path / "newer.toml"
+    path.write_text('base = "kvm-6.12.117"\nrelease = "6.12.150"\nwithout = ["info-beyond-last"]\n')
+
+    def real(profile: object, options: object) -> AgentTarget:
+        target = agent_target(str(path))
+        target.profile = profile_for(target.identity)  # as for a machine that is not ours
+        return target
+
+    monkeypatch.setattr("vpmu.conform.kvm.kvm_target", real)
+    assert main(["conform", "--target", "kvm", "--only", "INFO", "-q"]) == 0
+    said = capsys.readouterr().out
+    assert "identified: nearest kvm-6.12.150, without info-beyond-last" in said
+    assert main(["conform", "--target", "kvm", "--profile", "kvm-6.12.117", "--only", "INFO", "-q"]) == 1
+    assert "identified" not in capsys.readouterr().out
+    expected = ["--profile", "kvm-6.12.117", "--without", "info-beyond-last"]
+    assert main(["conform", "--target", "kvm", *expected, "--only", "INFO", "-q"]) == 0
