@@ -33,6 +33,14 @@ Signature = tuple[bool, ...] | None
 Set = frozenset[Behaviour]
 _FEATURES = (B.FW_READ_HI, B.EVENT_GET_INFO, B.RAW_V2)
 """Of the specification, also in firmware."""
+_IN_WORDS = {
+    "the target has no LCOFI": "the guest gets no overflow interrupts here",
+    "the target has no EVINFO": "event_get_info is not there",
+    "the target has no FWHI": "counter_fw_read_hi is not there",
+    "the target has no SHMEM": "there is no shared memory",
+    "the target has no MISSES": "no counter counts TLB misses here",
+}
+"""What it means that a target lacks one of the facts of `target.probe`."""
 _LIVES = 3
 """How often a target that is lost is brought anew."""
 _PAIRS = 12
@@ -70,7 +78,7 @@ def identify(
                     target = reopen()
                     target.profile = start
             if reason:
-                why_not.setdefault(behaviour, reason)
+                why_not.setdefault(behaviour, _IN_WORDS.get(reason, reason))
     behaviours = _fitted(model, asked, considered)
     told = [_told(one, behaviours, model, asked, why_not) for one in considered]
     fit = fit_releases(identity, start, [one for one in told if one.sure])
