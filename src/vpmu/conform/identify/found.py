@@ -114,8 +114,8 @@ class Found:
         yield from _named("other behaviours it has", [", ".join(others)] if others else [])
         reasons: dict[str, list[str]] = {}
         for one in self.untold:
-            fix = f" ({one.behaviour.commit})" if one.behaviour.until and one.behaviour.commit else ""
-            reasons.setdefault(one.reason, []).append(one.behaviour.name + fix)
+            commit = f" ({one.behaviour.commit})" if one.behaviour.until and one.behaviour.commit else ""
+            reasons.setdefault(one.reason, []).append(one.behaviour.name + commit)
         yield from _named("could not be told", [f"{why}: {', '.join(who)}" for why, who in reasons.items()])
 
     def as_object(self) -> dict[str, object]:
