@@ -15,7 +15,8 @@ TOHOST = BASE + SIZE - 0x1000
 MTIMECMP = 0x02004000
 U64 = (1 << 64) - 1
 T0, T1 = 5, 6
-V, R, W, X, U, G, A, D = (1 << bit for bit in range(8))
+FULL_FLAGS = tuple(1 << bit for bit in range(8))
+V, R, W, X, U, G, A, D = FULL_FLAGS
 ALL = V | R | W | X | A | D
 
 

@@ -215,7 +215,9 @@ def guest_physical(address, access, original, implicit, virtual):
 
 
 def guest_leaf(address, access, original, implicit, virtual, entry, level, pointer):
-    """Checks of a second-stage leaf, which are those of U mode. HLVX asks for X of the page itself only."""
+    """Checks of a second-stage leaf, which are those of U mode. MXR, and X for HLVX, are for what software
+    accesses itself, not for page tables.
+    """
     host = s.sstatus
     if s.virt:
         host = s.other_sstatus
@@ -224,8 +226,6 @@ def guest_leaf(address, access, original, implicit, virtual, entry, level, point
         allowed = allows(entry, access, host & SSTATUS_MXR)
     elif access == STORE:
         allowed = entry & PTE_W
-    elif host & SSTATUS_MXR:
-        allowed = entry & (PTE_R | PTE_X)
     base = leaf_base(entry, level)
     if allowed == 0 or (entry & PTE_U) == 0 or base & 1:
         return guest_page_fault(address, original, implicit, virtual)
