@@ -8,9 +8,8 @@ Exit status 0 when nothing differs, 1 when something does, 2 for what cannot be 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from ..errors import FileError
+from ..files import write_file
 from .options import DEFAULT_HOST_PMU, Subparsers, add_inject_option, add_json, count, fault_plan, natural
 from .output import print_json
 
@@ -53,10 +52,7 @@ def run(args: argparse.Namespace) -> int:
     text = markdown(found)
     for path, content in ((args.markdown, text), (args.html, page(found) if args.html else "")):
         if path is not None:
-            try:
-                Path(path).write_text(content, encoding="utf-8")
-            except OSError as error:
-                raise FileError.from_os_error(path, error) from None
+            write_file(path, content)
     if args.json:
         print_json(
             {

@@ -10,10 +10,10 @@ that runs the agent). Prints KTAP. Exit status 0 without unexpected results, 1 o
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import FileError, UsageError
+from ..errors import UsageError
+from ..files import write_file
 from .options import Subparsers, add_inject_option, add_json, fault_plan, natural
 from .output import print_json
 
@@ -95,11 +95,11 @@ def run(args: argparse.Namespace) -> int:
         for target, outcomes in columns:
             print(f"# {target.profile.name}: {in_words(outcomes)}")
     if args.junit:
-        save(args.junit, junit(columns))
+        write_file(args.junit, junit(columns))
     if args.html:
         from ..conform.page import matrix
 
-        save(args.html, matrix(columns))
+        write_file(args.html, matrix(columns))
     return 0 if all(passed(outcomes) for _, outcomes in columns) else 1
 
 
@@ -154,11 +154,3 @@ def print_list(tests: list[Test], *, as_json: bool) -> int:
         for test in tests:
             print(f"{test.id:28} {test.title} [{test.spec}]")
     return 0
-
-
-def save(path: str, text: str) -> None:
-    """Write a report. Raises FileError."""
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise FileError.from_os_error(path, error) from None

@@ -14,9 +14,9 @@ import gzip
 import shlex
 import sys
 import zlib
-from pathlib import Path
 
-from ..errors import FileError, UsageError
+from ..errors import UsageError
+from ..files import write_file
 from .boot import add_guest_options, booting, finish, prepare, run_alone, summary, write_out
 from .options import DEFAULT_HOST_PMU, Subparsers, add_json
 from .output import print_json
@@ -149,10 +149,7 @@ def save_samples(output: SamplesOut, args: argparse.Namespace) -> dict[str, obje
         (args.collapsed, samples.collapsed()),
         (args.flame_graph, flame_graph(samples, title)),
     ):
-        try:
-            Path(path).write_text(content, encoding="utf-8")
-        except OSError as error:
-            raise FileError.from_os_error(path, error) from None
+        write_file(path, content)
     if not args.json:
         print(
             f"vpmu: {samples.count} samples, {samples.weight:,} {samples.event}:",

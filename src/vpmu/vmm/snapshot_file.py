@@ -23,6 +23,7 @@ from typing import IO
 
 from .. import __version__
 from ..errors import FileError, VpmuError
+from ..files import written
 from ..hart import state as layout
 from ..hart.memory import PAGE, HostMemory
 from ..kvm.profiles import PROFILES, Profile, get_profile
@@ -53,23 +54,16 @@ def layout_name() -> str:
 def save(snapshot: Snapshot, path: str | Path) -> None:
     """Write a snapshot; the file is there completely or not at all. Raises FileError."""
     header = json.dumps(_header(snapshot), separators=(",", ":")).encode()
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(_HEAD.pack(MAGIC, VERSION, len(header), zlib.crc32(header)))
-            stream.write(header)
-            crc = 0
-            for image, mask in zip(snapshot.images, snapshot.stored, strict=True):
-                for first, last in runs(mask):
-                    part = image.view[first * PAGE : last * PAGE]
-                    crc = zlib.crc32(part, crc)
-                    stream.write(part)
-            stream.write(_CRC.pack(crc))
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise FileError.from_os_error(path, error) from None
+    with written(path) as stream:
+        stream.write(_HEAD.pack(MAGIC, VERSION, len(header), zlib.crc32(header)))
+        stream.write(header)
+        crc = 0
+        for image, mask in zip(snapshot.images, snapshot.stored, strict=True):
+            for first, last in runs(mask):
+                part = image.view[first * PAGE : last * PAGE]
+                crc = zlib.crc32(part, crc)
+                stream.write(part)
+        stream.write(_CRC.pack(crc))
 
 
 def load(path: str | Path) -> Snapshot:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from vpmu.errors import VpmuError
+from vpmu.files import replacing
 
 HINT = "; or pass your own guest with --kernel IMAGE and --initrd ARCHIVE"
 FORMAT = 1
@@ -95,15 +96,8 @@ class Cache:
 
     def write(self, name: str, data: bytes) -> Result:
         """Put a result file in place, whole or not at all."""
-        part = self.folder / f"{name}.part"
-        try:
-            with part.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(self.folder / name)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(self.folder / name) as stream:
+            stream.write(data)
         status = (self.folder / name).stat()
         return Result(status.st_size, status.st_mtime_ns, hashlib.sha256(data).hexdigest())
 
