@@ -47,5 +47,5 @@ def _full_disk(size: int) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def full_disk() -> Callable[[int], AbstractContextManager[None]]:
-    """``with full_disk(size)``: no file grows beyond that; a write takes a part or fails, as if it were full."""
+    """``with full_disk(size)``: no file grows beyond that; then a write takes a part or fails."""
     return _full_disk

@@ -1,8 +1,8 @@
-"""Files that are written whole: beside the old one, synced, then renamed over it. The only way in which vpmu
-writes a file that somebody reads afterwards; what is written as it comes (traces, journals) is not.
+"""Files in and out: text and TOML are read here, with every refusal as one line, and files are written whole.
 
-A reader sees the old file or the new one. A full disk leaves the old one. What a killed writer leaves is
-removed by the next one.
+Written whole: beside the old one, synced, then renamed over it. A reader sees the old file or the new one, a
+full disk leaves the old one, and what a killed writer leaves is removed by the next. Only what is written as
+it comes (traces, journals) is not written this way.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +21,71 @@ from .errors import FileError
 
 PART = ".part"
 """Ending of a file that is being written."""
+MAX_TEXT, MAX_TOML = 256 << 20, 4 << 20
+"""Bytes of a file that is text: what is longer is a mistake, or /dev/zero."""
+MAX_DEPTH = 32
+"""Tables and lists inside one another in a TOML file."""
+
+
+def read_bytes(
+    path: str | Path, layer: str = "file", most: int = MAX_TEXT, kind: type[FileError] = FileError
+) -> bytes:
+    """The bytes of a file. FileError (`kind`): it cannot be read, or is larger than `most`."""
+    try:
+        with Path(path).open("rb") as stream:
+            data = stream.read(most + 1)
+    except OSError as error:
+        raise kind.from_os_error(path, error) from None
+    except ValueError as error:  # a NUL in the name
+        raise kind(repr(str(path)), str(error)) from None
+    if len(data) > most:
+        raise kind(path, "too large", expected=f"<= {most >> 20} MiB", got="more", layer=layer)
+    return data
+
+
+def read_text(
+    path: str | Path, layer: str = "file", most: int = MAX_TEXT, kind: type[FileError] = FileError
+) -> str:
+    """The text of a file in UTF-8. FileError (`kind`), with the line where it is no text."""
+    data = read_bytes(path, layer, most, kind)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line, got = data.count(b"\n", 0, error.start) + 1, f"byte {data[error.start]:#04x}"
+        raise kind(path, "not a text file", line=line, expected="UTF-8", got=got, layer=layer) from None
+
+
+def read_toml(path: str | Path, layer: str = "file") -> tuple[dict[str, object], str]:
+    """Content and text of a TOML file. FileError."""
+    text = read_text(path, layer, MAX_TOML)
+    return parse_toml(text, path, layer), text
+
+
+def parse_toml(text: str, path: str | Path, layer: str = "file") -> dict[str, object]:
+    """The content of the text of a TOML file: integers fit 64 bits, as TOML has it, and depth is bounded, so
+    that any value can be shown. FileError with the line.
+    """
+    import tomllib  # only here: its import costs milliseconds
+
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        what = str(error) if found is None else str(error)[: found.start()]
+        line = text.count("\n") + 1 if found is None else int(found[1])  # no place: at the end
+        raise FileError(path, what, line=line, expected="TOML", layer=layer) from None
+    except (RecursionError, ValueError) as error:  # a date or a number that Python does not have
+        raise FileError(path, str(error), expected="TOML", layer=layer) from None
+    level: list[object] = [content]
+    for _ in range(MAX_DEPTH):
+        tables = [value.values() if isinstance(value, dict) else value for value in level
+                  if isinstance(value, dict | list)]  # fmt: skip
+        level = [item for table in tables for item in table]
+        if any(isinstance(item, int) and not -(1 << 63) <= item < 1 << 64 for item in level):
+            raise FileError(path, "a number", expected="64 bits", got="more", layer=layer)
+    if level:
+        raise FileError(path, "too deep", expected=f"at most {MAX_DEPTH} levels", got="more", layer=layer)
+    return content
 
 
 def write_file(path: str | Path, content: str | bytes | Iterable[bytes | memoryview]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import FileError, UsageError
 from ..trace.chains import MAX_CHAINS, Walker, as_object, as_text, groups
-from ..trace.read import read_trace
+from ..trace.read import Trace, read_trace
 from ..trace.recorder import Record
 from ..trace.views import as_text as record_text
 from .images import campaign_run
@@ -17,19 +18,27 @@ from .output import print_json
 
 def explain_runs(names: list[str], *, as_json: bool, records: bool) -> int:
     """Explain traces, or runs of a campaign; the exit status. FileError, UsageError."""
-    found = [(name, _walk(_records(name), show=records and not as_json)) for name in names]
+    found = []
+    for name in names:
+        told = _records(name)
+        walker = _walk(told, show=records and not as_json)
+        cut = told.cut if isinstance(told, Trace) else None
+        if cut is not None:
+            print(f"vpmu: {name}:{cut}: the trace is cut off here; what came before is explained",
+                  file=sys.stderr)  # fmt: skip
+        found.append((name, walker, cut))
     if as_json:
         print_json({
             "runs": [
                 {"run": name, "chains": [as_object(chain) for chain in walker.chains],
-                 "left_out": walker.left_out}
-                for name, walker in found
+                 "left_out": walker.left_out, "cut": cut}
+                for name, walker, cut in found
             ]
         })  # fmt: skip
     else:
-        for name, walker in found:
+        for name, walker, _ in found:
             _print(name, walker)
-    return 1 if any(walker.chains for _, walker in found) else 0
+    return 1 if any(walker.chains for _, walker, _ in found) else 0
 
 
 def _walk(records: Iterable[Record], *, show: bool) -> Walker:

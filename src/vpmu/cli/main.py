@@ -1,12 +1,13 @@
 """Finds the command, runs it, and turns every outcome into one line and an exit status.
 
-Exit status: 0 pass, 1 fail, 2 bad usage or bad input, 4 skip, 130 interrupted, 141 reader gone.
+Exit status: 0 pass, 1 fail, 2 bad usage or bad input, 4 skip, 130 interrupted, 141 reader gone, 143 ended.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,7 +16,7 @@ from .. import __version__
 from ..errors import UnknownNameError, VpmuError
 from .options import Parser
 
-PASS, FAIL, USAGE, SKIP, INTERRUPTED, READER_GONE = 0, 1, 2, 4, 130, 141
+PASS, FAIL, USAGE, SKIP, INTERRUPTED, READER_GONE, TERMINATED = 0, 1, 2, 4, 130, 141, 143
 
 COMMANDS = {
     "run": "run a guest image",
@@ -38,6 +39,15 @@ COMMANDS = {
 `run(args)`."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: as an interrupt, so that whatever is written is ended properly."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the second one ends at once
+    raise Terminated
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: that of the process) and return the exit status. Never raises
     for bad input."""
@@ -45,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         # What a run allocates is short-lived and free of cycles: look for them rarely.
         gc.set_threshold(20_000, 50, 100)
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _terminate)
     try:
         status = _dispatch(arguments)
         sys.stdout.flush()
@@ -53,10 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _flush()
         _complain(f"error: {error}")
         return error.exit_status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        terminated = isinstance(error, Terminated)
         _flush()
-        _complain("interrupted")
-        return INTERRUPTED
+        _complain("terminated" if terminated else "interrupted")
+        return TERMINATED if terminated else INTERRUPTED
     except BrokenPipeError:
         _let_go_of_stdout()
         return READER_GONE
@@ -96,7 +109,7 @@ def _parser() -> Parser:
 def _complain(message: str) -> None:
     try:
         print(f"vpmu: {message}", file=sys.stderr, flush=True)
-    except BrokenPipeError:
+    except OSError:  # nobody reads it, or its disk is full: the exit status says it
         _let_go_of_stdout()
 
 

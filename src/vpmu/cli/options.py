@@ -126,10 +126,7 @@ def archive_sources(args: argparse.Namespace) -> list[AptSource] | None:
 
     if args.sources is None:
         return None
-    try:
-        return read_sources(args.sources)
-    except OSError as error:
-        raise FileError.from_os_error(args.sources, error) from None
+    return read_sources(args.sources)
 
 
 def add_profile_options(parser: argparse.ArgumentParser, *, host_pmu: str | None = DEFAULT_HOST_PMU) -> None:
