@@ -6,11 +6,12 @@ import fcntl
 import hashlib
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import VpmuError
+from ..errors import FileError, VpmuError
 from ..faults.plan import FaultPlan
 from ..perf.description import load_host_pmu
 from ..trace.recorder import Recorder
@@ -135,11 +136,15 @@ class LinuxStation:
             return _booted(profile, host_pmu)
         described = hashlib.sha256(repr(load_host_pmu(host_pmu)).encode()).hexdigest()[:8]
         kept = folder / f"linux-{profile}-{Path(host_pmu).stem}-{described}.snapshot"
-        with kept.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker boots, the others wait for what it keeps
-            session = self._kept(kept) or _booted(profile, host_pmu)
-            if not kept.exists():
-                session.snapshot.save(kept)
+        try:
+            with kept.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker boots, the others wait for what it keeps
+                session = self._kept(kept) or _booted(profile, host_pmu)
+                if not kept.exists():
+                    with suppress(FileError):  # a full disk: every worker boots for itself
+                        session.snapshot.save(kept)
+        except OSError as error:
+            raise FileError.from_os_error(kept, error) from None
         return session
 
     @staticmethod
