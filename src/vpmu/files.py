@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .errors import FileError
 
@@ -53,6 +53,18 @@ def read_text(
     except UnicodeDecodeError as error:
         line, got = data.count(b"\n", 0, error.start) + 1, f"byte {data[error.start]:#04x}"
         raise kind(path, "not a text file", line=line, expected="UTF-8", got=got, layer=layer) from None
+
+
+def read_json(path: str | Path, layer: str = "file") -> Any:
+    """The content of a JSON file. FileError."""
+    import json
+
+    text = read_text(path, layer)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        line = getattr(error, "lineno", None)
+        raise FileError(path, str(error)[:80], line=line, expected="JSON", layer=layer) from None
 
 
 def read_toml(path: str | Path, layer: str = "file") -> tuple[dict[str, object], str]:

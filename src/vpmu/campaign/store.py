@@ -21,7 +21,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..errors import FileError
-from ..files import write_file
+from ..files import read_bytes, write_file
 from .plan import CampaignPlan
 from .run import described
 from .verdict import Verdict
@@ -237,9 +237,12 @@ def load_results(folder: str | Path) -> list[Result]:
     path = Path(folder)
     if path.is_dir():
         path = path / "results.jsonl"
-    try:
-        return [json.loads(text) for text in path.read_bytes().splitlines()]
-    except OSError as error:
-        raise FileError.from_os_error(path, error) from None
-    except ValueError as error:
-        raise FileError(path, f"not the results of a campaign: {error}", layer="campaign") from None
+    results = []
+    for number, text in enumerate(read_bytes(path, "campaign", 1 << 32).splitlines(), 1):
+        result = None
+        with suppress(ValueError, RecursionError):
+            result = json.loads(text)
+        if not isinstance(result, dict) or "verdict" not in result:
+            raise FileError(path, "not a result of a campaign", line=number, layer="campaign")
+        results.append(result)
+    return results

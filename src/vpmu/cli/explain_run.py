@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import FileError, UsageError
+from ..files import read_json
 from ..trace.chains import MAX_CHAINS, Walker, as_object, as_text, groups
 from ..trace.read import Trace, read_trace
 from ..trace.recorder import Record
@@ -73,12 +73,11 @@ def _done_again(folder: Path, number: int) -> list[Record]:
     from ..campaign.run import record_run
 
     path = folder / "plan.json"
+    content = read_json(path, "campaign")
     try:
-        plan = CampaignPlan.from_object(json.loads(path.read_text("utf-8"))["plan"])
-    except OSError as error:
-        raise FileError.from_os_error(path, error) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise FileError(path, f"not the plan of a campaign: {error}", layer="campaign") from None
+        plan = CampaignPlan.from_object(content["plan"])
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise FileError(path, f"not the plan of a campaign: {error}"[:200], layer="campaign") from None
     if number >= len(plan):
         raise UsageError("number of a run", expected=f"0 to {len(plan) - 1}", got=number)
     return record_run(plan, number, folder)

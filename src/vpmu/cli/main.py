@@ -6,6 +6,7 @@ Exit status: 0 pass, 1 fail, 2 bad usage or bad input, 4 skip, 130 interrupted, 
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
 import sys
@@ -48,6 +49,19 @@ def _terminate(number: int, frame: object) -> None:
     raise Terminated
 
 
+def _prepare_process() -> None:
+    """What a process needs beside its arguments: an end that closes files, streams that take every text (the
+    names of files hold bytes that are none), and all three streams even where somebody has closed one.
+    """
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: that of the process) and return the exit status. Never raises
     for bad input."""
@@ -55,8 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         # What a run allocates is short-lived and free of cycles: look for them rarely.
         gc.set_threshold(20_000, 50, 100)
-        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _terminate)
+        _prepare_process()
     try:
         status = _dispatch(arguments)
         sys.stdout.flush()
@@ -74,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _let_go_of_stdout()
         return READER_GONE
     except OSError as error:  # a full disk behind stdout, and the like
-        _let_go_of_stdout()
+        _flush()
         _complain(f"error: file: {error.filename or 'output'}: {error.strerror or error}")
         return USAGE
 

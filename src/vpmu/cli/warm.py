@@ -30,10 +30,11 @@ def possible(args: argparse.Namespace, command: str) -> bool:
     """Whether the options describe a guest that can be kept: the fetched Debian, a modelled host, nothing
     recorded.
     """
+    from ..vmm.linux.execution import command_bytes
     from ..vmm.linux.session import LONGEST_COMMAND
 
     plain = (args.kernel, args.initrd, args.trace, args.input, args.host_timeout) == (None,) * 5
-    short = len(command.encode()) <= LONGEST_COMMAND and "\n" not in command
+    short = len(command_bytes(command)) <= LONGEST_COMMAND and "\n" not in command
     return plain and short and not args.append and args.perf == "model" and not args.cold
 
 

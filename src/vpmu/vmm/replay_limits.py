@@ -10,7 +10,7 @@ from typing import Any
 
 from ..kvm.exits import BudgetExit, VcpuExit
 
-INSTRUCTIONS, EXITS, MAX_LINES = 1 << 28, 1 << 15, 256
+INSTRUCTIONS, EXITS, MAX_LINES = 1 << 28, 1 << 13, 256
 """Of a step: instructions, exits to the kernel or to the monitor, lines that it prints. The longest recorded
 step takes 2 million instructions.
 """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vpmu.errors import MachineError
 from vpmu.vmm.linux.boot import CONSOLE, FAST_BOOT, LinuxBoot, boot_arguments
-from vpmu.vmm.linux.execution import ExecStream
+from vpmu.vmm.linux.execution import ExecStream, command_bytes
 from vpmu.vmm.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class LinuxSession:
                 machine.halt("panic", panic[0])
 
         self._sink.to = take
-        machine.console_input(command.encode() + b"\n")
+        machine.console_input(command_bytes(command) + b"\n")
         result = machine.run(max_instructions)
         self._sink.to = lambda data: None
         failure = None
