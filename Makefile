@@ -1,6 +1,6 @@
 # Everything happens in .venv, made on first use; nothing has to be installed but Python 3.11 or newer.
 #
-#   make demo     the seed's three scenarios, before and after the fix
+#   make demo     the three scenarios, before and after the fix
 #   make test     the test suite
 #   make lint     ruff and mypy
 #   make bench    guest speed and costs, against QEMU where it is installed

@@ -25,8 +25,8 @@ import costs
 import speed
 from measure import BenchError, Runner, runners
 from toolchain import BuildError
-from vpmu.kvm.profiles import DEFAULT_PROFILE
 from vpmu.payloads import path as payload
+from vpmu.profiles.profiles import DEFAULT_PROFILE
 
 BARS = {"speed": 1.0, "calls": 30.0, "counting": 1.20, "cold": 5.0, "warm": 0.3}
 """What is promised: ratio against QEMU -icount on `mixed`, microseconds, ratio, seconds, seconds."""

@@ -61,6 +61,8 @@ class UnknownNameError(UsageError):
         self.known = sorted(known)
         few = len(self.known) <= _MANY
         near = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5 if few else 0.3)
+        likeness = [difflib.SequenceMatcher(None, other, name).ratio() for other in near]
+        near = [other for other, how in zip(near, likeness, strict=True) if how > likeness[0] - 0.15]
         listed = (
             ", ".join(self.known)
             if few
@@ -74,6 +76,8 @@ class FileError(VpmuError):
     """A file cannot be used; `line` is given where the file is text. The message names ``FILE:LINE``."""
 
     layer = "file"
+    errno: int | None = None
+    """The system's reason, where it was the system that refused."""
 
     def __init__(
         self,
@@ -93,7 +97,9 @@ class FileError(VpmuError):
     @classmethod
     def from_os_error(cls, path: str | Path, error: OSError) -> FileError:
         """The same failure in our words: no such file, a directory, no permission."""
-        return cls(path, error.strerror or type(error).__name__)
+        made = cls(path, error.strerror or type(error).__name__)
+        made.errno = error.errno
+        return made
 
 
 class ImageError(FileError):
@@ -106,6 +112,18 @@ class MachineError(VpmuError):
     """A machine cannot be built as described (memory too small, no hart, a device that does not fit)."""
 
     layer = "machine"
+
+
+class BootError(MachineError):
+    """Linux did not come to its prompt: it was lost, hangs, or had not time enough. `outcome` is that of the
+    boot (vmm.linux.boot.Outcome), `machine` what it ran on.
+    """
+
+    def __init__(
+        self, what: str, *, got: object = None, outcome: object = None, machine: object = None
+    ) -> None:
+        super().__init__(what, got=got)
+        self.outcome, self.machine = outcome, machine
 
 
 def _one_line(value: object) -> str:

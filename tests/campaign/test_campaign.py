@@ -10,17 +10,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from vpmu.campaign import shrink
 from vpmu.campaign.coordinator import Coordinator, campaign
-from vpmu.campaign.plan import CampaignPlan, load_campaign
+from vpmu.campaign.plan import CampaignPlan, Guest, load_campaign
 from vpmu.campaign.run import Runner
 from vpmu.campaign.shrink import find_cases, shortest
 from vpmu.campaign.store import Store, load_results
 from vpmu.campaign.verdict import Verdict
-from vpmu.errors import FileError, VpmuError
+from vpmu.cli.main import main
+from vpmu.errors import BootError, FileError, VpmuError
+from vpmu.faults.plan import FaultPlan
 
 PLAN = """
 name = "test"
@@ -181,7 +184,7 @@ def test_folders_are_kept_apart(plan: CampaignPlan, tmp_path: Path) -> None:
     [
         ("", "at least one"),
         ('guests = ["helo"]', "did you mean hello"),
-        ('guests = ["hello"]\nprofiles = ["kvm-7.3"]', "did you mean kvm-7.2"),
+        ('guests = ["hello"]\nprofiles = ["kvm-7.9"]', "kvm-6.3 to kvm-7.3"),
         ('guests = ["hello"]\nhost_pmus = ["fll"]', "did you mean full"),
         ('guests = ["hello"]\nseed = 3', "did you mean seeds"),
         ('guests = ["hello"]\nseeds = 0', "how many"),
@@ -294,3 +297,73 @@ def test_linux_may_take_longer_than_a_payload(tmp_path: Path) -> None:
     (tmp_path / "plan.toml").write_text(text + "max_instructions = 7\n")
     plan = CampaignPlan.from_object(load_campaign(tmp_path / "plan.toml").as_object())
     assert [plan.limit(guest) for guest in plan.guests] == [7, 7]
+
+
+def test_cases_stand_for_every_wrong_run_and_merge_no_guests_and_no_symptoms(
+    plan: CampaignPlan, reference: tuple[str, Path]
+) -> None:
+    results = load_results(reference[1])
+    wrong = [result for result in results if result["verdict"] == Verdict.SILENTLY_WRONG]
+    cases = find_cases(plan, results, Runner(plan))
+    assert len({(case.guest, case.profile) for case in cases}) > 3
+    assert sum(case.runs for case in cases) == len(wrong)
+    for profile, guest in {(case.profile, case.guest) for case in cases}:
+        mine = [case for case in cases if (case.profile, case.guest) == (profile, guest)]
+        theirs = [r for r in wrong if (r["profile"], r["guest"]) == (profile, guest)]
+        assert sum(case.runs for case in mine) == len(theirs)
+        symptoms = {(r["findings"][0]["way"], r["findings"][0]["event"]) for r in theirs}  # type: ignore[index]
+        for _, event in symptoms:
+            assert any(f"({event})" in case.finding for case in mine), (event, mine)
+
+
+def test_fail_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "plan.toml").write_text(
+        'guests = ["failing-event"]\nprofiles = ["kvm-6.9"]\n'
+        '[[fault]]\ninject = ["perf.create:event=cycles,errno=EBUSY"]\n'
+    )
+    command = ["campaign", str(tmp_path / "plan.toml"), "-q"]
+    assert main(command) == 0
+    assert "guest lost in kvm-6.9 (1 run): kvm pmu event creation failed" in capsys.readouterr().out
+    assert main([*command, "--fail-on", "guest-hung,silently-wrong"]) == 0
+    assert main([*command, "--fail-on", "guest-hung", "--fail-on", "guest lost"]) == 1
+    assert main([*command, "--fail-on", "guest-gone"]) == 2
+    assert "known: as-specified, degraded-gracefully" in capsys.readouterr().err
+
+
+def test_a_guest_that_does_not_boot_is_lost_and_is_booted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    boots = []
+
+    def prepare(*key: object) -> None:
+        boots.append(key)
+        raise BootError("Linux did not boot to its prompt", got="panic: no init")
+
+    monkeypatch.setattr("vpmu.campaign.run.prepare", prepare)
+    plan = CampaignPlan(
+        "x", (("none", FaultPlan()),), ("kvm-6.9",), ("full",), (Guest("linux", "true"),), (1, 2)
+    )
+    runner = Runner(plan)
+    results = [runner.run(number) for number in range(2)]
+    assert [result["verdict"] for result in results] == [Verdict.GUEST_LOST] * 2
+    assert "panic: no init" in str(results[0]["reason"])
+    assert len(boots) == 1
+
+
+def test_a_cluster_without_workers_says_so(
+    plan: CampaignPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Client:
+        def __init__(self, *arguments: object, **options: object) -> None:
+            pass
+
+        def wait_for_workers(self, number: int, timeout: float) -> None:
+            raise TimeoutError
+
+        def __enter__(self) -> Client:
+            return self
+
+        def __exit__(self, *exception: object) -> None:
+            pass
+
+    monkeypatch.setattr("vpmu.campaign.dask.import_module", lambda name: SimpleNamespace(Client=Client))
+    with pytest.raises(VpmuError, match="expected a Dask cluster with workers, got tcp://x:1: none within"):
+        campaign(plan, tmp_path / "out", scheduler="tcp://x:1")

@@ -60,6 +60,9 @@ def test_the_table_has_a_line_for_each_and_the_json_the_agreed_keys() -> None:
     lines = text(outcomes).splitlines()
     rows = [line for line in lines if " kvm-" in line and "printed" not in line and "Before" not in line]
     assert len(rows) == len(outcomes)
-    assert lines[6].split()[:6] == ["event-fails", "ENOENT", "kvm-6.9", "KVM_RUN", "fails:", "ENOENT"]
+    lost, refused = (line.split() for line in rows[2:4])
+    assert lost == ["event-fails", "ENOENT", "kvm-6.9", "KVM_RUN:", "ENOENT", "lost", "2,000,123"]
+    assert refused == ["event-fails", "ENOENT", "kvm-7.2", "SBI_ERR_NOT_SUPPORTED", "finished", "2,000,123"]
+    assert max(map(len, lines)) <= 80
     keys = {"name", "profile", "errno_injected", "stop", "kvm_run_errno", "sbi_error", "guest_finished"}
     assert keys | {"instructions", "exits"} <= set(as_object(outcomes[0]))

@@ -46,7 +46,7 @@ def call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
         (("stat", "-e", "", "x"), "-e names no event"),
         (("events", "cycels"), "unknown event 'cycels'"),
         (("events", "--host-pmu", "qemu-vitr"), "unknown host PMU 'qemu-vitr'; did you mean qemu-virt"),
-        (("profiles", "kvm-6.99"), "unknown profile 'kvm-6.99'"),
+        (("profiles", "kvm-six"), "unknown profile 'kvm-six'"),
         (("replay", "/nonexistent/table.txt"), "/nonexistent/table.txt: No such file or directory"),
         (("run", "nosuchpayload"), "unknown image 'nosuchpayload'"),
     ],
@@ -134,7 +134,7 @@ def test_an_initrd_lies_where_the_device_tree_says(
     )
     status, _, _ = call(capsys, "run", "--initrd", str(tmp_path / "environment"), "hello")
     (machine,) = machines
-    tree = machine._tree
+    tree = machine.device_tree
     assert status == 0
     assert tree is not None
     start, end = (_property(tree, f"linux,initrd-{edge}") for edge in ("start", "end"))

@@ -7,7 +7,8 @@ import errno
 
 import pytest
 
-from vpmu.cli.options import count, memory_size, names, natural, refusal
+from vpmu.cli.limits import count
+from vpmu.cli.options import memory_size, names, natural, refusal
 from vpmu.cli.output import errno_name
 
 

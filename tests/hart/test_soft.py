@@ -33,7 +33,7 @@ def soft() -> Callable[[str], Soft]:
     words = [0] * state.CONTEXTS
     namespace: dict[str, object] = {name: item.python for name, item in semantics.INTRINSICS.items()}
     namespace |= {**program.constants(), "S": words}
-    body = [semantics.to_python(node) for node in program.functions("soft.py")]
+    body = [semantics.to_python(node) for node in program.soft_functions()]
     exec(compile(ast.Module(body=body, type_ignores=[]), "soft.py", "exec"), namespace)  # type: ignore[arg-type]
 
     def run(name: str) -> Soft:

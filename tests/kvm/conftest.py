@@ -9,8 +9,8 @@ import pytest
 
 from vpmu.hart.memory import MemoryFault
 from vpmu.kvm.pmu import VcpuPmu
-from vpmu.kvm.profiles import Profile, get_profile
 from vpmu.perf.event import EventState, OverflowHandler, PerfError
+from vpmu.profiles.profiles import Profile, get_profile
 from vpmu.spec.perf import PerfEventAttr
 from vpmu.trace.recorder import Recorder
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from vpmu.kvm.behaviours import B
-from vpmu.kvm.counter import IllegalCounter
 from vpmu.kvm.counter_csr import emulate, emulates
-from vpmu.kvm.profiles import PROFILES, get_profile
+from vpmu.profiles.behaviours import B
+from vpmu.profiles.profiles import PROFILES, get_profile
+from vpmu.see.pmu import IllegalCounter
 from vpmu.spec.csr import Csr
 
 
@@ -75,10 +75,10 @@ def test_extension_switched_off(bench: Any, name: str) -> None:
     """O30, F63: KVM looks at the PMU, not at the switch."""
     pmu = bench(name).pmu
     if pmu.profile.has(B.CSR_ILLEGAL_WHEN_DISABLED):
-        assert illegal(pmu, Csr.CYCLE, sbi_pmu_enabled=False)
+        assert illegal(pmu, Csr.CYCLE, sbi_enabled=False)
     else:
-        assert emulate(pmu, Csr.CYCLE, writes=False, sbi_pmu_enabled=False) == 0
-    assert illegal(pmu, Csr.HPMCOUNTER3, sbi_pmu_enabled=False)
+        assert emulate(pmu, Csr.CYCLE, writes=False, sbi_enabled=False) == 0
+    assert illegal(pmu, Csr.HPMCOUNTER3, sbi_enabled=False)
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from vpmu.kvm.behaviours import B
-from vpmu.kvm.counter import IllegalCounter
 from vpmu.kvm.exits import KvmRunError
 from vpmu.kvm.pmu import VcpuPmu
-from vpmu.kvm.profiles import PROFILES, get_profile
 from vpmu.perf.event import EventState
+from vpmu.profiles.behaviours import B
+from vpmu.profiles.profiles import PROFILES, get_profile
+from vpmu.see.pmu import IllegalCounter
 from vpmu.spec.perf import PerfType
 from vpmu.spec.sbi import SbiError as E
 
@@ -30,7 +30,7 @@ def errors(*answers: tuple[int, int]) -> list[int]:
     return [answer[0] for answer in answers]
 
 
-# --- the seed ----------------------------------------
+# --- the fix -----------------------------------------
 
 
 @pytest.mark.parametrize("errno", [2, 22, 95, 12, 16, 13, 3, 4])

@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from vpmu.kvm.behaviours import B, Behaviour
-from vpmu.kvm.counter import IllegalCounter
 from vpmu.kvm.exits import KvmRunError
-from vpmu.kvm.profiles import PROFILES, get_profile
+from vpmu.profiles.behaviour import Behaviour
+from vpmu.profiles.behaviours import B
+from vpmu.profiles.profiles import PROFILES, get_profile
+from vpmu.see.pmu import IllegalCounter
 from vpmu.spec.sbi import SbiError as E
 
 RAM = 0x8000_0000

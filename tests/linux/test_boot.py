@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import os
 from pathlib import Path
@@ -10,9 +11,11 @@ from xml.etree import ElementTree
 import pytest
 
 from vpmu.errors import FileError, ImageError, MachineError
+from vpmu.vmm.host_timeout import host_timeout
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.boot import LinuxBoot, boot_arguments, read_initrd
-from vpmu.vmm.linux.boot_terminal import HostTimeout, Terminal
+from vpmu.vmm.linux.boot_terminal import Terminal
+from vpmu.vmm.linux.perf_command import FilesOut, recording
 from vpmu.vmm.linux.program import counted_program
 from vpmu.vmm.linux.samples import flame_graph, parse_script
 from vpmu.vmm.machine import Machine
@@ -113,7 +116,8 @@ def test_a_command_that_never_begins_is_a_failure() -> None:
 
 def test_real_time_ends_a_guest_that_turns_for_ever() -> None:
     guest, machine = boot("booting\n")
-    outcome = guest.run(host=HostTimeout(machine, 0.05))
+    with host_timeout(machine, 0.05):
+        outcome = guest.run()
     assert outcome.result.stop == "timeout"
     assert "0.05 seconds of real time" in (outcome.failure or "")
 
@@ -131,8 +135,8 @@ def test_keys_reach_the_guest_and_the_prefix_leaves() -> None:
         terminal.poll()
         os.write(writer, b"x")
         assert terminal.idle(0, None) is not None
-        assert machine._halted is not None
-        assert machine._halted[0] == "left"
+        assert machine.turns.halted is not None
+        assert machine.turns.halted[0] == "left"
     finally:
         os.close(reader)
         os.close(writer)
@@ -163,7 +167,7 @@ def test_a_counted_program_is_an_elf_of_known_length() -> None:
 
 
 def test_samples_become_stacks_and_a_well_formed_flame_graph() -> None:
-    samples = parse_script(SCRIPT)
+    [samples] = parse_script(SCRIPT)
     assert (samples.count, samples.weight, samples.event) == (2, 150_000, "cycles")
     assert (
         samples.collapsed()
@@ -181,3 +185,50 @@ def test_memory_too_small_for_the_initramfs_says_how_much_is_needed() -> None:
         MachineError, match=r"initrd does not fit: expected 2\d MiB of memory or more, got 16 MiB"
     ):
         guest.load(Machine(memory=16 << 20))
+
+
+TWO_EVENTS = """\
+sh    45     1.000000:     100000 cycles:
+ ffffffff80001000 do_idle ([kernel.kallsyms])
+
+sh    45     1.000100:        700 instructions:u:
+ ffffffff80001000 do_idle ([kernel.kallsyms])
+
+"""
+
+
+def test_samples_of_several_events_are_kept_apart() -> None:
+    found = parse_script(TWO_EVENTS)
+    assert [(one.event, one.count, one.weight) for one in found] == [
+        ("cycles", 1, 100_000), ("instructions:u", 1, 700),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept", "output"),
+    [
+        (["-e", "cycles", "-o", "x", "true"], ["-e", "cycles", "true"], "x"),
+        (["-ox", "-F", "99", "--", "cc", "-o", "y"], ["-F", "99", "--", "cc", "-o", "y"], "x"),
+        (["--output=x", "cc", "-o", "y"], ["cc", "-o", "y"], "x"),
+        (["-F", "99", "cc", "-o", "y"], ["-F", "99", "cc", "-o", "y"], None),
+        (["--call-graph", "fp", "-o", "x", "ls"], ["--call-graph", "fp", "ls"], "x"),
+    ],
+)
+def test_the_output_of_record_is_ours_and_that_of_the_command_is_not(
+    arguments: list[str], kept: list[str], output: str | None
+) -> None:
+    found = recording(arguments)
+    assert (list(found.arguments), found.output) == (kept, output)
+
+
+def test_files_come_out_between_their_marks_however_the_console_cuts_them() -> None:
+    sent = base64.encodebytes(gzip.compress(b"data of perf"))
+    stream = b"before\n@vpmu-file samples@\n" + sent + b"@vpmu-file-end@\nafter\n@vpmu-f"
+    for size in (1, 7, len(stream)):
+        seen = bytearray()
+        out = FilesOut(seen.extend)
+        for at in range(0, len(stream), size):
+            out(stream[at : at + size])
+        out.close()
+        assert bytes(seen) == b"beforeafter\n@vpmu-f"
+        assert (out.file("samples"), out.file("data")) == (b"data of perf", None)

@@ -213,7 +213,7 @@ def samples(output: str) -> list[float]:
 
 
 def test_with_the_snapshot_page_the_driver_restarts_no_counter_after_an_overflow(debian: DebianGuest) -> None:
-    """The finding of the facts' 5.8 (O18): after each overflow the driver starts counters 4096.., which do
+    """O18: after each overflow the driver starts counters 4096.., which do
     not exist, so the next sample comes only when the event is scheduled anew, at a tick or a switch of tasks.
     """
     records: list[Record] = []
@@ -269,6 +269,69 @@ def test_boot_exec_gives_the_commands_status_and_a_summary(
     assert (told["stop"], told["status"], told["failure"]) == ("exited", 7, None)
     assert told["sbi_calls"]["counter_config_matching"]["NOT_SUPPORTED"] == 47
     assert told["exit_counts"]["ECALL"] > 100
+
+
+def test_standard_output_and_standard_error_stay_apart(
+    debian: DebianGuest, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tiny = ["boot", "--initrd", str(debian.tiny_initrd), "--exec"]
+    command = "echo one; echo two >&2; printf '%3000d' 3; echo four >&2; exit 5"
+    assert main([*tiny, command]) == 5
+    out, err = capfd.readouterr()
+    assert (out, err) == ("one\n" + f"{3:3000}", "two\nfour\n")
+    assert main([*tiny, command, "--json"]) == 5
+    told = json.loads(capfd.readouterr().out)
+    assert (told["stdout"], told["stderr"]) == (out, err)
+    assert "@vpmu" not in json.dumps(told)
+    assert told["console"].endswith("one\ntwo\n" + f"{3:3000}" + "four\n")
+
+
+def test_perfs_data_comes_out_and_goes_in_again(
+    debian: DebianGuest, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    record = ["perf", "record", "-o", "my.data", "-c", "100000", "-e", "cycles,instructions", "sh", "-c"]
+    assert main([*record, "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done"]) == 0
+    assert (tmp_path / "my.data").read_bytes().startswith(b"PERFILE2")
+    weights = {}
+    for event in ("cycles", "instructions"):
+        lines = (tmp_path / f"perf.{event}.folded").read_text().splitlines()
+        weights[event] = sum(int(line.rpartition(" ")[2]) for line in lines)
+        assert (tmp_path / f"perf.{event}.svg").exists()
+    assert (
+        0.9 < weights["cycles"] / weights["instructions"] < 1.1
+    )  # apart: each has its own, not both the sum
+    capfd.readouterr()
+    assert main(["perf", "report", "-i", "my.data"]) == 0
+    report = capfd.readouterr().out
+    assert "of event 'cycles'" in report
+    assert "of event 'instructions'" in report
+
+
+@pytest.mark.parametrize("panic", ["panic=-1", "panic=1", ""])
+def test_a_panic_is_never_exit_status_0(
+    debian: DebianGuest, panic: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tiny = ["boot", "--initrd", str(debian.tiny_initrd)]
+    assert main([*tiny, "--append", f"rdinit=/nosuch {panic}"]) == 1
+    assert "vpmu: guest: kernel panic: VFS: Unable to mount root fs" in capfd.readouterr().err
+    crash = "echo c > /proc/sysrq-trigger; sleep 1; echo survived"
+    assert main([*tiny, "--append", panic, "--exec", crash]) == 1
+    err = capfd.readouterr().err
+    assert "vpmu: guest: kernel panic while the command ran: sysrq triggered crash" in err
+
+
+def test_the_exit_status_does_not_depend_on_a_kept_guest(
+    debian: DebianGuest, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = []
+    for cold in ([], [], ["--cold"]):
+        assert main(["perf", "--profile", "kvm-6.9", *cold, "stat", "true"]) == 1
+        told.append(capfd.readouterr().err.splitlines())
+    said = [[line for line in lines if line.startswith("vpmu: kvm: KVM_RUN failed")] for lines in told]
+    assert said[0] == said[1] == said[2]
+    assert "(__sbi_ecall+" in "".join(told[0])
+    assert "called from pmu_sbi_check_event+" in "".join(told[0])
 
 
 # ---------------------------------------------------------------- a terminal

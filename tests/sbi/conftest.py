@@ -9,10 +9,10 @@ import pytest
 
 from vpmu.hart.memory import MemoryFault
 from vpmu.kvm.pmu import VcpuPmu
-from vpmu.kvm.profiles import Profile, SbiExtension, get_profile
 from vpmu.kvm.sbi_extensions import SbiExtensions
 from vpmu.kvm.vcpu_api import MP_STATE_RUNNABLE, MP_STATE_STOPPED, GuestTrap
 from vpmu.perf.event import PerfError
+from vpmu.profiles.profiles import Profile, SbiExtension, get_profile
 from vpmu.sbi.dispatch import ecall
 from vpmu.trace.recorder import NULL, Recorder
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from vpmu.kvm.exits import KvmRunError, SbiExit, SystemEvent
-from vpmu.kvm.profiles import PROFILES, SbiExtension
 from vpmu.kvm.vcpu_api import GuestTrap
-from vpmu.spec.sbi import Eid, SbiRet, function
+from vpmu.profiles.profiles import PROFILES, SbiExtension
+from vpmu.spec.sbi import Eid, SbiRet
 from vpmu.spec.sbi import SbiError as E
+from vpmu.spec.sbi_functions import function
 from vpmu.trace.recorder import Recorder
 
 NOT_SUPPORTED = (E.NOT_SUPPORTED, 0)
@@ -26,7 +27,7 @@ def test_base(machine: Any, profile: str) -> None:
     for eid in PROBED:
         there = eid is Eid.BASE or SbiExtension[eid.name] in vcpu.profile.extensions
         assert vcpu.call(Eid.BASE, 3, eid) == (0, int(there))
-    has_fwft = profile in ("spec-3.0", "kvm-7.2")  # in KVM since 6.18, and on by default
+    has_fwft = profile in ("spec-3.0", "kvm-7.2", "kvm-7.3")  # in KVM since 6.18, and on by default
     assert vcpu.call(Eid.BASE, 3, Eid.FWFT) == (0, int(has_fwft))
     assert vcpu.call(Eid.BASE, 3, Eid.SSE) == (0, 0)
     has_susp = SbiExtension.SUSP in vcpu.profile.extensions

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vpmu.kvm.exits import SbiExit, SystemEvent
-from vpmu.kvm.profiles import PROFILES
+from vpmu.profiles.profiles import PROFILES
 from vpmu.spec.sbi import Eid, HartState
 from vpmu.spec.sbi import SbiError as E
 from vpmu.spec.sbi_events import FwEvent

@@ -12,7 +12,9 @@ from vpmu.cli.main import main
 from vpmu.errors import FileError
 from vpmu.faults import FaultPlan, parse_rule
 from vpmu.payloads import path
-from vpmu.trace.chains import MAX_CHAINS, Chain, Walker, as_object, as_text, chains_of
+from vpmu.trace.chain import Chain
+from vpmu.trace.chain_views import as_object, as_text
+from vpmu.trace.chains import MAX_CHAINS, Walker, chains_of
 from vpmu.trace.read import read_trace
 from vpmu.trace.recorder import Record, Recorder
 from vpmu.trace.views import TraceFile
@@ -118,7 +120,7 @@ def test_text_and_object() -> None:
 
 def test_what_happens_again_is_told_once_and_much_is_cut_off() -> None:
     def refused(time: int, event: int) -> tuple[Record]:
-        args = {"event_idx": event, "event_data": 0}
+        args = {"event_idx": event, "event_data": 0, "config_flags": 2}
         return (Record(time, 0, "sbi", "counter_config_matching", "call", args, (-2, 0)),)
 
     walker = Walker()
@@ -187,3 +189,67 @@ def test_events_and_runs_are_not_mixed(capsys: pytest.CaptureFixture[str]) -> No
     assert "events or runs, not both" in capsys.readouterr().err
     assert main(["explain", "./run.jsonl"]) == 2
     assert "No such file" in capsys.readouterr().err
+
+
+def _asks(time: int, event: int, answer: tuple[int, int], flags: int = 0) -> Record:
+    args: dict[str, object] = {"event_idx": event, "event_data": 0, "config_flags": flags}
+    return Record(time, 0, "sbi", "counter_config_matching", "call", args, answer)
+
+
+def _stops(time: int) -> Record:
+    args: dict[str, object] = {"counter_idx_base": 3, "counter_idx_mask": 1, "stop_flags": 1}
+    return Record(time, 0, "sbi", "counter_stop", "call", args, (-8, 0))
+
+
+def test_a_driver_that_looks_which_events_there_are_is_left_out() -> None:
+    looking = [_asks(1, 1, (0, 3)), _stops(2), _asks(3, 5, (-2, 0)), _asks(4, 6, (-2, 0))]
+    walker = Walker()
+    for record in looking:
+        walker.take((record,))
+    walker.finish()
+    assert (walker.chains, walker.probed) == ([], 2)
+    # what is asked for with a purpose, by a fault, or by a guest that starts its counters, is told
+    start = Record(2, 0, "sbi", "counter_start", "call",
+                   {"counter_idx_base": 3, "counter_idx_mask": 1, "start_flags": 1}, (0, 0))  # fmt: skip
+    assert len(chains_of([looking[0], start, *looking[2:], _stops(5)])) == 2
+    assert len(chains_of([*looking, _asks(9, 7, (-2, 0), flags=2)])) == 1
+    fault = Record(9, 0, "perf", "fault", "create", {"rule": 0}, {"errno": 16})
+    assert [chain.kind for chain in chains_of([*looking, _asks(9, 7, (-2, 0)), fault])] == ["refused"]
+
+
+def test_a_run_that_is_silently_wrong_says_so_and_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "run.jsonl"
+    fault = "perf.enable:event=cycles,state=error"
+    arguments = ["run", "failing-event", "--host-pmu", "full", "--inject", fault, "-q"]
+    assert main([*arguments, "--trace", str(trace)]) == main(arguments)
+    assert main(["explain", str(trace)]) == 1
+    printed = capsys.readouterr().out
+    assert "silently wrong: cycles: the guest read 0 from counter 0, the hart did 200,039" in printed
+    assert "because of never scheduled: cycles: no counter of the host" in printed
+    assert "marks: ! a fault that was ordered, * not what the hart did, < before, >" in printed
+
+
+def test_a_run_that_died_says_what_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = tmp_path / "run.jsonl"
+    fault = "perf.create:event=cycles,errno=EBUSY"
+    dies = ["run", "failing-event", "--host-pmu", "full", "--profile", "kvm-6.9", "--inject", fault]
+    assert main([*dies, "--trace", str(trace)]) == 1
+    assert main(["explain", str(trace)]) == 1
+    assert "ended badly: kvm_run_failed: " in capsys.readouterr().out
+
+
+def test_a_wrong_run_of_a_campaign_names_its_behaviours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plan.toml").write_text(
+        'guests = ["script: config cycles flags=auto; work 100; start 0,3 value=-100; read 0"]\n'
+        'profiles = ["kvm-7.2"]\n'
+    )
+    assert main(["campaign", str(tmp_path / "plan.toml"), "-q"]) == 0
+    capsys.readouterr()
+    assert main(["explain", f"{tmp_path / 'plan'}:0"]) == 1
+    printed = capsys.readouterr().out
+    assert "verdict: silently wrong: counter " in printed
+    assert "right without rebind-releases-first (" in printed

@@ -102,3 +102,25 @@ def test_text_and_object_say_the_same() -> None:
         assert stage.detail in text
     made = as_object(found)
     assert (made["refused_by"], made["code"], made["sbi_error"]) == ("perf", "ENOENT", -2)
+
+
+def test_firmware_programs_the_hart_itself() -> None:
+    """Above OpenSBI there is neither KVM nor perf: no stage speaks of them."""
+    seen = replace(SEEN, profile="opensbi-1.6", player="firmware", config=0, start=0, counter=18)
+    found = explain(replace(seen, count=5, work=10))
+    assert outcomes(found.observed) == [
+        ("guest", Outcome.PASSED),
+        ("sbi", Outcome.PASSED),
+        ("firmware", Outcome.PASSED),
+        ("hart", Outcome.PASSED),
+    ]
+    assert found.stages[-1].detail == "counts on hpmcounter18"
+    refused = explain(replace(seen, config=-2, start=None, refusal="no counter of the set is free"))
+    assert (refused.refused_by, refused.code) == ("firmware", "SBI_ERR_NOT_SUPPORTED")
+    started = explain(replace(seen, start=-7))
+    assert (started.refused_by, started.code) == ("firmware", "SBI_ERR_ALREADY_STARTED")
+    software = explain(replace(seen, firmware=True, counter=19))
+    assert software.verdict == "supported: the firmware counts cache-misses itself"
+    for explanation in (found, refused, started, software):
+        assert "kvm" not in as_text(explanation).lower()
+        assert "perf" not in as_text(explanation)

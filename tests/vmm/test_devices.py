@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from vpmu import Machine
 from vpmu.errors import MachineError
 from vpmu.vmm.devices import Bus, EventKind, MachineEvent, Ns16550a, Plic, SifiveTest
 
@@ -327,3 +328,19 @@ def test_serial_port_behind_the_plic(wires: Wires) -> None:
     assert wires.level == {0: False}
     uart.feed(b"l")
     assert wires.level == {0: True}
+
+
+def test_a_second_serial_port_has_a_sink_of_its_own_and_is_kept_in_snapshots() -> None:
+    out, err = bytearray(), bytearray()
+    machine = Machine(memory=1 << 20, console_out=out.extend, second_serial=True)
+    machine.console.hand_errors_to(err.extend)
+    second = machine.board.second_serial
+    assert second is not None
+    machine.serial.write(0, ord("o"))
+    second.write(0, ord("e"))
+    second.write(7, 0x5A)
+    assert (bytes(out), bytes(err), machine.console.output) == (b"o", b"e", b"oe")
+    fork = machine.fork()
+    assert fork.board.second_serial is not None
+    assert fork.board.second_serial.read(7) == 0x5A
+    assert Machine(memory=1 << 20).board.second_serial is None

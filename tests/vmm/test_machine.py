@@ -268,7 +268,7 @@ def test_accessed_and_dirty_bits_by_profile(profile: str, sets: int) -> None:
     assert vcpu.hart.get("adue") == sets
     vcpu.reset()
     assert vcpu.hart.get("adue") == sets
-    assert (b"svadu" in (machine._tree or b"")) == bool(sets)
+    assert (b"svadu" in (machine.device_tree or b"")) == bool(sets)
 
 
 def test_scountovf_is_no_register_of_user_mode() -> None:

@@ -18,6 +18,8 @@ from ..errors import FileError, UnknownNameError, UsageError, VpmuError
 from ..faults.plan import FaultPlan, PlanError, Rule
 from ..files import parse_toml
 from ..perf.description import HostPmuDescription, load_host_pmu
+from ..profiles.behaviours import BEHAVIOURS
+from ..profiles.profiles import IMPL_ID_OPENSBI, get_profile
 from .oracle import Oracle
 from .script import Script, parse_script
 from .script_text import Answered, Step
@@ -25,10 +27,7 @@ from .verdict import Verdict
 
 SPEC = "spec-3.0"
 PROFILES = (SPEC, "kvm-6.9", "kvm-6.10", "kvm-6.12", "kvm-7.2")
-"""What every scenario runs under unless it says otherwise: the specification first, it is what others are
-held
-against.
-"""
+"""What every scenario runs under that can: the specification first, it is what others are held against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +42,21 @@ class Scenario:
     steps: tuple[Step, ...]
     host_pmu: str
     options: Mapping[str, object] = field(hash=False)
-    profiles: tuple[str, ...] = PROFILES
     absent: str = ""
+    needs: str = ""
+    """The behaviour without which it says nothing."""
+
+    def fits(self, profile: str) -> bool:
+        """Whether the entry says something about this profile. Raises UsageError for one of a firmware."""
+        implementation = get_profile(profile)
+        if implementation.impl_id == IMPL_ID_OPENSBI:
+            raise UsageError("profile of the catalogue", expected=f"{SPEC}, or one of KVM", got=profile)
+        return not self.needs or implementation.has(BEHAVIOURS[self.needs])
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """What it runs under unless somebody chooses."""
+        return tuple(filter(self.fits, PROFILES))
 
     @property
     def number(self) -> int:
@@ -118,7 +130,6 @@ def read_catalogue(text: str, path: str | Path) -> dict[str, Scenario]:
 
 def _scenario(name: str, entry: Mapping[str, object]) -> Scenario:
     options = _kind(entry, "machine", dict, {})
-    profiles = _kind(entry, "profiles", list, list(PROFILES))
     rules = _kind(entry, "rules", list, [])
     if not all(isinstance(rule, dict) for rule in rules):
         raise UsageError("rules", expected="tables", got=repr(rules)[:60])
@@ -127,7 +138,7 @@ def _scenario(name: str, entry: Mapping[str, object]) -> Scenario:
         name, str(entry["layer"]), str(entry["title"]), str(entry.get("note", "")), plan,
         parse_script(str(entry.get("guest", ""))), str(options.get("host_pmu", "full")),
         {key: value for key, value in options.items() if key != "host_pmu"},
-        tuple(map(str, profiles)), str(entry.get("absent", "")),
+        str(entry.get("absent", "")), str(entry.get("needs", "")),
     )  # fmt: skip
 
 
@@ -150,14 +161,14 @@ def find_scenarios(names: Iterable[str]) -> list[Scenario]:
 
 
 def run_scenario(scenario: Scenario, profiles: Iterable[str] | None = None) -> list[Row]:
-    """Run an entry under its profiles, or under those of `profiles` that it has."""
+    """Run an entry under its profiles, or under those of `profiles` that it fits."""
     if scenario.absent:
         return []
-    wanted = scenario.profiles if profiles is None else [p for p in scenario.profiles if p in set(profiles)]
-    reference = _run(scenario, SPEC) if SPEC in scenario.profiles else None
+    wanted = scenario.profiles if profiles is None else list(filter(scenario.fits, profiles))
+    reference = _run(scenario, SPEC)
     rows = []
     for profile in wanted:
-        run = reference if profile == SPEC and reference is not None else _run(scenario, profile)
+        run = reference if profile == SPEC else _run(scenario, profile)
         rows.append(_row(scenario, profile, run, reference))
     return rows
 
@@ -200,7 +211,7 @@ def _host_pmu(name: str) -> HostPmuDescription:
         return load_host_pmu(path if path.is_file() else name)
 
 
-def _row(scenario: Scenario, profile: str, run: _Run, reference: _Run | None) -> Row:
+def _row(scenario: Scenario, profile: str, run: _Run, reference: _Run) -> Row:
     unexpected = not all(answer.held for answer in run.answers)
     if scenario.plan and not run.injected and not run.lost:
         unexpected = True  # a fault that did not happen proves nothing
@@ -212,7 +223,7 @@ def _row(scenario: Scenario, profile: str, run: _Run, reference: _Run | None) ->
         verdict = Verdict.GUEST_HUNG
     elif run.findings:
         verdict = Verdict.SILENTLY_WRONG
-    elif reference is None or _checked(run) == _checked(reference):
+    elif _checked(run) == _checked(reference):
         verdict = Verdict.AS_SPECIFIED
     elif _refused(run) > _refused(reference):
         verdict = Verdict.DEGRADED

@@ -6,13 +6,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
+from ..brief import Brief
 from ..faults.plan import FaultPlan
-from ..kvm.behaviours import Behaviour
-from ..kvm.profiles import Profile, get_profile
+from ..profiles.behaviour import Behaviour
+from ..profiles.profiles import Profile, changed, get_profile
 from ..trace.recorder import Record, Recorder
 from ..vmm.machine import Machine, RunResult
+from ..vmm.run_result import Limits
 from .oracle import Oracle
 
 MAX_RECORDS = 200_000
@@ -20,10 +23,11 @@ LINUX = "linux:"
 """What a guest's name begins with when the rest is a command for Linux, as in a campaign's plan."""
 MOST_OF_A_PAYLOAD, MOST_OF_LINUX = 50_000_000, 10_000_000_000
 """Instructions of a run, where the caller names no limit."""
+Limited = Callable[[Machine], AbstractContextManager[Limits]]
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+@dataclass(frozen=True, slots=True, repr=False)
+class Side(Brief):
     """What one of the two did."""
 
     profile: Profile
@@ -44,7 +48,8 @@ class Side:
     @property
     def answers(self) -> dict[str, int]:
         """SBI calls by function and answer."""
-        from ..spec.sbi import error_name, function
+        from ..spec.sbi import error_name
+        from ..spec.sbi_functions import function
 
         found: Counter[str] = Counter()
         for (eid, fid, error), times in self.result.sbi_calls.items():
@@ -105,13 +110,15 @@ class Comparison:
 
 def compare(
     first: str, second: str, image: str | bytes, faults: FaultPlan, *, name: str = "guest",
-    host_pmu: str = "full", max_instructions: int | None = None, memory: int = 16 << 20,
+    host_pmu: str = "full", limited: Limited | None = None, memory: int = 16 << 20,
 ) -> Comparison:  # fmt: skip
     """Run the guest under both. `image`: a file or its bytes, or `linux: COMMAND` for the fetched Debian,
-    booted for every run. Raises VpmuError for a profile or an image that is none.
+    booted for every run. `limited(machine)`: a context that gives the arguments of Machine.run; without
+    instructions, they are MOST_OF_A_PAYLOAD or MOST_OF_LINUX. Raises VpmuError for a profile or an image that
+    is none.
     """
     command = image[len(LINUX) :].strip() if isinstance(image, str) and image.startswith(LINUX) else None
-    most = max_instructions or (MOST_OF_A_PAYLOAD if command is None else MOST_OF_LINUX)
+    most = MOST_OF_A_PAYLOAD if command is None else MOST_OF_LINUX
 
     def run(profile: Profile) -> Side:
         recorder = Recorder()
@@ -124,7 +131,8 @@ def compare(
         machine.inject(faults or None)
         oracle = Oracle(machine)
         oracle.attach()
-        result = go(most)
+        with nullcontext(Limits()) if limited is None else limited(machine) as limits:
+            result = go(limits.get("max_instructions") or most, limits.get("timeout_ns"))
         calls = tuple(
             record for record in recorder.records
             if (record.layer == "sbi" and record.actor != "fault") or record.actor == "KVM_RUN"
@@ -141,7 +149,7 @@ def compare(
 
 def _linux(
     profile: Profile, host_pmu: str, recorder: Recorder, command: str
-) -> tuple[Machine, Callable[[int], RunResult]]:
+) -> tuple[Machine, Callable[[int, int | None], RunResult]]:
     """A machine that boots the fetched Debian up to the end of a command, and what runs it."""
     from ..vmm.linux.boot import LinuxBoot
     from ..vmm.linux.debian import debian_guest
@@ -150,7 +158,7 @@ def _linux(
     boot = LinuxBoot(debian.kernel_image(), debian.initramfs(), command=command)
     machine = boot.machine(profile=profile, host_pmu=host_pmu, recorder=recorder)
     machine.serial.hold()
-    return machine, lambda most: boot.run(max_instructions=most).result
+    return machine, lambda most, timeout: boot.run(max_instructions=most, timeout_ns=timeout).result
 
 
 def _first_difference(one: Sequence[Record], two: Sequence[Record]) -> int | None:
@@ -171,7 +179,7 @@ def _explain(one: Side, two: Side, run: object) -> list[Explained]:
             continue
         has = behaviour in base.behaviours
         with_, without = ((), (behaviour.name,)) if has else ((behaviour.name,), ())
-        other = run(get_profile(base.name, with_, without))
+        other = run(changed(base, with_, without))
         at = _first_difference(one.calls, other.calls)
         change = ""
         if other.end != one.end:

@@ -1,4 +1,8 @@
-"""A campaign on an existing Dask cluster (the extra `dask`)."""
+"""A campaign on an existing Dask cluster (the extra `dask`).
+
+Dask sends pickled Python both ways: scheduler, workers and this process trust each other, and everybody who
+can reach the scheduler.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     Progress = Callable[[int, int], None]
 
 BATCH = 32
+WORKERS_WITHIN = 10
+"""Seconds for a cluster's first worker."""
 _runners: dict[str, Runner] = {}
 
 
@@ -30,8 +36,8 @@ def run_batch(plan: dict[str, object], numbers: list[int]) -> list[Result]:
 
 
 def run_on_dask(plan: CampaignPlan, store: Store, scheduler: str, progress: Progress | None) -> None:
-    """Do every run that has no result yet. UsageError: no such extra, no such scheduler. VpmuError: the
-    scheduler is gone in the middle; what has come until then is kept.
+    """Do every run that has no result yet. UsageError: no such extra, no such scheduler, no worker.
+    VpmuError: the scheduler is gone in the middle; what has come until then is kept.
     """
     try:
         distributed: Any = import_module("distributed")
@@ -44,6 +50,13 @@ def run_on_dask(plan: CampaignPlan, store: Store, scheduler: str, progress: Prog
     except (OSError, ValueError) as error:
         raise UsageError("--scheduler", expected="a Dask scheduler", got=f"{scheduler}: {error}") from None
     with client:
+        try:
+            client.wait_for_workers(1, timeout=WORKERS_WITHIN)
+        except TimeoutError:
+            raise UsageError(
+                "--scheduler", expected="a Dask cluster with workers",
+                got=f"{scheduler}: none within {WORKERS_WITHIN} s",
+            ) from None  # fmt: skip
         _gather(distributed, client, plan, store, progress)
 
 

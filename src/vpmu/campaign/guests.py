@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import FileError, VpmuError
+from ..brief import Brief
+from ..errors import BootError, FileError, VpmuError
 from ..faults.plan import FaultPlan
 from ..perf.description import load_host_pmu
+from ..profiles.profiles import get_profile
 from ..trace.recorder import Recorder
 from .oracle import Finding, Oracle
 from .plan import Guest
@@ -28,8 +30,8 @@ PAYLOAD_MEMORY = 16 << 20
 LINUX_MEMORY = 384 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+@dataclass(frozen=True, slots=True, repr=False)
+class Outcome(Brief):
     """What a run did: how it ended, what the guest was told, and what of it was wrong."""
 
     stop: str
@@ -66,7 +68,8 @@ def prepare(
 
 
 def _named(result: RunResult) -> dict[str, int]:
-    from ..spec.sbi import error_name, function
+    from ..spec.sbi import error_name
+    from ..spec.sbi_functions import function
 
     named: dict[str, int] = {}
     for (eid, fid, error), times in result.sbi_calls.items():
@@ -134,8 +137,12 @@ class LinuxStation:
         """A session at the prompt, the kept one if there is one."""
         if folder is None:
             return _booted(profile, host_pmu)
-        described = hashlib.sha256(repr(load_host_pmu(host_pmu)).encode()).hexdigest()[:8]
-        kept = folder / f"linux-{profile}-{Path(host_pmu).stem}-{described}.snapshot"
+        implementation = get_profile(profile)
+        what = (
+            f"{load_host_pmu(host_pmu)!r} {sorted(behaviour.name for behaviour in implementation.behaviours)}"
+        )
+        described = hashlib.sha256(what.encode()).hexdigest()[:8]
+        kept = folder / f"linux-{implementation.name}-{Path(host_pmu).stem}-{described}.snapshot"
         try:
             with kept.with_suffix(".lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker boots, the others wait for what it keeps
@@ -182,7 +189,13 @@ class LinuxStation:
         )  # fmt: skip
 
 
-def _booted(profile: str, host_pmu: str) -> LinuxSession:
+def record_boot(profile: str, host_pmu: str, recorder: Recorder) -> None:
+    """The trace of a boot that is known to fail."""
+    with suppress(BootError):
+        _booted(profile, host_pmu, recorder)
+
+
+def _booted(profile: str, host_pmu: str, recorder: Recorder | None = None) -> LinuxSession:
     from ..vmm.linux.debian import debian_guest
     from ..vmm.linux.session import LinuxSession
     from ..vmm.machine import Machine
@@ -191,8 +204,9 @@ def _booted(profile: str, host_pmu: str) -> LinuxSession:
 
     def build(sink: Callable[[bytes], None], bootargs: str) -> Machine:
         return Machine(
-            profile, host_pmu=host_pmu, memory=LINUX_MEMORY, console_out=sink, bootargs=bootargs, plic=True
-        )
+            profile, host_pmu=host_pmu, memory=LINUX_MEMORY, console_out=sink, bootargs=bootargs, plic=True,
+            recorder=recorder,
+        )  # fmt: skip
 
     return LinuxSession.boot(build, debian.kernel_image(), debian.initramfs())
 

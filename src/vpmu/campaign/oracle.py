@@ -1,10 +1,7 @@
 """The oracle: what the guest was told against what its hart did.
 
-Stands where the answers reach the guest, behind every fault. From the answers it knows what the guest
-believes
-about each hardware counter (which event, in which modes, since when, from which value); whenever a value
-reaches
-the guest it compares it with the hart's own exact count.
+Stands where the answers reach the guest, behind every fault, and so knows what the guest believes of each
+hardware counter. A value that reaches the guest is held against the hart's own; the trace says what is wrong.
 """
 
 from __future__ import annotations
@@ -112,7 +109,7 @@ class Oracle:
 
     def attach(self) -> None:
         """Begin to watch; nothing is believed yet."""
-        self._harts = {vcpu.id: _Hart(page=vcpu.pmu.snapshot.address) for vcpu in self.machine.vcpus}
+        self._harts = {vcpu.id: _Hart(page=vcpu.pmu.shared_page) for vcpu in self.machine.vcpus}
         self._wanted = {vcpu.id: frozenset() for vcpu in self.machine.vcpus}
         for vcpu in self.machine.vcpus:
             answers = vcpu.answers
@@ -158,7 +155,8 @@ class Oracle:
             return  # a counter that is in use already: whoever started it still believes in it
         old = beliefs.pop(index, None)
         found = self._selector(vcpu, args[3], args[4])
-        if found is None or not 0 <= index < len(vcpu.pmu.counters):
+        mask = vcpu.pmu.counter_mask(index)
+        if found is None or mask is None:
             return
         flags = args[2]
         modes = Mode.VU | Mode.VS
@@ -167,7 +165,7 @@ class Oracle:
         if flags & ConfigFlag.SET_SINH:
             modes &= ~Mode.VS
         name, selector = found
-        belief = _Belief(name, selector, modes, vcpu.pmu.counters[index].mask)
+        belief = _Belief(name, selector, modes, mask)
         self._want(vcpu, selector)
         if flags & ConfigFlag.CLEAR_VALUE:
             belief.base = 0
@@ -267,6 +265,10 @@ class Oracle:
     def _found(self, vcpu: Vcpu, index: int, belief: _Belief, way: str, told: int, truth: int) -> None:
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(Finding(vcpu.hart.time_ns, vcpu.id, index, belief.event, way, told, truth))
+            self.machine.recorder.emit(
+                "vmm", "oracle", "wrong", truth, hart=vcpu.id, counter=index, event=belief.event, way=way,
+                told=told,
+            )  # fmt: skip
 
     # --- names
 

@@ -30,8 +30,8 @@ from ..errors import FileError, UnknownNameError, UsageError, VpmuError
 from ..faults.plan import FaultPlan, Rule
 from ..faults.read import load_plan, plan_of
 from ..files import read_toml
-from ..kvm.profiles import PROFILES
 from ..perf.description import load_host_pmu
+from ..profiles.profiles import get_profile
 
 KINDS = ("payload", "linux", "script", "random")
 LIMITS = {"linux": 1_000_000_000}
@@ -168,8 +168,7 @@ def _build(content: Mapping[str, object], folder: Path) -> CampaignPlan:
             raise UnknownNameError("word", key, _TOP)
     profiles = _names(content, "profiles", ["kvm-7.2"])
     for profile in profiles:
-        if profile not in PROFILES:
-            raise UnknownNameError("profile", profile, PROFILES)
+        get_profile(profile)
     host_pmus = _names(content, "host_pmus", ["full"])
     for host in host_pmus:
         load_host_pmu(host)

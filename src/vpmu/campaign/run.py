@@ -9,10 +9,10 @@ from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 
-from ..errors import VpmuError
+from ..errors import BootError, VpmuError
 from ..faults.plan import FaultPlan
-from ..trace.recorder import Record, Recorder
-from .guests import Outcome, Station, prepare
+from ..trace.recorder import Record, Recorder, note_end
+from .guests import Outcome, Station, prepare, record_boot
 from .plan import CampaignPlan, Guest, Run
 from .verdict import Verdict
 
@@ -28,6 +28,7 @@ class Runner:
         self.plan, self.folder = plan, folder
         self._stations: OrderedDict[tuple[Guest, str, str], Station] = OrderedDict()
         self._references: dict[tuple[Guest, str, str, int], Outcome] = {}
+        self._lost: dict[tuple[Guest, str, str], BootError] = {}
 
     def run(self, number: int) -> Result:
         """The result of one run; never raises for what a guest or a fault does."""
@@ -37,6 +38,8 @@ class Runner:
             faults = self.plan.fault_plan(run.fault, run.seed)
             outcome = station.run(faults, run.seed, self.plan.limit(run.guest))
             verdict, reason = self.judge(run, faults, outcome)
+        except BootError as error:
+            return {**described(run), "verdict": str(Verdict.GUEST_LOST), "reason": str(error)}
         except VpmuError as error:
             return {**described(run), "verdict": str(Verdict.UNEXPECTED), "reason": str(error)}
         return {**described(run), **as_object(outcome), "verdict": str(verdict), "reason": reason}
@@ -53,9 +56,15 @@ class Runner:
     def station(self, run: Run) -> Station:
         """The machine for a run, made if it is not there."""
         key = _station_key(run)
+        if key in self._lost:  # it would end as it did: a boot is a function of its inputs
+            raise self._lost[key]
         station = self._stations.get(key)
         if station is None:
-            station = self._stations[key] = prepare(*key, self.folder)
+            try:
+                station = self._stations[key] = prepare(*key, self.folder)
+            except BootError as error:
+                self._lost[key] = error
+                raise
             while len(self._stations) > MAX_STATIONS:
                 self._stations.popitem(last=False)
         return station
@@ -102,9 +111,16 @@ def record_run(plan: CampaignPlan, number: int, folder: Path | None = None) -> l
     """The trace of a run, which is done again for it. Raises VpmuError."""
     run = plan.run(number)
     recorder = Recorder()
-    station = prepare(run.guest, run.profile, run.host_pmu, folder, recorder)
+    try:
+        station = prepare(run.guest, run.profile, run.host_pmu, folder, recorder)
+    except BootError as error:
+        record_boot(run.profile, run.host_pmu, recorder)
+        note_end(recorder, "lost", str(error), ok=False, values=0, wrong=0)
+        return recorder.records
     recorder.records.clear()
-    station.run(plan.fault_plan(run.fault, run.seed), run.seed, plan.limit(run.guest))
+    outcome = station.run(plan.fault_plan(run.fault, run.seed), run.seed, plan.limit(run.guest))
+    note_end(recorder, outcome.stop, outcome.reason, ok=not (outcome.lost or outcome.hung),
+             values=outcome.values, wrong=len(outcome.findings))  # fmt: skip
     return recorder.records
 
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..hart.memory import PAGE, HostMemory, MemoryFault
-from ..kvm import counter_csr
-from ..kvm.counter import IllegalCounter
 from ..kvm.exits import HungExit, KvmRunError
 from ..kvm.injection import migrate
+from ..kvm.pmu import VcpuPmu
 from ..kvm.vcpu_api import GuestTrap
 from ..perf.event import errno_name
 from ..perf.host_pmu import HostPmuPerf
+from ..see.pmu import IllegalCounter
 from ..spec.csr import Csr, Irq
 from ..spec.sbi import U64, ConfigFlag, Eid, HsmFid, PmuFid, SbiRet, StartFlag, StopFlag, error_name
 from ..spec.sbi_events import event_by_name
@@ -66,7 +66,7 @@ class Script:
 
     def run(self, steps: Sequence[Step]) -> list[Answered]:
         """Do the steps; the answers of all, or until KVM_RUN fails."""
-        profile = self.machine.profile.name.partition("+")[0]
+        profile = self.machine.profile
         answers = []
         for step in steps:
             expected = step.expected(profile)
@@ -143,7 +143,7 @@ class Script:
     def csr(self, words: Sequence[str]) -> str:
         """csr NUMBER [write]: any CSR"""
         if len(words) > 1:
-            return str(counter_csr.emulate(self.vcpu.pmu, number(words[0]), writes=True))
+            return str(self.vcpu.pmu.read_csr(number(words[0]), writes=True))
         return str(self.vcpu.csr_read(number(words[0])))
 
     def user(self, words: Sequence[str]) -> str:
@@ -215,7 +215,8 @@ class Script:
 
     def state(self, words: Sequence[str]) -> str:
         """state N: perf's state of the event on counter N"""
-        event = self.vcpu.pmu.counters[number(words[0])].event
+        pmu = self.vcpu.pmu
+        event = pmu.counters[number(words[0])].event if isinstance(pmu, VcpuPmu) else None
         return "none" if event is None else str(event.state)
 
     def reset(self, _words: Sequence[str]) -> str:

@@ -6,8 +6,8 @@
     read 3                          | 100; spec-3.0: illegal
 
 An expectation is a list of clauses; the last one whose selector fits the profile counts. A selector is a
-profile, `kvm`
-(all of KVM), `kvm<6.12` or `kvm>=6.10`, or several of these with commas; without one it fits all.
+behaviour (`snapshot`: what has it, `!snapshot`: what has it not), a profile, `kvm` (all of KVM), `kvm<6.12`
+or `kvm>=6.10`, or several of these with commas, of which one must fit; without one it fits all.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import VpmuError
+from ..profiles.behaviours import BEHAVIOURS
+from ..profiles.profiles import Profile
+from ..profiles.releases import parse_release, series_of
 from ..spec.sbi import U64
 
 RAM, SIZE = 0x80000000, 1 << 20
@@ -41,7 +44,7 @@ class Step:
     words: tuple[str, ...]
     clauses: tuple[tuple[str, str], ...]
 
-    def expected(self, profile: str) -> str | None:
+    def expected(self, profile: Profile) -> str | None:
         """What this profile must answer; None where the script does not say."""
         found = None
         for selector, answer in self.clauses:
@@ -70,15 +73,19 @@ class Answered:
         return self.expected == self.observed
 
 
-def selects(selector: str, profile: str) -> bool:
-    if selector == profile:
+def selects(selector: str, profile: Profile) -> bool:
+    """Whether a selector fits: by the profile's behaviours, or by whose release it is."""
+    project = profile.base.partition("-")[0]
+    if selector.removeprefix("!") in BEHAVIOURS:
+        return profile.has(BEHAVIOURS[selector.removeprefix("!")]) != selector.startswith("!")
+    if selector in (profile.name, profile.base, f"{project}-{series_of(profile.release)}"):
         return True
     found = re.fullmatch(r"([a-z]+)(?:(<|>=)(\d+\.\d+))?", selector)
-    if found is None or not profile.startswith(found[1] + "-"):
+    if found is None or found[1] != project:
         return False
     if found[2] is None:
         return True
-    here, there = (tuple(map(int, text.split("."))) for text in (profile.partition("-")[2], found[3]))
+    here, there = parse_release(profile.release)[:2], parse_release(found[3])
     return here < there if found[2] == "<" else here >= there
 
 

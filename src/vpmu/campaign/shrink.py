@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from ..brief import Brief
 from ..errors import VpmuError
 from ..faults.plan import FaultPlan, Rule
-from ..kvm.profiles import PROFILES
+from ..profiles.profiles import get_profile
 from ..trace.recorder import Record, Recorder
 from .guests import Outcome, PayloadStation, ScriptStation, Station, prepare, random_steps
 from .oracle import Finding
@@ -25,8 +26,8 @@ _EVERYDAY = frozenset({"vcpu", "set_timer", "console_write", "send_ipi"})
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+@dataclass(frozen=True, slots=True, repr=False)
+class Case(Brief):
     """One way in which a count is silently wrong, as short as it could be made."""
 
     run: int
@@ -39,7 +40,7 @@ class Case:
     behaviours: tuple[str, ...]
     """Each of these, switched off, makes it right."""
     runs: int
-    """How many runs of the campaign show it."""
+    """How many runs of the campaign it stands for."""
     samples: tuple[Finding, ...] = ()
     """What the guest read, and what the hart had done by then."""
     records: tuple[Record, ...] = ()
@@ -74,21 +75,32 @@ def shortest(items: Sequence[T], still: Callable[[list[T]], bool]) -> list[T]:
     return kept
 
 
-def find_cases(plan: CampaignPlan, results: Sequence[Result], runner: Runner, workers: int = 1) -> list[Case]:
-    """The different ways in which this campaign's counts are silently wrong, one case each."""
-    groups: dict[tuple[str, str, str, str], list[Result]] = {}
+Symptom = tuple[str, str]
+"""How a value came to the guest, and the event whose it is."""
+
+
+def find_cases(
+    plan: CampaignPlan, results: Sequence[Result], runner: Runner, workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Case]:  # fmt: skip
+    """The different ways in which this campaign's counts are silently wrong, one case each: no two guests,
+    profiles or symptoms share one. `progress` is told how many of how many have been looked at.
+    """
+    groups: dict[tuple[str, str, str, Symptom], list[Result]] = {}
     for result in results:
         if result["verdict"] == Verdict.SILENTLY_WRONG:
             findings = result["findings"]
             assert isinstance(findings, list)
-            way = str(findings[0]["way"])
-            key = (str(result["profile"]), str(result["guest"]), str(result["fault"]), way)
+            symptom = str(findings[0]["way"]), str(findings[0]["event"])
+            key = (str(result["profile"]), str(result["guest"]), str(result["fault"]), symptom)
             groups.setdefault(key, []).append(result)
     shortened: list[tuple[list[Result], _Short]] = []
-    for group in groups.values():
+    for done, ((*_, symptom), group) in enumerate(groups.items()):
+        if progress is not None:
+            progress(done, len(groups))
         number = group[0]["run"]
         assert isinstance(number, int)
-        short = _shortest_case(plan, number, runner)
+        short = _shortest_case(plan, number, runner, symptom)
         if short is not None:
             shortened.append((group, short))
     different = list(dict.fromkeys(short for _, short in shortened))[:MAX_CASES]
@@ -98,9 +110,18 @@ def find_cases(plan: CampaignPlan, results: Sequence[Result], runner: Runner, wo
         if short in known:
             first = group[0]
             case = replace(known[short], run=first["run"], fault=str(first["fault"]), runs=len(group))  # type: ignore[arg-type]
-            same = (case.profile, case.behaviours or case.finding, bool(case.rules))
-            if same not in cases or len(case.steps) < len(cases[same].steps):
-                cases[same] = case
+            same = (
+                case.profile,
+                case.guest,
+                short.symptom,
+                case.behaviours or case.finding,
+                bool(case.rules),
+            )
+            other = cases.get(same)
+            if other is not None:
+                shorter = case if len(case.steps) < len(other.steps) else other
+                case = replace(shorter, runs=case.runs + other.runs)
+            cases[same] = case
     return list(cases.values())
 
 
@@ -131,6 +152,12 @@ class _Short:
     steps: tuple[str, ...]
     seed: int
     limit: int
+    symptom: Symptom | None = None
+
+    def finding(self, outcome: Outcome) -> Finding | None:
+        """The first wrong value with the symptom, or the first of all where no symptom is asked for."""
+        found = (one for one in outcome.findings if self.symptom in (None, (one.way, one.event)))
+        return next(found, None)
 
     def tried(self, station: Station) -> Outcome | None:
         """What the guest does on a station; None for steps that make no sense without others."""
@@ -144,7 +171,7 @@ class _Short:
     def wrong(self, station: Station) -> bool:
         """Whether its counts are wrong there."""
         outcome = self.tried(station)
-        return outcome is not None and bool(outcome.findings) and not outcome.lost
+        return outcome is not None and self.finding(outcome) is not None and not outcome.lost
 
     def with_rules(self, rules: Sequence[Rule]) -> _Short:
         """The same with other rules; without any, no seed makes a difference but a random guest's."""
@@ -152,14 +179,22 @@ class _Short:
         return replace(self, faults=faults, seed=self.seed if rules else 0)
 
 
-def _shortest_case(plan: CampaignPlan, number: int, runner: Runner) -> _Short | None:
+def blamed(plan: CampaignPlan, number: int) -> tuple[str, ...]:
+    """Behaviours of a run's profile, each of which, switched off, makes its counts right. None for Linux."""
+    return _blamed(_whole(plan, number))
+
+
+def _whole(plan: CampaignPlan, number: int) -> _Short:
+    """A run as it is, nothing left out."""
     run = plan.run(number)
-    station = runner.station(run)
     faults = plan.fault_plan(run.fault, run.seed)
     steps = random_steps(int(run.guest.what), run.seed) if run.guest.kind == "random" else []
-    short = _Short(
-        run.guest, run.profile, run.host_pmu, faults, tuple(steps), run.seed, plan.limit(run.guest)
-    )
+    return _Short(run.guest, run.profile, run.host_pmu, faults, tuple(steps), run.seed, plan.limit(run.guest))
+
+
+def _shortest_case(plan: CampaignPlan, number: int, runner: Runner, symptom: Symptom) -> _Short | None:
+    short = replace(_whole(plan, number), symptom=symptom)
+    station, faults, steps = runner.station(plan.run(number)), short.faults, list(short.steps)
     if not short.wrong(station):
         return None
     rules = shortest(faults.rules, lambda fewer: short.with_rules(fewer).wrong(station))
@@ -183,7 +218,7 @@ def _case(short: _Short, folder: Path | None) -> Case:
     recorder.records.clear()
     short.tried(traced)
     return Case(
-        0, short.profile, short.guest.name, "", str(outcome.findings[0]),
+        0, short.profile, short.guest.name, "", str(short.finding(outcome)),
         tuple(written(rule) for rule in short.faults.rules), short.steps, _blamed(short), 0,
         outcome.samples,
         _told(recorder.records),
@@ -203,7 +238,7 @@ def _blamed(short: _Short) -> tuple[str, ...]:
         return ()
     kind = _kind(short.guest)
     found = []
-    for behaviour in sorted(PROFILES[short.profile].behaviours, key=lambda one: one.name):
+    for behaviour in sorted(get_profile(short.profile).behaviours, key=lambda one: one.name):
         if behaviour.project == "Linux" and not short.wrong(
             kind(short.guest, short.profile, short.host_pmu, None, (behaviour.name,))
         ):

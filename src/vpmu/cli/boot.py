@@ -9,37 +9,34 @@ when it was lost (panic, KVM_RUN failed, hang, time over), 2 for what cannot be 
 from __future__ import annotations
 
 import argparse
-import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import Subparsers, add_json, add_machine_options, build_machine, recording
+from ..vmm.console import keep
+from .ended import Ended, ended
+from .levels import dumped
+from .limits import limited
+from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
 from .output import as_object, print_json
+from .parser import in_file
 
 if TYPE_CHECKING:
     from ..vmm.linux.boot import LinuxBoot, Outcome
     from ..vmm.loader import Buffer
     from ..vmm.machine import Machine
 
-_TIMES = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "m": 60.0, "min": 60.0, "h": 3600.0}
-
-
-def seconds(text: str) -> float:
-    """Seconds from `30`, `30s`, `500ms`, `2m`."""
-    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)", text.strip())
-    if match is None or match[2] not in _TIMES or not float(match[1]):
-        raise argparse.ArgumentTypeError(f"expected a time such as 30s or 500ms, got {text!r}")
-    return float(match[1]) * _TIMES[match[2]]
-
 
 def add_guest_options(parser: argparse.ArgumentParser) -> None:
     """What boots, for how long."""
     parser.add_argument(
-        "--kernel", metavar="FILE", help="a RISC-V kernel Image (default: the fetched Debian's)"
+        "--kernel", metavar="FILE", type=in_file, help="a RISC-V kernel Image (default: the fetched Debian's)"
     )
-    parser.add_argument("--initrd", metavar="FILE", help="an initramfs (default: the fetched Debian's)")
+    parser.add_argument(
+        "--initrd", metavar="FILE", type=in_file, help="an initramfs (default: the fetched Debian's)"
+    )
     add_machine_options(parser)
     from ..vmm.linux.boot import DEFAULT_MEMORY
 
@@ -47,12 +44,6 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
     for action in parser._actions:
         if action.dest == "memory":
             action.help = f"guest memory (default {DEFAULT_MEMORY >> 20}M)"
-    parser.add_argument(
-        "--timeout", type=seconds, metavar="TIME", help="give up after this much virtual time (30s, 500ms)"
-    )
-    parser.add_argument(
-        "--host-timeout", type=seconds, metavar="TIME", help="give up after this much real time"
-    )
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -69,21 +60,30 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Boot; the exit status."""
     interactive = args.command is None and not args.json and args.input is None and sys.stdin.isatty()
-    boot = prepare(args, args.command, None if args.json else write_out)
+    streams = Streams(kept=args.json)
+    boot = prepare(args, args.command, streams.out, errors=streams.err)
     with booting(args, boot) as machine:
+        if dumped(args, machine):
+            return 0
         machine.serial.hold()
         if not interactive and args.command is None and args.initrd is None:
             machine.console_input(
                 b"exit\n"
             )  # not Ctrl-D: a terminal forgets one that comes while a command runs
         outcome = boot_terminal(machine, boot, args) if interactive else run_alone(machine, boot, args)
+    end_of_it = ended(machine, boot.loaded, outcome.result, args)
     if args.json:
-        print_json(summary(outcome))
-    return finish(outcome, quiet=args.json)
+        told = {**summary(outcome), **end_of_it.as_object()}
+        print_json(told if args.command is None else {**told, **streams.as_object()})
+    return finish(outcome, end_of_it, quiet=args.json, shown=args.command is None)
 
 
 def prepare(
-    args: argparse.Namespace, command: str | None, output: Callable[[bytes], None] | None
+    args: argparse.Namespace,
+    command: str | None,
+    output: Callable[[bytes], None] | None,
+    files: Mapping[str, bytes | Path] | None = None,
+    errors: Callable[[bytes], None] | None = None,
 ) -> LinuxBoot:
     """The guest that the options name; Debian is fetched if it is needed and not there."""
     from ..vmm.linux.boot import LinuxBoot, read_initrd, read_kernel
@@ -103,8 +103,10 @@ def prepare(
         kernel,
         initrd,
         command=command,
+        files=files,
         own_init=initrd_path is not None,
         output=output,
+        errors=errors,
         kernel_name=str(kernel_path),
     )
 
@@ -114,49 +116,73 @@ def booting(args: argparse.Namespace, boot: LinuxBoot) -> Iterator[Machine]:
     """The machine with the guest loaded; its trace is written until the end."""
     with recording(args.trace) as recorder:
         machine = build_machine(
-            args, recorder=recorder, console_out=boot.sink, bootargs=boot.arguments(args.append), plic=True
-        )
+            args, recorder=recorder, console_out=boot.sink, bootargs=boot.arguments(args.append), plic=True,
+            second_serial=boot.has_command,
+        )  # fmt: skip
         boot.load(machine)
-        yield machine
+        with watched(machine, recorder) as boot.ended:
+            yield machine
 
 
 def run_alone(machine: Machine, boot: LinuxBoot, args: argparse.Namespace) -> Outcome:
     """Run without anybody at the keyboard: a function of the options alone, but for --host-timeout."""
-    from ..vmm.linux.boot_terminal import HostTimeout
-
-    host = None if args.host_timeout is None else HostTimeout(machine, args.host_timeout)
-    return boot.run(max_instructions=args.max_instructions, timeout_ns=_timeout_ns(args), host=host)
+    with limited(args, machine) as limits:
+        return boot.run(**limits)
 
 
 def boot_terminal(machine: Machine, boot: LinuxBoot, args: argparse.Namespace) -> Outcome:
     """Run with the user's terminal as the guest's."""
     from ..vmm.linux.boot_terminal import Terminal, raw
 
-    host = Terminal(machine, sys.stdin.fileno(), seconds=args.host_timeout)
-    with raw(sys.stdin.fileno()):
-        outcome = boot.run(max_instructions=args.max_instructions, timeout_ns=_timeout_ns(args), host=host)
+    host = Terminal(machine, sys.stdin.fileno())
+    with raw(sys.stdin.fileno()), limited(args, machine) as limits:
+        outcome = boot.run(**limits, host=host)
     print(file=sys.stderr)
     return outcome
 
 
-def _timeout_ns(args: argparse.Namespace) -> int | None:
-    return None if args.timeout is None else max(round(args.timeout * 1e9), 1)
+class Streams:
+    """What a command in the guest writes: to our own standard output and standard error as it comes, or kept
+    for `--json`.
+    """
+
+    def __init__(self, *, kept: bool) -> None:
+        self._kept = (bytearray(), bytearray()) if kept else None
+
+    def out(self, data: bytes) -> None:
+        """Standard output of the guest's command, or a whole console."""
+        if self._kept is not None:
+            keep(self._kept[0], data)
+            return
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    def err(self, data: bytes) -> None:
+        """Standard error of the guest's command."""
+        if self._kept is not None:
+            keep(self._kept[1], data)
+            return
+        sys.stderr.buffer.write(data)
+        sys.stderr.buffer.flush()
+
+    def as_object(self) -> dict[str, object]:
+        """For `--json`."""
+        out, err = self._kept or (b"", b"")
+        return {"stdout": out.decode("utf-8", "replace"), "stderr": err.decode("utf-8", "replace")}
 
 
-def write_out(data: bytes) -> None:
-    """Guest output to standard output, at once."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
-def finish(outcome: Outcome, *, quiet: bool = False) -> int:
-    """Say what went wrong, with the console that nobody has seen yet; the exit status."""
+def finish(outcome: Outcome, end_of_it: Ended, *, quiet: bool = False, shown: bool = False) -> int:
+    """Say what went wrong, with the console that nobody has seen yet (`shown`: it has been); the exit
+    status.
+    """
     if outcome.failure is not None:
-        if outcome.status is None and not quiet and not outcome.started:
+        if outcome.status is None and not quiet and not outcome.started and not shown:
             tail = last_lines(outcome.console)
             if tail:
                 print(tail, file=sys.stderr)
         print(f"vpmu: {outcome.failure}", file=sys.stderr)
+        if not quiet:
+            end_of_it.show()
     return outcome.exit_status
 
 
@@ -167,14 +193,16 @@ def last_lines(console: bytes, lines: int = 12) -> str:
 
 def summary(outcome: Outcome) -> dict[str, object]:
     """What `--json` prints: that of `vpmu run`, and what is Linux's."""
-    from ..spec.sbi import error_name, function
+    from ..spec.sbi import error_name
+    from ..spec.sbi_functions import function
+    from ..vmm.linux.execution import without_marks
 
     calls: dict[str, dict[str, int]] = {}
     for (eid, fid, error), times in outcome.result.sbi_calls.items():
         calls.setdefault(function(eid, fid).name, {})[error_name(error)] = times
     result = outcome.result
     return {
-        **as_object(result, outcome.console.decode("utf-8", "replace")),
+        **as_object(result, without_marks(outcome.console).decode("utf-8", "replace")),
         "status": outcome.status,
         "panic": outcome.panic,
         "failure": outcome.failure,

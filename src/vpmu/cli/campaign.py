@@ -4,8 +4,9 @@ PLAN is a TOML file (see `docs/faults.md`); the results go to a folder as JSON l
 with a
 report in HTML. A campaign that was stopped goes on where it was: run it again with the same folder.
 Verdicts: as
-specified, degraded gracefully, silently wrong (a count is not what the hart did), guest hung, guest lost.
-Exit status 0 when all runs have results, 1 when a run could not be made.
+specified, degraded gracefully, silently wrong (a count is not what the hart did), guest hung, guest lost
+(a guest that does not boot, too). Exit status 0 when all runs have results, 1 when a run could not be made or
+has a verdict of --fail-on.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from pathlib import Path
 from subprocess import Popen
 from typing import TYPE_CHECKING
 
+from ..campaign.verdict import Verdict
 from ..files import write_file
-from .options import Subparsers, add_json, count
+from .limits import count
+from .options import Subparsers, add_json, names
 from .output import print_json
+from .parser import in_file, out_folder
 from .verdict_table import print_table
 
 if TYPE_CHECKING:
@@ -28,21 +32,40 @@ if TYPE_CHECKING:
     from ..campaign.run import Result
     from ..campaign.shrink import Case
 
+MOST_REASONS = 8
+"""Different ways in which guests were lost that are told."""
+
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu campaign`."""
     parser = subparsers.add_parser("campaign", description=__doc__)
-    parser.add_argument("plan", metavar="PLAN", help="the campaign's TOML file")
+    parser.add_argument("plan", metavar="PLAN", type=in_file, help="the campaign's TOML file")
     parser.add_argument(
-        "-o", "--output", metavar="FOLDER", help="where results go (default: PLAN without .toml)"
-    )
+        "-o", "--output", metavar="FOLDER", type=out_folder,
+        help="where results go (default: PLAN without .toml)",
+    )  # fmt: skip
     parser.add_argument("-j", "--workers", type=count, default=1, metavar="N", help="processes (default 1)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler instead of processes here")
     parser.add_argument("--check", action="store_true", help="check the plan and say how many runs it has")
     parser.add_argument("--no-cases", action="store_true", help="do not look for the shortest plans")
+    parser.add_argument(
+        "--fail-on", type=verdicts, action="extend", default=[], metavar="VERDICT",
+        help="exit with 1 if a run has this verdict (silently-wrong, guest-lost, ...); may be repeated",
+    )  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     add_json(parser)
     return parser
+
+
+def verdicts(text: str) -> list[str]:
+    """Verdicts by name, comma separated, with hyphens or spaces between their words."""
+    known = [str(verdict) for verdict in Verdict]
+    wanted = [name.replace("-", " ") for name in names(text)]
+    for name in wanted:
+        if name not in known:
+            listed = ", ".join(verdict.replace(" ", "-") for verdict in known)
+            raise argparse.ArgumentTypeError(f"unknown verdict {name!r}; known: {listed}")
+    return wanted
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,7 +81,6 @@ def _run(args: argparse.Namespace, workers: list[Popen[bytes]]) -> int:
     from ..campaign.plan import load_campaign
     from ..campaign.run import Runner
     from ..campaign.shrink import find_cases
-    from ..campaign.verdict import Verdict
     from ..report.campaign import page
 
     plan = load_campaign(args.plan)
@@ -77,7 +99,9 @@ def _run(args: argparse.Namespace, workers: list[Popen[bytes]]) -> int:
     )  # fmt: skip
     shown.close()
     seconds = time.perf_counter() - started
-    cases = [] if args.no_cases else find_cases(plan, results, Runner(plan, folder), args.workers)
+    looking = Progress(0, quiet=args.quiet or args.json, what="wrong results looked at")
+    cases = [] if args.no_cases else find_cases(plan, results, Runner(plan, folder), args.workers, looking)
+    looking.close()
     write_file(folder / "report.html", page(plan, results, cases))
     if args.json:
         print_json(
@@ -88,18 +112,20 @@ def _run(args: argparse.Namespace, workers: list[Popen[bytes]]) -> int:
             }
         )  # fmt: skip
     else:
-        print_results(plan, results, cases)
+        print_results(plan, results, cases, looked=not args.no_cases)
         rate = shown.new / seconds
         told = f"{rate:,.{0 if rate >= 100 else 1}f} runs/s" if shown.new else "nothing was left to do"
         print(f"{len(results)} runs, {told}; results {digest[:16]} in {folder}")
-    return 1 if any(result["verdict"] == Verdict.UNEXPECTED for result in results) else 0
+    bad = {str(Verdict.UNEXPECTED), *args.fail_on}
+    return 1 if any(result["verdict"] in bad for result in results) else 0
 
 
 class Progress:
     """One line on stderr, at most ten times a second: how many runs, how fast, how long yet."""
 
-    def __init__(self, total: int, *, quiet: bool) -> None:
+    def __init__(self, total: int, *, quiet: bool, what: str = "runs") -> None:
         self.new = 0
+        self._what = what
         self._total, self._quiet = total, quiet or not sys.stderr.isatty()
         self._started = time.perf_counter()
         self._last = 0.0
@@ -114,7 +140,10 @@ class Progress:
         rate = self.new / max(now - self._started, 1e-9)
         left = (total - done) / rate
         print(
-            f"\r{done}/{total} runs, {rate:.0f}/s, {left:.0f} s left   ", end="", file=sys.stderr, flush=True
+            f"\r{done}/{total} {self._what}, {rate:.0f}/s, {left:.0f} s left   ",
+            end="",
+            file=sys.stderr,
+            flush=True,
         )
 
     def close(self) -> None:
@@ -135,8 +164,8 @@ def matrix(results: list[Result]) -> list[dict[str, object]]:
     ]
 
 
-def print_results(plan: CampaignPlan, results: list[Result], cases: list[Case]) -> None:
-    """Faults by profiles, and the shortest plans of what is silently wrong."""
+def print_results(plan: CampaignPlan, results: list[Result], cases: list[Case], *, looked: bool) -> None:
+    """Faults by profiles, the shortest plans of what is silently wrong, and why a guest was lost."""
     rows = []
     for guest in plan.guests:
         for fault, _ in plan.faults:
@@ -152,9 +181,19 @@ def print_results(plan: CampaignPlan, results: list[Result], cases: list[Case]) 
     print_table(["guest", "fault", *plan.profiles], rows)
     for case in cases:
         print(f"\nsilently wrong in {case.profile} ({case.runs} run{'s' * (case.runs != 1)}): {case.finding}")
-        print(f"    guest {case.guest}" if not case.steps else f"    steps {'; '.join(case.steps)}")
+        print(f"    guest {case.guest}" + (f", steps {'; '.join(case.steps)}" if case.steps else ""))
         print(f"    plan  {' '.join(case.rules) or 'none: no fault is needed'}")
         if case.behaviours:
             print(f"    right without {', '.join(case.behaviours)}")
-    if cases:
+    wrong = sum(result["verdict"] == Verdict.SILENTLY_WRONG for result in results)
+    if looked and (others := wrong - sum(case.runs for case in cases)):
+        print(f"\n{others} more runs are silently wrong, and no case stands for them")
+    lost = Counter(
+        (str(result["profile"]), str(result["guest"]), str(result["reason"]))
+        for result in results
+        if result["verdict"] == Verdict.GUEST_LOST
+    )
+    for (profile, name, reason), number in lost.most_common(MOST_REASONS):
+        print(f"\nguest lost in {profile} ({number} run{'s' * (number != 1)}): {reason}\n    guest {name}")
+    if cases or lost:
         print()

@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 
 from ..files import write_file
-from .options import DEFAULT_HOST_PMU, Subparsers, add_inject_option, add_json, count, fault_plan, natural
+from .limits import add_limits, limited
+from .options import DEFAULT_HOST_PMU, Subparsers, add_inject_option, add_json, fault_plan, natural
 from .output import print_json
+from .parser import in_file, out_file
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -20,7 +22,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument("first", metavar="PROFILE", help="what it is held against")
     parser.add_argument("second", metavar="PROFILE", help="what is new")
     parser.add_argument(
-        "image", metavar="GUEST",
+        "image", metavar="GUEST", type=in_file,
         help="ELF or flat image, the name of a bundled payload, or 'linux: COMMAND' (booted for every run)",
     )  # fmt: skip
     parser.add_argument(
@@ -28,11 +30,12 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     add_inject_option(parser)
     parser.add_argument("--seed", type=natural, default=0, metavar="N", help="seed of the faults (default 0)")
-    parser.add_argument(
-        "--max-instructions", type=count, metavar="N", help="of each run (default 50M; Linux: 10,000M)"
-    )
-    parser.add_argument("--markdown", metavar="FILE", help="write the Markdown to a file as well")
-    parser.add_argument("--html", metavar="FILE", help="write a page")
+    add_limits(parser)
+    for action in parser._actions:
+        if action.dest == "max_instructions":
+            action.help = "of each run (default 50M; Linux: 10,000M)"
+    parser.add_argument("--markdown", metavar="FILE", type=out_file, help="write the Markdown to a file")
+    parser.add_argument("--html", metavar="FILE", type=out_file, help="write a page")
     add_json(parser)
     return parser
 
@@ -47,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     image = args.image if args.image.startswith(LINUX) else str(find_image(args.image))
     found = compare(
         args.first, args.second, image, fault_plan(args) or FaultPlan(), name=args.image,
-        host_pmu=args.host_pmu, max_instructions=args.max_instructions,
+        host_pmu=args.host_pmu, limited=lambda machine: limited(args, machine),
     )  # fmt: skip
     text = markdown(found)
     for path, content in ((args.markdown, text), (args.html, page(found) if args.html else "")):

@@ -4,24 +4,28 @@ whether it is known.
 Targets: `in-process` (a scripted guest under --profile; `all`: under every profile), `agent` (the same
 machine running the agent in machine code), `qemu` (OpenSBI on QEMU running the agent), `kvm` (real KVM, of
 this machine or as `vpmu peers kvm` starts it; `kvm:SUITE`: of another Debian suite), `serial:DEVICE` (a board
-that runs the agent). Prints KTAP. Exit status 0 without unexpected results, 1 otherwise.
+that runs the agent). What is expected of a release that nobody looked at is identified first, as `vpmu
+identify` does it. Prints KTAP. Exit status 0 without unexpected results, 1 otherwise.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..files import write_file
-from .options import Subparsers, add_inject_option, add_json, fault_plan, natural
-from .output import print_json
+from .options import Subparsers, add_inject_option, add_json, fault_plan, names, natural
+from .output import print_json, say
+from .parser import out_file
 
 if TYPE_CHECKING:
     from ..conform.suite import Test
     from ..conform.target import Target
     from ..conform.verdict import Outcome
     from ..faults import FaultPlan
+    from ..profiles.profiles import Profile
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -42,10 +46,13 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         metavar="NAME",
         help="host PMU of our own machines (default %(default)s)",
     )
-    parser.add_argument("--only", default="", metavar="TEXT", help="tests whose identifier contains TEXT")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="TEXT",
+        help="tests whose identifier contains TEXT, in any case; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="list the tests and stop")
-    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML")
-    parser.add_argument("--html", metavar="FILE", help="write the matrix page")
+    parser.add_argument("--junit", metavar="FILE", type=out_file, help="write JUnit XML")
+    parser.add_argument("--html", metavar="FILE", type=out_file, help="write the matrix page")
     parser.add_argument("--random", type=natural, metavar="N", help="N random sequences instead of the suite")
     parser.add_argument(
         "--seed", type=natural, default=0, metavar="S", help="seed of the random sequences (default 0)"
@@ -58,6 +65,16 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "-q", "--quiet", action="store_true", help="print only what is unexpected, and the sum"
     )
+    for option, what in (("--with", "on"), ("--without", "off")):
+        parser.add_argument(
+            option,
+            dest=f"{option[2:]}_" if option == "--with" else option[2:],
+            type=names,
+            action="extend",
+            default=[],
+            metavar="BEHAVIOUR",
+            help=f"switch behaviours {what}: of our own machines, and in what is expected of others",
+        )
     add_inject_option(parser)
     add_json(parser)
     return parser
@@ -73,14 +90,12 @@ def run(args: argparse.Namespace) -> int:
         return run_random(args)
     if args.against is not None:
         raise UsageError("--against", expected="--random N beside it", got="no --random")
-    tests = [test for test in load_suite() if args.only in test.id]
-    if not tests:
-        raise UsageError("--only", expected="a part of a test's identifier (see --list)", got=args.only)
+    tests = chosen(load_suite(), args.only)
     if args.list:
         return print_list(tests, as_json=args.json)
     columns: list[tuple[Target, list[Outcome]]] = []
     for profile in profiles(args):
-        target = open_target(args.target, profile, args.host_pmu, fault_plan(args))
+        target = opened(args, profile)
         try:
             outcomes = run_suite(target, tests)
         finally:
@@ -97,10 +112,19 @@ def run(args: argparse.Namespace) -> int:
     if args.junit:
         write_file(args.junit, junit(columns))
     if args.html:
-        from ..conform.page import matrix
+        from ..report.conformance import matrix
 
         write_file(args.html, matrix(columns))
     return 0 if all(passed(outcomes) for _, outcomes in columns) else 1
+
+
+def chosen(tests: Sequence[Test], only: list[str]) -> list[Test]:
+    """The tests that `--only` chooses; without it all. UsageError for a text that chooses none."""
+    wanted = [text.casefold() for text in only]
+    for text in wanted:
+        if not any(text in test.id.casefold() for test in tests):
+            raise UsageError("--only", expected="a part of a test's identifier (see --list)", got=text)
+    return [test for test in tests if not only or any(text in test.id.casefold() for text in wanted)]
 
 
 def shown(lines: list[str], *, quiet: bool) -> list[str]:
@@ -117,14 +141,54 @@ def shown(lines: list[str], *, quiet: bool) -> list[str]:
 
 def profiles(args: argparse.Namespace) -> list[str | None]:
     """The profiles to run under, one after the other; None leaves it to the target."""
-    from ..kvm.profiles import PROFILES
+    from ..profiles.profiles import PROFILES
 
     if args.profile == "all" or (args.profile is None and args.target == "in-process"):
         return list(PROFILES)
     return [args.profile]
 
 
-def open_target(name: str, profile: str | None, host_pmu: str, faults: FaultPlan | None = None) -> Target:
+def opened(args: argparse.Namespace, profile: str | None) -> Target:
+    """The target, with the profile that is expected of it: that of its release, identified where nobody
+    looked at the release.
+    """
+    from ..conform.targets import OURS
+    from ..profiles.profiles import changed, get_profile
+
+    ours = args.target in OURS
+    implementation: Profile | str | None = profile
+    if ours and (args.with_ or args.without):
+        implementation = get_profile(profile or "spec-3.0", args.with_, args.without)
+    target = open_target(args.target, implementation, args.host_pmu, fault_plan(args))
+    try:
+        if profile is None and not ours:
+            identify_unknown(target, args.host_pmu)
+        if not ours:
+            target.profile = changed(target.profile, args.with_, args.without)
+    except BaseException:
+        target.close()
+        raise
+    return target
+
+
+def identify_unknown(target: Target, host_pmu: str) -> None:
+    """Give a target of a release that nobody looked at the profile that fits its answers, and say so."""
+    from ..conform.agent import AgentTarget
+
+    if not isinstance(target, AgentTarget) or target.identity.known:
+        return
+    from ..conform.identify.fit import identify
+
+    found = identify(target, host_pmu)
+    what = f"nearest {found.fit.nearest.name}" + "".join(
+        f", {'with' if one.has else 'without'} {one.behaviour.name}" for one in found.unfit
+    )
+    target.description = f"{target.description.partition('; expected:')[0]}; identified: {what}"
+
+
+def open_target(
+    name: str, profile: str | Profile | None, host_pmu: str, faults: FaultPlan | None = None
+) -> Target:
     """The target of that name. Raises UsageError for one that does not exist, TargetError where it cannot be
     had.
     """
@@ -135,6 +199,9 @@ def open_target(name: str, profile: str | None, host_pmu: str, faults: FaultPlan
 
 def run_random(args: argparse.Namespace) -> int:
     """`--random`: sequences against the properties, or against a real target."""
+    for name in ("only", "list", "junit", "html", "inject"):
+        if getattr(args, name):
+            raise UsageError(f"--random with --{name}", expected="one of them", got="both")
     from ..conform.explore import explore
 
     report = explore(args.random, args.seed, args.against, args.profile, args.host_pmu)
@@ -152,5 +219,5 @@ def print_list(tests: list[Test], *, as_json: bool) -> int:
         print_json({"tests": [{"id": test.id, "title": test.title, "spec": test.spec} for test in tests]})
     else:
         for test in tests:
-            print(f"{test.id:28} {test.title} [{test.spec}]")
+            say(f"{test.id:28}  {test.title} [{test.spec}]")
     return 0

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import errno
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import UsageError
 from .options import DEFAULT_PROFILE, Subparsers, add_json
 from .output import Console, errno_name, print_json, table
 
@@ -81,6 +83,8 @@ def scenarios(perf: str) -> list[Scenario]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the scenarios; the exit status."""
+    if args.linux and args.perf == "host":
+        raise UsageError("--linux with --perf host", expected="one of them", got="both")
     if args.linux:
         from .demo_linux import run as run_linux
 
@@ -199,37 +203,24 @@ def as_object(outcome: Outcome) -> dict[str, object]:
 
 def text(outcomes: Sequence[Outcome]) -> str:
     """The table, and what the guests of the last scenario printed."""
-    from ..kvm.behaviours import COMMITS
-    from ..spec.sbi import error_name
+    from ..profiles.commits import COMMITS
 
-    heads = (
-        "scenario",
-        "host perf answers",
-        "profile",
-        "what happens",
-        "SBI error",
-        "guest finished",
-        "instructions",
-        "exits",
-    )
-    rows = []
-    for outcome in outcomes:
-        failed = errno_name(outcome.kvm_run_errno)
-        rows.append(
-            (
-                outcome.scenario.name,
-                host_answer(outcome.scenario),
-                outcome.profile,
-                f"KVM_RUN fails: {failed}" if failed else what_happens(outcome),
-                "-" if outcome.sbi_error is None else f"SBI_ERR_{error_name(outcome.sbi_error)}",
-                "yes" if outcome.guest_finished else "no: machine lost",
-                f"{outcome.instructions:,}",
-                f"{outcome.exits:,}",
-            )
+    heads = ("scenario", "host's perf", "profile", "what the guest gets", "guest", "retired")
+    rows = [
+        (
+            outcome.scenario.name,
+            host_answer(outcome.scenario),
+            outcome.profile,
+            what_happens(outcome),
+            "finished" if outcome.guest_finished else "lost",
+            f"{outcome.instructions:,}",
         )
-    fix, heading = "2196c066f138", f"Before the fix: {BEFORE}. After it: {AFTER}."
-    out = [f'{heading} The fix: Linux {fix} ("{COMMITS[fix]}").', ""]
-    out += [table(heads, rows, right=frozenset({6, 7})), ""]
+        for outcome in outcomes
+    ]
+    fix = "2196c066f138"
+    heading = f'Before the fix: {BEFORE}. After it: {AFTER}. The fix: Linux {fix} ("{COMMITS[fix]}").'
+    out = [textwrap.fill(heading, 80), ""]
+    out += [table(heads, rows, right=frozenset({5})), ""]
     for outcome in outcomes:
         if outcome.profile == AFTER and outcome.scenario.errno_injected in (None, ERRNOS[0]):
             out.append(f"The guest of {outcome.scenario.name} on {outcome.profile} printed:")
@@ -240,16 +231,21 @@ def text(outcomes: Sequence[Outcome]) -> str:
 def host_answer(scenario: Scenario) -> str:
     """What the host's perf says in this scenario."""
     if scenario.perf == "host":
-        return "this machine's kernel"
+        return "this kernel"
     if scenario.errno_injected is not None:
         return errno_name(scenario.errno_injected) or ""
     return "no usable PMU" if scenario.host_pmu == "none" else "counts"
 
 
 def what_happens(outcome: Outcome) -> str:
-    """In words, a run in which KVM_RUN did not fail."""
+    """What the guest gets for what it asks."""
+    from ..spec.sbi import error_name
+
+    failed = errno_name(outcome.kvm_run_errno)
+    if failed:
+        return f"KVM_RUN: {failed}"
     if outcome.scenario.name == "no-pmu":
-        return "PMU extension not offered"
+        return "no PMU extension"
     if outcome.sbi_error is not None:
-        return "guest goes on"
+        return f"SBI_ERR_{error_name(outcome.sbi_error)}"
     return "counts" if outcome.guest_finished else outcome.stop

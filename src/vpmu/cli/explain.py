@@ -116,7 +116,7 @@ def observe(event: Event, args: argparse.Namespace) -> Observed:
 
     def call(eid: int, fid: int, *args: int) -> SbiRet:
         answer = vcpu.ecall(eid, fid, *args)
-        assert isinstance(answer, SbiRet)  # BASE and PMU are KVM's own: no exit to user space
+        assert isinstance(answer, SbiRet)  # BASE and PMU are served below: no exit to user space
         return answer
 
     name, event_idx, event_data = event.name, event.event_idx, event.event_data
@@ -128,6 +128,7 @@ def observe(event: Event, args: argparse.Namespace) -> Observed:
         profile=machine.profile.name,
         host_pmu=machine.host_pmu.name,
         firmware=firmware,
+        player=vcpu.pmu.layer,
         offered=bool(call(Eid.BASE, BaseFid.PROBE_EXTENSION, Eid.PMU).value),
         hart_counters=hart_counters(machine.host_pmu, name, event_data),
     )
@@ -142,7 +143,7 @@ def observe(event: Event, args: argparse.Namespace) -> Observed:
         return replace(seen, kvm_run_errno=errno_name(error.errno), records=recorder.records)
     if config != SbiError.SUCCESS or counter is None:
         refusal = vcpu.pmu.last_refusal
-        reason = refusal.reason if refusal is not None and refusal.layer == "kvm" else ""
+        reason = refusal.reason if refusal is not None and refusal.layer == vcpu.pmu.layer else ""
         return replace(seen, config=config, refusal=reason, records=recorder.records)
     start = call(Eid.PMU, PmuFid.COUNTER_START, counter, 1, StartFlag.SET_INIT_VALUE, 0).error
     vcpu.write(machine.memory_base, LOOP)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from .options import Subparsers, add_json, names
-from .output import print_json
+from .output import print_json, say
 from .verdict_table import print_table
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
+    for option in ("all", "profile", "verbose"):
+        if getattr(args, option) and args.action != "run" and (option, args.action) != ("all", "show"):
+            raise UsageError(f"faults {args.action}", expected=f"no --{option} (it belongs to run)")
     if args.action in ("sites", "list") and args.names:
         raise UsageError(f"faults {args.action}", expected="no name", got=args.names[0])
     if args.action == "sites":
@@ -81,11 +84,12 @@ def print_sites(*, as_json: bool) -> int:
         print_json({"sites": sites, "words": list(WORDS)})
         return 0
     for site in SITES.values():
-        print(f"{site.name:14} {site.summary}")
-        print(f"{'':14}   effect  {', '.join(f'{key} ({kind})' for key, kind in site.effect.items())}")
-        if site.match:
-            print(f"{'':14}   match   {', '.join(f'{key} ({kind})' for key, kind in site.match.items())}")
-    print(f"\nEvery rule can match {', '.join(COMMON)}, and has the kernel's words: {', '.join(WORDS)}.")
+        say(f"{site.name:14}  {site.summary}")
+        for what, words in (("effect", site.effect), ("match", site.match)):
+            if words:
+                say(f"    {what:6}      {', '.join(f'{key} ({kind})' for key, kind in words.items())}")
+    print()
+    say(f"Every rule can match {', '.join(COMMON)}, and has the kernel's words: {', '.join(WORDS)}.")
     return 0
 
 
@@ -121,7 +125,8 @@ def print_list(scenarios: list[Scenario], *, as_json: bool) -> int:
         print_json({"scenarios": objects})
         return 0
     for scenario in scenarios:
-        print(f"{scenario.id:4} {scenario.layer:13} {scenario.title}{' (not here)' * bool(scenario.absent)}")
+        here = " (not here)" * bool(scenario.absent)
+        say(f"{scenario.id:4} {scenario.layer:13}  {scenario.title}{here}")
     absent = sum(bool(scenario.absent) for scenario in scenarios)
     print(f"{len(scenarios) - absent} of {len(scenarios)} exist here")
     return 0
@@ -146,12 +151,15 @@ def show(scenarios: list[Scenario], *, as_json: bool) -> int:
 
 def as_object(scenario: Scenario) -> dict[str, object]:
     """One scenario for JSON."""
+    from ..profiles.profiles import get_profile
+
+    profiles = {name: get_profile(name) for name in scenario.profiles}
     return {
         "id": scenario.id, "layer": scenario.layer, "title": scenario.title, "note": scenario.note,
         "absent": scenario.absent, "host_pmu": scenario.host_pmu,
         "rules": [rule.source for rule in scenario.plan.rules],
         "steps": [
-            {"step": step.text, "expected": {p: step.expected(p) for p in scenario.profiles}}
+            {"step": step.text, "expected": {p: step.expected(profiles[p]) for p in profiles}}
             for step in scenario.steps
         ],
     }  # fmt: skip
@@ -161,11 +169,7 @@ def run_scenarios(scenarios: list[Scenario], args: argparse.Namespace) -> int:
     """Run scenarios, print a table or an object; 0 where everything held."""
     from ..campaign.catalogue import PROFILES, run_scenario
 
-    wanted = args.profile
-    for profile in wanted or ():
-        from ..kvm.profiles import get_profile
-
-        get_profile(profile)  # raises for a name that does not exist
+    wanted = None if args.profile is None else list(dict.fromkeys(args.profile))
     rows = [row for scenario in scenarios for row in run_scenario(scenario, wanted)]
     absent = [scenario for scenario in scenarios if scenario.absent]
     if args.json:
@@ -181,7 +185,7 @@ def run_scenarios(scenarios: list[Scenario], args: argparse.Namespace) -> int:
         for row in rows:
             print_row(row)
     else:
-        print_matrix(scenarios, rows, [p for p in PROFILES if wanted is None or p in wanted])
+        print_matrix(scenarios, rows, list(PROFILES if wanted is None else wanted))
     for scenario in absent:
         print(f"{scenario.id}: does not exist here: {scenario.absent}")
     unexpected = [row for row in rows if not row.held]

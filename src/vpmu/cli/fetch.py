@@ -1,4 +1,4 @@
-"""`vpmu fetch debian`: bring the Linux guest into the cache folder."""
+"""`vpmu fetch debian`: bring the Linux guest into the cache folder; `vpmu fetch opensbi`: firmware."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from .options import add_archive_options, archive_sources
 
 if TYPE_CHECKING:
     from vpmu.vmm.linux.fetch import DebianGuest
+    from vpmu.vmm.linux.progress import Progress
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -21,7 +22,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "cache folder (XDG_CACHE_HOME/vpmu), through this machine's APT, and compile what its boot runs "
         "often. A second call does nothing.",
     )
-    parser.add_argument("guest", choices=["debian"], help="which guest")
+    parser.add_argument("guest", choices=["debian", "opensbi"], help="what")
     parser.add_argument("--suite", default="trixie", help="Debian suite (default: %(default)s)")
     add_archive_options(parser, "guest")
     parser.add_argument("--json", action="store_true", help="print paths and versions as JSON")
@@ -36,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     from vpmu.vmm.linux.progress import Progress
 
     progress = Progress(quiet=args.quiet)
+    if args.guest == "opensbi":
+        return _opensbi(args, progress)
     guest = fetch(args.suite, refresh=args.refresh, sources=archive_sources(args), progress=progress)
     compile_for(guest, progress)
     if args.json:
@@ -45,6 +48,18 @@ def run(args: argparse.Namespace) -> int:
         for name, path in names.items():
             print(f"{name + ':':<13}{path}  ({path.stat().st_size / 1e6:.1f} MB)")
         print("versions:    " + ", ".join(f"{name} {version}" for name, version in guest.versions.items()))
+    return 0
+
+
+def _opensbi(args: argparse.Namespace, progress: Progress) -> int:
+    from vpmu.vmm.linux.opensbi import opensbi
+
+    found = opensbi(args.suite, refresh=args.refresh, sources=archive_sources(args), progress=progress)
+    if args.json:
+        print(json.dumps({"firmware": str(found.path), "version": found.version}, indent=2))
+    else:
+        print(f"firmware:    {found.path}  ({found.path.stat().st_size / 1e6:.1f} MB)")
+        print(f"version:     {found.version}")
     return 0
 
 

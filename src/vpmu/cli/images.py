@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import UnknownNameError
-from ..payloads import names, path
+from ..payloads import find_image
 
-
-def find_image(name: str) -> Path:
-    """The file `name`, or else the bundled payload of that name. A bare word that is neither gets the near
-    names."""
-    file = Path(name)
-    if file.exists() or "/" in name or "." in name:
-        return file
-    bundled = [known for known in names() if path(known).suffix == ".elf"]  # the others need a monitor
-    if name in bundled:
-        return path(name)
-    raise UnknownNameError("image", name, bundled, layer="loader")
+__all__ = ["campaign_run", "find_image"]
 
 
 def campaign_run(name: str) -> tuple[Path, int] | None:

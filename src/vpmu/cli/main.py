@@ -15,7 +15,7 @@ from importlib import import_module
 
 from .. import __version__
 from ..errors import UnknownNameError, VpmuError
-from .options import Parser
+from .parser import Parser
 
 PASS, FAIL, USAGE, SKIP, INTERRUPTED, READER_GONE, TERMINATED = 0, 1, 2, 4, 130, 141, 143
 
@@ -30,6 +30,7 @@ COMMANDS = {
     "boot": "boot Linux: the fetched Debian, or a kernel and an initramfs of your own",
     "perf": "run the guest's own perf in the fetched Debian",
     "conform": "the conformance suite, against vpmu, real KVM, OpenSBI or a board",
+    "identify": "which implementation answers: the fixes it has and lacks, the release that is nearest",
     "peers": "start real KVM, on this machine or on a Debian host in QEMU, and say what it is",
     "faults": "faults to order: the sites, the catalogue of failure scenarios, checks of plans",
     "campaign": "many runs: faults by profiles by host PMUs by guests by seeds, and what became of them",

@@ -5,43 +5,27 @@ from __future__ import annotations
 import argparse
 import errno
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from ..errors import FileError, UsageError
-from ..trace.recorder import NULL, Recorder
+from ..errors import FileError
+from ..trace.recorder import NULL, Record, Recorder, note_end
+from .levels import Default, add_level_options, is_bare, level_arguments
+from .limits import add_limits, count
+from .parser import PerfettoName, in_file, in_file_or_stdin, out_file, perfetto_file
+from .parser import Subparsers as Subparsers
 
 if TYPE_CHECKING:
     from ..faults import FaultPlan
     from ..vmm.linux.sources import AptSource
-    from ..vmm.machine import Machine
-
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
-    """What argparse gives to add commands to."""
-else:
-    Subparsers = object
+    from ..vmm.machine import Machine, RunResult
 
 DEFAULT_PROFILE = "kvm-7.2"
 DEFAULT_HOST_PMU = "qemu-virt"
 
 _UNITS = {"": 20, "K": 10, "M": 20, "G": 30, "T": 40}
-
-
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are VpmuErrors: one line, printed in one place, exit status 2."""
-
-    def __init__(self, **settings: object) -> None:
-        super().__init__(
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-            **settings,  # type: ignore[arg-type]
-        )
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UsageError instead of printing the usage."""
-        raise UsageError(message)
 
 
 def memory_size(text: str) -> int:
@@ -50,18 +34,6 @@ def memory_size(text: str) -> int:
     if match is None:
         raise argparse.ArgumentTypeError(f"expected a size such as 128M or 1G, got {text!r}")
     return int(match.group(1)) << _UNITS[match.group(2).upper()]
-
-
-def count(text: str) -> int:
-    """A positive number, `_` or `,` allowed between digits, K, M or G (powers of ten) after them."""
-    match = re.fullmatch(r"(\d[\d_,]*)([kKMG]?)", text.strip())
-    if match is None:
-        raise argparse.ArgumentTypeError(f"expected a number such as 1000000 or 10M, got {text!r}")
-    value = int(match.group(1).replace("_", "").replace(",", ""))
-    value *= {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}[match.group(2).upper()]
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"expected a number above zero, got {text!r}")
-    return value
 
 
 def natural(text: str) -> int:
@@ -93,13 +65,6 @@ def refusal(text: str) -> tuple[str, int]:
     return event, number
 
 
-def perfetto(text: str) -> str:
-    """The name of a trace that Perfetto shall open."""
-    from ..trace.perfetto import PerfettoPath
-
-    return PerfettoPath(text)
-
-
 def names(text: str) -> list[str]:
     """A comma-separated list of names."""
     return [name for name in (part.strip() for part in text.split(",")) if name]
@@ -114,7 +79,7 @@ def add_archive_options(parser: argparse.ArgumentParser, what: str) -> None:
     """`--refresh`, `--sources`, `--quiet`: how `what` is brought through APT."""
     parser.add_argument("--refresh", action="store_true", help=f"look for newer versions of a fetched {what}")
     parser.add_argument(
-        "--sources", type=Path, metavar="FILE",
+        "--sources", type=in_file, metavar="FILE",
         help="take the mirror from this APT source list (.list, .sources), not from the machine's",
     )  # fmt: skip
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
@@ -126,13 +91,16 @@ def archive_sources(args: argparse.Namespace) -> list[AptSource] | None:
 
     if args.sources is None:
         return None
-    return read_sources(args.sources)
+    return read_sources(Path(args.sources))
 
 
 def add_profile_options(parser: argparse.ArgumentParser, *, host_pmu: str | None = DEFAULT_HOST_PMU) -> None:
     """Which implementation, with which behaviours, on which host PMU."""
     parser.add_argument(
-        "--profile", default=DEFAULT_PROFILE, metavar="NAME", help="implementation (default %(default)s)"
+        "--profile",
+        default=Default(DEFAULT_PROFILE),
+        metavar="NAME",
+        help="implementation (default %(default)s)",
     )
     parser.add_argument(
         "--with",
@@ -227,38 +195,78 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=natural, default=0, metavar="N", help="seed of everything that is chosen (default 0)"
     )
+    add_level_options(parser)
+    add_limits(parser)
     parser.add_argument(
-        "--max-instructions", type=count, metavar="N", help="stop after N retired instructions of all harts"
-    )
+        "--trace", metavar="FILE", type=out_file, action="append",
+        help="write the trace: JSON lines; .txt gives text, .json a file for Perfetto; may be repeated",
+    )  # fmt: skip
     parser.add_argument(
-        "--trace",
-        metavar="FILE",
-        help="write the trace: JSON lines; .txt gives text, .json a file for Perfetto",
-    )
+        "--perfetto", metavar="FILE", dest="trace", type=perfetto_file, action="append",
+        help="write a trace that opens in Perfetto",
+    )  # fmt: skip
     parser.add_argument(
-        "--perfetto", metavar="FILE", dest="trace", type=perfetto, help="write a trace that opens in Perfetto"
-    )
-    parser.add_argument(
-        "--input", metavar="FILE", help="what the guest's console reads ('-': standard input)"
-    )
+        "--symbols", metavar="FILE", type=in_file,
+        help="names for the addresses of a run that does not end well: an ELF file, an Image or a System.map",
+    )  # fmt: skip
+    parser.add_argument("--input", metavar="FILE", type=in_file_or_stdin, help="console input ('-': stdin)")
 
 
 @contextmanager
-def recording(path: str | None) -> Iterator[Recorder]:
-    """A recorder that writes to `path` as records come, or the one that records nothing."""
-    if path is None:
+def recording(paths: Sequence[str] | None) -> Iterator[Recorder]:
+    """A recorder that writes to every path as records come, or the one that records nothing."""
+    if not paths:
         yield NULL
         return
-    from ..trace.perfetto import PerfettoFile, PerfettoPath
+    with ExitStack() as stack:
+        sinks = [stack.enter_context(_written(path)) for path in paths]
+        if len(sinks) == 1:
+            yield Recorder(sinks[0])
+            return
+
+        def every(record: Record) -> None:
+            for sink in sinks:
+                sink(record)
+
+        yield Recorder(every)
+
+
+@contextmanager
+def _written(path: str) -> Iterator[Callable[[Record], None]]:
+    from ..trace.perfetto import PerfettoFile
     from ..trace.views import TraceFile
 
     try:
-        with PerfettoFile(path) if isinstance(path, PerfettoPath) else TraceFile(path) as sink:
-            yield Recorder(sink)
+        with PerfettoFile(path) if isinstance(path, PerfettoName) else TraceFile(path) as sink:
+            yield sink
     except OSError as error:
         if isinstance(error, BrokenPipeError) or error.filename not in (path, None):
             raise
         raise FileError.from_os_error(path, error) from None
+
+
+@contextmanager
+def watched(machine: Machine, recorder: Recorder) -> Iterator[Callable[[RunResult], None]]:
+    """While a run is recorded, its trace also says which values were not what the hart did, and in the end
+    how it ended: what is yielded is told that. A run that is not recorded is not watched.
+    """
+    if not recorder.enabled or machine.arguments["perf"] != "model":
+        yield lambda result: None
+        return
+    from ..campaign.oracle import Oracle
+
+    oracle = Oracle(machine)
+    oracle.attach()
+
+    def end(result: RunResult) -> None:
+        ok = result.ok or result.stop in ("exited", "left")
+        note_end(recorder, result.stop, result.reason, ok=ok, values=oracle.values,
+                 wrong=len(oracle.findings))  # fmt: skip
+
+    try:
+        yield end
+    finally:
+        oracle.detach()
 
 
 def build_machine(
@@ -268,17 +276,25 @@ def build_machine(
     console_out: Callable[[bytes], None] | None = None,
     bootargs: str | None = None,
     plic: bool = False,
+    image: str | Path | bytes | None = None,
+    second_serial: bool = False,
 ) -> Machine:
     """The machine that the options of `add_machine_options` describe; console input is given to it.
-    `bootargs` stand for `--append`.
+    `bootargs` stand for `--append`; `image` is what shall run in M mode with `--firmware none`.
     """
+    from ..perf.description import load_host_pmu
     from ..vmm.machine import Machine
 
+    host_pmu = load_host_pmu(args.host_pmu)
+    levels = level_arguments(args, sscofpmf=host_pmu.counters.sscofpmf)
+    if image is not None and is_bare(args):
+        levels["firmware"] = image if isinstance(image, bytes) else str(image)
     machine = Machine(
-        profile=args.profile,
+        profile=levels.pop("profile", args.profile),
+        **levels,
         with_=tuple(args.with_),
         without=tuple(args.without),
-        host_pmu=args.host_pmu,
+        host_pmu=host_pmu,
         perf=args.perf,
         memory=args.memory,
         harts=args.smp,
@@ -290,6 +306,7 @@ def build_machine(
         console_out=console_out,
         bootargs=args.append if bootargs is None else bootargs,
         plic=plic,
+        second_serial=second_serial,
         faults=fault_plan(args),
     )
     if args.input is not None:

@@ -20,31 +20,89 @@ def print_json(value: object) -> None:
     print(json.dumps(plain(value), indent=2))
 
 
+def columns() -> int | None:
+    """Columns of the terminal behind standard output; None where it is none."""
+    if not sys.stdout.isatty():
+        return None
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
+def say(line: str) -> None:
+    """Print a line; on a terminal what is too long goes on below its second column."""
+    width = columns()
+    print(line if width is None else filled(line, width - 1))
+
+
+def filled(line: str, width: int) -> str:
+    """A line of two columns (two blanks between them) whose second column is filled below itself."""
+    import textwrap
+
+    if len(line) <= width:
+        return line
+    head, _, text = line.strip().partition("  ")
+    at = line.find(text.lstrip()) if text else len(line) - len(line.lstrip()) + 4
+    if not 0 < at < width - 20:
+        at = 6
+    return textwrap.fill(
+        text.strip() or head, width, subsequent_indent=" " * at,
+        initial_indent=line[:at] if text else line[: at - 4], break_on_hyphens=False, break_long_words=False,
+    )  # fmt: skip
+
+
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[object]], *, right: frozenset[int] = frozenset()
 ) -> str:
-    """Rows under heads in aligned columns; the columns in `right` are flushed right."""
+    """Rows under heads in aligned columns, no wider than the terminal; the columns in `right` are flushed
+    right."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(head), *(len(row[i]) for row in cells), 0) for i, head in enumerate(heads)]
+    whole = columns()
+    if whole is not None and sum(widths) + 2 * (len(widths) - 1) >= whole:
+        narrow(widths, whole - 1 - 2 * (len(widths) - 1), right)
     out = []
     for line in [list(heads), ["-" * width for width in widths], *cells]:
-        parts = [
-            f"{cell:>{width}}" if i in right else f"{cell:<{width}}"
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        out.append("  ".join(parts).rstrip())
+        broken = [broken_at(cell, width) for cell, width in zip(line, widths, strict=True)]
+        for number in range(max(map(len, broken))):
+            parts = []
+            for i, (words, width) in enumerate(zip(broken, widths, strict=True)):
+                cell = words[number] if number < len(words) else ""
+                parts.append(f"{cell:>{width}}" if i in right else f"{cell:<{width}}")
+            out.append("  ".join(parts).rstrip())
     return "\n".join(out)
 
 
+def narrow(widths: list[int], room: int, right: frozenset[int]) -> None:
+    """Take from the widest columns until all fit; numbers stay whole as long as there is another column."""
+    while sum(widths) > room:
+        words = [i for i in range(len(widths)) if i not in right and widths[i] > 8]
+        widest = max(words or range(len(widths)), key=lambda i: widths[i])
+        if widths[widest] <= 1:
+            return
+        widths[widest] -= 1
+
+
+def broken_at(cell: str, width: int) -> list[str]:
+    """A cell as lines of a width."""
+    if len(cell) <= width:
+        return [cell]
+    import textwrap
+
+    return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
+
+
 class Console:
-    """Passes the guest's console to a stream, line by line, and keeps what it passed."""
+    """Passes the guest's console to a stream, line by line, and keeps the end of what it passed."""
 
     def __init__(self, stream: IO[bytes] | None) -> None:
         self._stream = stream
         self.data = bytearray()
 
     def __call__(self, data: bytes) -> None:
-        self.data += data
+        from ..vmm.console import keep
+
+        keep(self.data, data)
         if self._stream is not None:
             self._stream.write(data)
             if b"\n" in data:
@@ -62,7 +120,7 @@ class Console:
 
     @property
     def text(self) -> str:
-        """Everything so far, for JSON."""
+        """What is kept, for JSON."""
         return self.data.decode("utf-8", "replace")
 
 

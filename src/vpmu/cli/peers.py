@@ -15,6 +15,7 @@ from ..errors import UnknownNameError
 from ..files import write_file
 from .options import Subparsers, add_archive_options, add_json, archive_sources
 from .output import print_json
+from .parser import out_file
 
 if TYPE_CHECKING:
     from ..conform.kvm import KvmTarget
@@ -27,7 +28,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("peers", description=__doc__)
     parser.add_argument("peer", metavar="PEER", help=f"which one: {', '.join(PEERS)}")
     parser.add_argument("--suite", metavar="SUITE", help="Debian suite of the host in QEMU (default trixie)")
-    parser.add_argument("--console", metavar="FILE", help="write what the host printed to FILE")
+    parser.add_argument("--console", metavar="FILE", type=out_file, help="write what the host printed")
     add_archive_options(parser, "host")
     add_json(parser)
     return parser

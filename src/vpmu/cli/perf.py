@@ -1,7 +1,9 @@
 """Run the guest's own perf in the fetched Debian guest: `vpmu perf stat -e cycles,instructions true`.
 
 Options of the machine stand before perf's own arguments. `perf record` also brings its samples out of the
-guest: as collapsed stacks and as a flame graph (SVG). Unless --host-pmu is given, it runs on the host PMU
+guest: as collapsed stacks and as a flame graph (SVG), for each event its own; with -o FILE perf's own data
+too. `perf report -i FILE` (script, annotate) reads such a file in the guest again: perf.data of the folder
+where no -i is given. Unless --host-pmu is given, it runs on the host PMU
 `sampling` without the snapshot page, because Linux's driver samples once per time slice with it
 (docs/linux.md).
 """
@@ -9,22 +11,22 @@ guest: as collapsed stacks and as a flame graph (SVG). Unless --host-pmu is give
 from __future__ import annotations
 
 import argparse
-import base64
-import gzip
+import re
 import shlex
 import sys
-import zlib
+from pathlib import Path
 
 from ..errors import UsageError
 from ..files import write_file
-from .boot import add_guest_options, booting, finish, prepare, run_alone, summary, write_out
+from ..vmm.linux.perf_command import GUEST_INPUT, READING, SAMPLES, FilesOut, Recording, reading, recording
+from ..vmm.linux.samples import Samples, flame_graph, parse_script
+from ..vmm.loader import LoadedImage, read_file
+from .boot import Streams, add_guest_options, booting, finish, prepare, run_alone, summary
+from .ended import ended
 from .options import DEFAULT_HOST_PMU, Subparsers, add_json
 from .output import print_json
+from .parser import out_file
 from .warm import possible, run_warm
-
-DATA = "/tmp/perf.data"
-_BEGIN, _END = b"\n@vpmu-samples@\n", b"@vpmu-samples-end@\n"
-_FIELDS = "comm,tid,time,period,event,ip,sym,dso"
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -37,12 +39,14 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--collapsed",
         metavar="FILE",
+        type=out_file,
         default="perf.folded",
         help="perf record: where the collapsed stacks go (default %(default)s)",
     )
     parser.add_argument(
         "--flame-graph",
         metavar="FILE",
+        type=out_file,
         default="perf.svg",
         help="perf record: where the flame graph goes (default %(default)s)",
     )
@@ -63,102 +67,76 @@ def run(args: argparse.Namespace) -> int:
         args.host_pmu = "sampling" if records else DEFAULT_HOST_PMU
         if records:
             args.without = [*args.without, "snapshot"]
-    output = SamplesOut(None if args.json else write_out)
-    command = record_command(args.arguments[1:]) if records else shlex.join(["perf", *args.arguments])
-    if args.timeout is None and possible(args, command):
-        outcome = run_warm(args, command, output)
+    streams = Streams(kept=args.json)
+    output = FilesOut(streams.out)
+    files: dict[str, bytes | Path] = {}
+    wanted = None
+    if records:
+        wanted = recording(args.arguments[1:])
+        command = wanted.command
+    elif args.arguments[0] in READING:
+        default = "perf.data" if Path("perf.data").exists() else None
+        words, source = reading(args.arguments, default, colour=sys.stdout.isatty())
+        if source is not None:
+            files[GUEST_INPUT] = read_file(source)
+        command = shlex.join(["perf", *words])
     else:
-        boot = prepare(args, command, output)
+        command = shlex.join(["perf", *args.arguments])
+    kernel: LoadedImage | None
+    if not files and possible(args, command):
+        outcome, machine, kernel = run_warm(args, command, output, streams.err)
+    else:
+        boot = prepare(args, command, output, files, streams.err)
         with booting(args, boot) as machine:
             outcome = run_alone(machine, boot, args)
+        kernel = boot.loaded
     output.close()
-    extra = save_samples(output, args) if records and output.data else {}
+    extra = {} if wanted is None else save_samples(output, wanted, args)
+    end_of_it = ended(machine, kernel, outcome.result, args)
     if args.json:
-        print_json({**summary(outcome), **extra})
-    return finish(outcome, quiet=args.json)
+        print_json({**summary(outcome), **end_of_it.as_object(), **streams.as_object(), **extra})
+    return finish(outcome, end_of_it, quiet=args.json)
 
 
-def record_command(arguments: list[str]) -> str:
-    """A shell command: `perf record` with call graphs, then its samples as text, compressed, between two
-    marks.
+def save_samples(output: FilesOut, wanted: Recording, args: argparse.Namespace) -> dict[str, object]:
+    """Write what came out of the guest: perf's data, and for each event stacks and a flame graph. Answers
+    what `--json` says of them.
     """
-    own = (
-        [] if any(a in ("-g", "--call-graph") or a.startswith("--call-graph=") for a in arguments) else ["-g"]
-    )
-    record = shlex.join(["perf", "record", *own, "-o", DATA, *arguments])
-    return (
-        f"{record}; status=$?; if [ -s {DATA} ]; then echo; echo @vpmu-samples@; "
-        f"perf script -i {DATA} -F {_FIELDS} 2>/dev/null | gzip -c | base64; echo @vpmu-samples-end@; fi; "
-        "exit $status"
-    )
 
-
-class SamplesOut:
-    """Passes the command's output on and keeps what stands between the marks."""
-
-    def __init__(self, output: object) -> None:
-        self._output = output
-        self._held = b""
-        self._inside = False
-        self.data = b""
-
-    def __call__(self, data: bytes) -> None:
-        self._held += data
-        if not self._inside:
-            at = self._held.find(_BEGIN)
-            if at < 0:  # what may be the beginning of the mark waits
-                keep = next(
-                    (
-                        n
-                        for n in range(min(len(_BEGIN), len(self._held)), 0, -1)
-                        if _BEGIN.startswith(self._held[-n:])
-                    ),
-                    0,
-                )
-                self._pass(self._held[: len(self._held) - keep])
-                self._held = self._held[len(self._held) - keep :]
-                return
-            self._pass(self._held[:at])
-            self._held, self._inside = self._held[at + len(_BEGIN) :], True
-        if _END in self._held:
-            self.data, _, self._held = self._held.partition(_END)
-            self._inside = False
-
-    def close(self) -> None:
-        """Pass on what waits."""
-        if not self._inside:
-            self._pass(self._held)
-        self._held = b""
-
-    def _pass(self, data: bytes) -> None:
-        if data and callable(self._output):
-            self._output(data)
-
-
-def save_samples(output: SamplesOut, args: argparse.Namespace) -> dict[str, object]:
-    """Write both files; what `--json` says of them."""
-    from ..vmm.linux.samples import flame_graph, parse_script
-
-    try:
-        text = gzip.decompress(base64.b64decode(output.data)).decode("utf-8", "replace")
-    except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise UsageError(f"the samples came damaged out of the guest: {error}", layer="guest") from None
-    samples = parse_script(text)
+    text, data = output.file(SAMPLES), output.file("data")
+    if text is None:
+        return {}
+    told: dict[str, object] = {}
+    if wanted.output is not None and data is not None:
+        write_file(wanted.output, data)
+        told["data"] = wanted.output
+        _say(args, f"perf's data: {wanted.output} ({len(data):,} bytes; vpmu perf report -i {wanted.output})")
+    found = parse_script(text.decode("utf-8", "replace")) or [Samples()]
     title = f"perf {shlex.join(args.arguments)}"
-    for path, content in (
-        (args.collapsed, samples.collapsed()),
-        (args.flame_graph, flame_graph(samples, title)),
-    ):
-        write_file(path, content)
+    events = []
+    for samples in found:
+        apart = samples.event if len(found) > 1 else ""
+        collapsed, graph = _named(args.collapsed, apart), _named(args.flame_graph, apart)
+        write_file(collapsed, samples.collapsed().encode())
+        write_file(graph, flame_graph(samples, f"{title}: {apart}" if apart else title).encode())
+        _say(args, f"{samples.count} samples, {samples.weight:,} {samples.event}: {collapsed}, {graph}")
+        events.append({
+            "event": samples.event, "samples": samples.count, "weight": samples.weight,
+            "collapsed": collapsed, "flame_graph": graph,
+        })  # fmt: skip
+    return {**told, "samples": sum(samples.count for samples in found), "events": events}
+
+
+def _named(path: str, event: str) -> str:
+    """The file of one event among several: `perf.svg` is `perf.cycles.svg`."""
+    if not event:
+        return path
+    file = Path(path)
+    return str(
+        file.with_name(f"{file.stem}.{re.sub(r'[^A-Za-z0-9_-]+', '-', event).strip('-')}{file.suffix}")
+    )
+
+
+def _say(args: argparse.Namespace, text: str) -> None:
     if not args.json:
-        print(
-            f"vpmu: {samples.count} samples, {samples.weight:,} {samples.event}:",
-            f"{args.collapsed}, {args.flame_graph}",
-            file=sys.stderr,
-        )
-    return {
-        "samples": samples.count,
-        "weight": samples.weight,
-        "collapsed": args.collapsed,
-        "flame_graph": args.flame_graph,
-    }
+        print(f"vpmu: {text}", file=sys.stderr)

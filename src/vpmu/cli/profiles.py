@@ -1,22 +1,28 @@
 """The profiles: implementations of the SBI PMU, and the behaviours in which they differ from the
 specification.
 
-Each behaviour has the commit that brought or ended it, its subject, and the Linux releases that have it. A
-`+` marks what a profile has. `--with` and `--without` of other commands switch behaviours by these names.
+Each behaviour has the commit that brought or ended it, its subject, and the releases that have it. PROFILE is
+a name, also of a release that is not listed (kvm-6.12.117, opensbi-1.7), or a TOML file. `--with` and
+`--without` of other commands switch behaviours by these names.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .options import Subparsers, add_json
-from .output import print_json, table
+from .output import print_json
 
 if TYPE_CHECKING:
-    from ..kvm.behaviours import Behaviour
-    from ..kvm.profiles import Profile
+    from ..profiles.behaviour import Behaviour
+    from ..profiles.profiles import Profile
+
+WIDTH = 80
+INDENT = "    "
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -31,8 +37,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Print the profiles; always 0."""
-    from ..kvm.behaviours import BEHAVIOURS
-    from ..kvm.profiles import PROFILES, get_profile
+    from ..profiles.behaviours import BEHAVIOURS
+    from ..profiles.profiles import PROFILES, get_profile
 
     chosen = [get_profile(name) for name in args.profiles] or list(PROFILES.values())
     behaviours = list(BEHAVIOURS.values())
@@ -48,34 +54,61 @@ def run(args: argparse.Namespace) -> int:
             }
         )
         return 0
-    heads = ("profile", "SBI", "behaviours", "")
-    rows = [(p.name, sbi_version(p), len(p.behaviours), p.summary) for p in chosen]
-    print(table(heads, rows, right=frozenset({2})))
+    for profile in chosen:
+        head = f"{profile.name:<13} SBI {sbi_version(profile)} {len(profile.behaviours):>3}  "
+        print_wrapped(profile.summary, head, " " * len(head))
     print()
     print_behaviours(chosen, behaviours)
     return 0
 
 
 def print_behaviours(chosen: Sequence[Profile], behaviours: Sequence[Behaviour]) -> None:
-    """Every behaviour: which of the chosen profiles have it, since when, until when, and by which commit."""
+    """Every behaviour: which of the chosen profiles have it, in which releases, and by which commit."""
     for behaviour in behaviours:
-        have = " ".join(f"+{p.name}" if p.has(behaviour) else "-" * (len(p.name) + 1) for p in chosen)
-        print(f"{behaviour.name}")
-        print(f"    {behaviour.summary}")
-        print(f"    {have}   {releases(behaviour)}")
+        print(behaviour.name)
+        print_wrapped(behaviour.summary)
+        having = [profile.name for profile in chosen if profile.has(behaviour)]
+        if len(chosen) > 1:
+            print_wrapped(f"in: {', '.join(having) or 'none of these'}", further=INDENT + "    ")
+        if said := releases(behaviour):
+            print_wrapped(said)
         if behaviour.commit:
-            subject = f' ("{behaviour.subject}")' if behaviour.subject else ""
-            print(f"    {behaviour.commit}{subject}")
+            print_cited(behaviour)
+
+
+def print_wrapped(text: str, first: str = INDENT, further: str = INDENT) -> None:
+    """Print in lines of at most WIDTH columns."""
+    print(textwrap.fill(
+        text, WIDTH, initial_indent=first, subsequent_indent=further, break_long_words=False,
+        break_on_hyphens=False,
+    ))  # fmt: skip
+
+
+def print_cited(behaviour: Behaviour) -> None:
+    """Print the commit and its subject; on one line where a program reads it, so that it finds them."""
+    if sys.stdout.isatty():
+        print_wrapped(cited(behaviour))
+    else:
+        print(INDENT + cited(behaviour))
+
+
+def cited(behaviour: Behaviour) -> str:
+    """`commit ("subject")`, or the commit where its subject is not recorded."""
+    return f'{behaviour.commit} ("{behaviour.subject}")' if behaviour.subject else behaviour.commit
 
 
 def releases(behaviour: Behaviour) -> str:
-    """`Linux 6.3 to before 6.10`, `since Linux 6.10`, `OpenSBI before 1.7`, or nothing."""
+    """`Linux 6.3 to before 7.3; of the stable releases not from 7.2.9 on`, `since Linux 6.10`, or nothing."""
     project = behaviour.project
     if behaviour.since and behaviour.until:
-        return f"{project} {behaviour.since} to before {behaviour.until}"
-    if behaviour.until:
-        return f"{project} before {behaviour.until}"
-    return f"since {project} {behaviour.since}" if behaviour.since else ""
+        said = f"{project} {behaviour.since} to before {behaviour.until}"
+    elif behaviour.until:
+        said = f"{project} before {behaviour.until}"
+    else:
+        return f"since {project} {behaviour.since}" if behaviour.since else ""
+    if behaviour.stable:
+        said += f"; of the stable releases not from {' and '.join(behaviour.stable)} on"
+    return said
 
 
 def sbi_version(profile: Profile) -> str:
@@ -102,7 +135,9 @@ def behaviour_object(behaviour: Behaviour) -> dict[str, object]:
         "summary": behaviour.summary,
         "commit": behaviour.commit or None,
         "subject": behaviour.subject or None,
+        "project": behaviour.project,
         "since": behaviour.since or None,
         "until": behaviour.until or None,
+        "stable": list(behaviour.stable),
         "reference": behaviour.reference or None,
     }

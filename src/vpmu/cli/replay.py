@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from .options import Subparsers, add_inject_option, add_json, add_profile_options, fault_plan
 from .output import print_json
+from .parser import in_file
 
 if TYPE_CHECKING:
     from ..vmm.replay_report import Report
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu replay`."""
     parser = subparsers.add_parser("replay", description=__doc__)
-    parser.add_argument("tables", nargs="+", metavar="TABLE", help="recorded tables")
+    parser.add_argument("tables", nargs="+", metavar="TABLE", type=in_file, help="recorded tables")
     add_profile_options(parser, host_pmu=None)
     add_inject_option(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="print the last line only")

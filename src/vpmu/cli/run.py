@@ -1,26 +1,38 @@
 """Run a guest image (ELF or flat): its console on stdout, one line about the run on stderr.
 
 Exit status 0 when the guest powered the machine off or reset it without reporting a failure, 1 when it
-reported one, KVM_RUN failed, or it did not end within --max-instructions; 2 for what cannot be run.
+reported one, KVM_RUN failed, or it did not end within a limit; 2 for what cannot be run.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from .options import Subparsers, add_json, add_machine_options, build_machine, recording
+from .ended import ended
+from .levels import NO_FIRMWARE, dumped, has_htif, is_bare
+from .limits import limited
+from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
 from .output import Console, as_object, print_json, sum_up
+from .parser import in_file
+
+if TYPE_CHECKING:
+    from ..trace.recorder import Recorder
+    from ..vmm.machine import Machine
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu run`."""
     parser = subparsers.add_parser("run", description=__doc__)
-    parser.add_argument("image", metavar="IMAGE", help="ELF or flat image, or the name of a bundled payload")
+    parser.add_argument(
+        "image", metavar="IMAGE", type=in_file, help="ELF or flat image, or the name of a bundled payload"
+    )
     add_machine_options(parser)
     parser.add_argument(
-        "--initrd", metavar="FILE", help="put this into memory; /chosen of the device tree says where"
-    )
+        "--initrd", metavar="FILE", type=in_file,
+        help="put this into memory; /chosen of the device tree says where",
+    )  # fmt: skip
     parser.add_argument("-q", "--quiet", action="store_true", help="do not print the line about the run")
     add_json(parser)
     return parser
@@ -28,23 +40,47 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Run the image; the exit status."""
-    from ..vmm.loader import read_file
+    from ..vmm.linux.trouble import trouble
+    from ..vmm.loader import ImageKind, read_file
     from .images import find_image
 
     image = find_image(args.image)
     initrd = () if args.initrd is None else (read_file(args.initrd),)
+    if args.firmware is None and has_htif(image):
+        args.firmware = NO_FIRMWARE
+    loads = None if is_bare(args) else image
     console = Console(None) if args.json else Console.on_stdout()
     with recording(args.trace) as recorder:
-        machine = build_machine(args, recorder=recorder, console_out=console)
-        machine.load(image, initrd=initrd)
-        try:
-            result = machine.run(max_instructions=args.max_instructions)
-        finally:
-            console.close()
+        machine = build_machine(args, recorder=recorder, console_out=console, image=image)
+        loaded = machine.load(loads, initrd=initrd)
+        if dumped(args, machine):
+            return 0
+        with watched(machine, recorder) as end:
+            try:
+                with limited(args, machine) as limits:
+                    result = machine.run(**limits)
+            finally:
+                console.close()
+            end(result)
+
+    def build(recorder: Recorder) -> Machine:
+        machine = build_machine(args, recorder=recorder, image=image)
+        machine.load(loads, initrd=initrd)
+        return machine
+
+    repeats = args.input != "-" and args.perf == "model"
+    end_of_it = ended(machine, loaded, result, args, build if repeats else None)
+    said = trouble(console.data) if loaded.kind is ImageKind.LINUX else None
     if args.json:
-        print_json(as_object(result, console.text))
+        told = {**as_object(result, console.text), **end_of_it.as_object()}
+        print_json(told if said is None else {**told, said.kind: said.words})
     elif not args.quiet:
         if console.data and not console.data.endswith(b"\n"):
             print(file=sys.stderr)
         print(f"vpmu: {sum_up(result)}", file=sys.stderr)
-    return 0 if result.ok else 1
+        if said is not None:
+            print(f"vpmu: guest: {said.text}: {said.words}", file=sys.stderr)
+        end_of_it.show()
+    if is_bare(args) and result.stop == "shutdown" and result.reset_reason:
+        return min(result.reset_reason, 255)  # a bare-metal test's own status
+    return 0 if result.ok and said is None else 1

@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..files import write_file
+from .ended import ended
+from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, names, recording
 from .output import Console, as_object, print_json, sum_up
+from .parser import in_file, out_file
 
 if TYPE_CHECKING:
     from ..perf.event import PerfError
-    from ..vmm.machine import Machine, OutsideCounter
+    from ..vmm.machine import Machine
+    from ..vmm.outside_counter import OutsideCounter
 
 DEFAULT_EVENTS = ["cycles", "instructions", "branches", "branch-misses"]
 NOT_SUPPORTED, NOT_COUNTED = "<not supported>", "<not counted>"
@@ -62,7 +66,9 @@ class Counted:
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu stat`."""
     parser = subparsers.add_parser("stat", description=__doc__)
-    parser.add_argument("image", metavar="IMAGE", help="ELF or flat image, or the name of a bundled payload")
+    parser.add_argument(
+        "image", metavar="IMAGE", type=in_file, help="ELF or flat image, or the name of a bundled payload"
+    )
     parser.add_argument(
         "-e",
         "--event",
@@ -75,7 +81,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "-x", "--field-separator", dest="separator", metavar="SEP", help="print fields separated by SEP"
     )
-    parser.add_argument("-o", "--output", metavar="FILE", help="print the table into FILE")
+    parser.add_argument("-o", "--output", metavar="FILE", type=out_file, help="print the table into FILE")
     add_machine_options(parser)
     add_json(parser)
     return parser
@@ -85,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the image and print the counts; the exit status."""
     from .images import find_image
 
+    if args.json and (args.output or args.separator):
+        raise UsageError("--json with -o or -x", expected="one of them", got="both")
     events = args.events if args.events is not None else DEFAULT_EVENTS
     if not events:
         raise UsageError("-e names no event")
@@ -93,17 +101,20 @@ def run(args: argparse.Namespace) -> int:
     console = Console(None) if args.json else Console.on_stdout()
     with recording(args.trace) as recorder:
         machine = build_machine(args, recorder=recorder, console_out=console)
-        machine.load(image)
+        loaded = machine.load(image)
         counters = [open_counter(machine, event, modes) for event, modes in parsed]
         try:
-            result = machine.run(max_instructions=args.max_instructions)
+            with limited(args, machine) as limits:
+                result = machine.run(**limits)
         finally:
             console.close()
         counted = [read_counter(event, counter) for event, counter in zip(events, counters, strict=True)]
         seconds = machine.time / 1e9
+    end_of_it = ended(machine, loaded, result, args)
     if args.json:
         counts = [as_json(line, counted) for line in counted]
-        print_json({"counters": counts, "seconds": seconds, **as_object(result, console.text)})
+        told = {**as_object(result, console.text), **end_of_it.as_object()}
+        print_json({"counters": counts, "seconds": seconds, **told})
     else:
         if args.separator is not None:
             text = "\n".join(csv_line(line, counted, args.separator, seconds) for line in counted)
@@ -115,17 +126,19 @@ def run(args: argparse.Namespace) -> int:
             write_file(args.output, text + "\n")
         if not result.ok:
             print(f"vpmu: {sum_up(result)}", file=sys.stderr)
+            end_of_it.show()
     return 0 if result.ok else 1
 
 
 def split_event(text: str) -> tuple[str, str]:
-    """`NAME:MODIFIERS` as (name, modifiers); modifiers are of `u`, `k` and `h`, none of them is all.
+    """`NAME:MODIFIERS` as (name, modifiers); modifiers are of `u`, `k`, `h`, and on a hart with all its
+    modes `m`, `G` and `H`; none of them is all.
     UsageError otherwise."""
     from ..spec.sbi_events import EventType, event_by_name, split_event_idx
 
     name, _, modifiers = text.partition(":")
-    if modifiers.strip("ukh") or name == "fw":
-        raise UsageError(f"event {text!r}: a perf event with the modifiers u and k is expected")
+    if modifiers.strip("ukhmGH") or name == "fw":
+        raise UsageError(f"event {text!r}: a perf event with modifiers of u, k, h, m, G and H is expected")
     event = event_by_name(name)
     if split_event_idx(event.event_idx)[0] not in (EventType.HW, EventType.CACHE, EventType.RAW):
         raise UsageError(f"event {text!r} has no meaning outside the guest")

@@ -13,13 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import VpmuError
+from ..errors import BootError, VpmuError
 from .options import build_machine, fault_plan
 
 if TYPE_CHECKING:
     from ..vmm.linux.boot import Outcome
     from ..vmm.linux.fetch import DebianGuest
     from ..vmm.linux.session import LinuxSession
+    from ..vmm.loader import LoadedImage
     from ..vmm.machine import Machine
 
 KEPT = 4
@@ -28,32 +29,45 @@ KEPT = 4
 
 def possible(args: argparse.Namespace, command: str) -> bool:
     """Whether the options describe a guest that can be kept: the fetched Debian, a modelled host, nothing
-    recorded.
+    recorded, and no limit that the boot would count towards.
     """
     from ..vmm.linux.execution import command_bytes
     from ..vmm.linux.session import LONGEST_COMMAND
 
-    plain = (args.kernel, args.initrd, args.trace, args.input, args.host_timeout) == (None,) * 5
+    given = (args.kernel, args.initrd, args.trace, args.input)
+    plain = (*given, args.max_instructions, args.timeout, args.host_timeout) == (None,) * 7
     short = len(command_bytes(command)) <= LONGEST_COMMAND and "\n" not in command
     return plain and short and not args.append and args.perf == "model" and not args.cold
 
 
-def run_warm(args: argparse.Namespace, command: str, output: Callable[[bytes], None] | None) -> Outcome:
-    """Run a shell command in the kept guest, which is booted and kept if it is not there."""
+def run_warm(
+    args: argparse.Namespace,
+    command: str,
+    output: Callable[[bytes], None] | None,
+    errors: Callable[[bytes], None] | None,
+) -> tuple[Outcome, Machine, LoadedImage]:
+    """Run a shell command in the kept guest, which is booted and kept if it is not there: how it ended, what
+    it ran on, and the kernel.
+    """
     from ..vmm.linux.boot import Outcome
     from ..vmm.linux.debian import debian_guest
+    from ..vmm.loader import ImageKind, load_image
 
-    session, fresh = _session(args, debian_guest())
+    guest = debian_guest()
+    kernel = load_image(guest.kernel_image(), kind=ImageKind.LINUX)
+    try:
+        session, fresh = _session(args, guest)
+    except BootError as error:  # as it ends where no guest is kept
+        if not isinstance(error.outcome, Outcome):
+            raise
+        return error.outcome, error.machine, kernel  # type: ignore[return-value]
     machine = session.machine
     machine.inject(fault_plan(args))
-    limit = args.max_instructions
-    answer = session.run(command, show=output, max_instructions=limit, restore=fresh)
-    failure = None
-    if answer.status is None:
-        failure = f"guest: kernel panic while the command ran: {answer.panic}" if answer.panic else (
-            f"guest: {answer.failure} while the command ran"
-        )  # fmt: skip
-    return Outcome(answer.result, answer.status, answer.panic, True, failure, answer.result.console)
+    answer = session.run(
+        command, show=output, errors=errors, max_instructions=args.max_instructions, restore=fresh
+    )
+    outcome = Outcome(answer.result, answer.status, answer.panic, True, answer.failure, answer.result.console)
+    return outcome, machine, kernel
 
 
 def _session(args: argparse.Namespace, guest: DebianGuest) -> tuple[LinuxSession, bool]:
@@ -71,7 +85,9 @@ def _session(args: argparse.Namespace, guest: DebianGuest) -> tuple[LinuxSession
 
     def build(sink: Callable[[bytes], None], bootargs: str) -> Machine:
         without_faults = argparse.Namespace(**{**vars(args), "inject": []})
-        return build_machine(without_faults, console_out=sink, bootargs=bootargs, plic=True)
+        return build_machine(
+            without_faults, console_out=sink, bootargs=bootargs, plic=True, second_serial=True
+        )
 
     session = LinuxSession.boot(build, guest.kernel_image(), guest.initramfs())
     _keep(session, folder, path)

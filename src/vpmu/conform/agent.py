@@ -5,15 +5,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol
 
 from ..errors import UnknownNameError
-from ..kvm.profiles import IMPL_ID_KVM, IMPL_ID_NONE, IMPL_ID_OPENSBI, PROFILES, Profile, get_profile
+from ..profiles.profiles import IMPL_ID_KVM, IMPL_ID_NONE, IMPL_ID_OPENSBI, Profile, get_profile
+from ..profiles.releases import LINUX_RANGE, OPENSBI_RANGE, known_linux, linux_release, parse_release
 from ..spec.csr import Irq
 from ..spec.sbi import SHMEM_DISABLE, U64, Eid, PmuFid, StopFlag
-from .calls import Call, Ref, Result, ecall, pmu
+from .calls import OF_THE_HOST, Call, Operand, Ref, Result, ecall, pmu, resolve
 from .frames import Frame, FrameReader
-from .target import TargetError, TargetLost
+from .target import Target, TargetError, TargetLost
 
 NAME = b"vpmu-agent"
 VERSION = 1
@@ -53,35 +55,51 @@ class Identity:
     impl_id: int
     impl_version: int
 
+    @property
+    def release(self) -> str:
+        """The implementation's version as its project writes it: `6.12.117`, `1.6`."""
+        if self.impl_id == IMPL_ID_KVM:
+            return linux_release(self.impl_version)
+        if self.impl_id == IMPL_ID_OPENSBI:
+            return f"{self.impl_version >> 16}.{self.impl_version & 0xFFFF}"
+        return str(self.impl_version)
+
+    @property
+    def known(self) -> bool:
+        """Whether somebody looked at this release: its profile is what it is, not what it may be."""
+        if self.impl_id == IMPL_ID_KVM:
+            return known_linux(self.release)
+        if self.impl_id == IMPL_ID_OPENSBI:  # the hart below shows through: that of Debian 12 is known
+            return self.release == "1.1"
+        return self.impl_id == IMPL_ID_NONE
+
     def __str__(self) -> str:
         names = {IMPL_ID_OPENSBI: "OpenSBI", IMPL_ID_KVM: "KVM", IMPL_ID_NONE: "vpmu's specification"}
-        if self.impl_id == IMPL_ID_OPENSBI:
-            version = f"{self.impl_version >> 16}.{self.impl_version & 0xFFFF}"
-        elif self.impl_id == IMPL_ID_KVM:
-            version = f"{self.impl_version >> 16}.{self.impl_version >> 8 & 0xFF}.{self.impl_version & 0xFF}"
-        else:
-            version = str(self.impl_version)
         name = names.get(self.impl_id, f"implementation {self.impl_id}")
-        return f"{name} {version}, SBI {self.spec_version >> 24}.{self.spec_version & 0xFFFFFF}"
+        return f"{name} {self.release}, SBI {self.spec_version >> 24}.{self.spec_version & 0xFFFFFF}"
 
 
 def profile_for(identity: Identity) -> Profile:
-    """The profile that describes this implementation: of its own kind, the newest that is not newer than it.
-
-    Raises TargetError where there is none of its kind.
+    """The profile of the release that this implementation says it is; of a release outside the range that was
+    looked at, the nearest one inside. Raises TargetError where nothing is known of its kind.
     """
-    kin = [profile for profile in PROFILES.values() if profile.impl_id == identity.impl_id]
-    if not kin:
-        known = sorted({profile.impl_id for profile in PROFILES.values()})
+    if identity.impl_id == IMPL_ID_NONE:
+        return get_profile("spec-3.0")
+    known = {IMPL_ID_KVM: ("kvm", LINUX_RANGE), IMPL_ID_OPENSBI: ("opensbi", OPENSBI_RANGE)}
+    if identity.impl_id not in known:
         raise TargetError(
-            "implementation without a profile", expected=f"implementation id {known}", got=identity
+            "implementation without a profile", expected=f"implementation id {sorted(known)}", got=identity
         )
-    older = [profile for profile in kin if profile.impl_version <= identity.impl_version]
-    return (
-        max(older, key=lambda profile: profile.impl_version)
-        if older
-        else min(kin, key=lambda p: p.impl_version)
-    )
+    project, (first, last) = known[identity.impl_id]
+    series = parse_release(identity.release)[:2]
+    nearest = first if series < parse_release(first) else last if series > parse_release(last) else ""
+    return get_profile(f"{project}-{nearest or identity.release}")
+
+
+def identity_of(target: Target) -> Identity:
+    """What a target says about itself. Raises TargetLost."""
+    spec, impl, version = (one.value for one in target.run([ecall(Eid.BASE, fid) for fid in range(3)]))
+    return Identity(spec, impl, version)
 
 
 class AgentTarget:
@@ -95,7 +113,8 @@ class AgentTarget:
     """Kind of a batch after `reset`: `F` where the other end then takes a fresh machine."""
 
     def __init__(
-        self, link: Link, name: str, description: str, *, profile: str | None = None, memory_end: int = 0,
+        self, link: Link, name: str, description: str, *,
+        profile: str | Profile | None = None, memory_end: int = 0,
         hole: int = 0x40_0000_0000, interrupts: bool = False, slack: int = 6000,
     ) -> None:  # fmt: skip
         self._link, self._reader, self._sequence = link, FrameReader(), 0
@@ -108,17 +127,17 @@ class AgentTarget:
         if magic != NAME or version != VERSION:
             raise TargetError("agent", expected=f"{NAME.decode()} {VERSION}", got=f"{magic!r} {version}")
         self.name, self.memory_end, self.hole, self.slack = name, memory_end, hole, slack
-        self.missing = frozenset("R")
+        self.missing = frozenset("R") | OF_THE_HOST
         self.interrupts = interrupts
         self._fresh: list[Call] = []
         self._pending_reset = self._without_pmu = False
         self.switches = False
-        spec, impl, impl_version = (
-            result.value for result in self.run([ecall(Eid.BASE, fid) for fid in range(3)])
-        )
-        self.identity = Identity(spec, impl, impl_version)
+        self.identity = identity_of(self)
         try:
-            self.profile = profile_for(self.identity) if profile is None else get_profile(profile)
+            if isinstance(profile, Profile):
+                self.profile = profile
+            else:
+                self.profile = profile_for(self.identity) if profile is None else get_profile(profile)
         except UnknownNameError:
             link.close()
             raise
@@ -145,6 +164,8 @@ class AgentTarget:
         self._link.close()
 
     def run(self, calls: Sequence[Call]) -> list[Result]:
+        if any(call.op in OF_THE_HOST for call in calls):
+            return self._run_in_parts(calls)
         before = self._fresh if self._pending_reset else []
         kind = self.fresh_kind if self._pending_reset else b"R"
         self._pending_reset = False
@@ -166,6 +187,26 @@ class AgentTarget:
             for call, numbers in zip(everything, _RESULT.iter_unpack(answer[8:]), strict=True)
         ]
         return results[len(before) :]
+
+    def _run_in_parts(self, calls: Sequence[Call]) -> list[Result]:
+        """A batch in which the host does something between two calls of the guest."""
+        if self._pending_reset and calls[0].op in OF_THE_HOST:
+            self.run([pmu(PmuFid.NUM_COUNTERS)])  # the host shall work on the fresh machine
+        results: list[Result] = []
+        for of_host, part in groupby(calls, lambda call: call.op in OF_THE_HOST):
+            if of_host:
+                results += [self._ask_host(call.op, call.resolve(results)) for call in part]
+                continue
+            # What went before is numbers by now; a reference within the part keeps its distance.
+            start = len(results)
+            results += self.run([_settled(call, start, results) for call in part])
+        return results
+
+    def _ask_host(self, op: str, operands: Sequence[int]) -> Result:
+        value = (*operands, 0)[0]
+        answer = self._exchange(b"O" + struct.pack("<7sQQ", b"", ord(op), value))
+        (numbers,) = _RESULT.iter_unpack(answer[8:])
+        return _result(op, *numbers)
 
     def _exchange(self, payload: bytes) -> bytes:
         """Send a request until its answer has come. Raises TargetLost after ATTEMPTS."""
@@ -192,6 +233,18 @@ def _moved(call: Call, by: int) -> Call:
         return call
     operands = tuple(Ref(one.index + by, one.bit) if isinstance(one, Ref) else one for one in call.operands)
     return Call(call.op, operands)
+
+
+def _settled(call: Call, start: int, results: Sequence[Result]) -> Call:
+    """The call in a batch that begins with what was its call number `start`."""
+    operands: list[Operand] = []
+    for operand in call.operands:
+        if isinstance(operand, Ref) and operand.index >= start:
+            operand = Ref(operand.index - start, operand.bit)
+        elif isinstance(operand, Ref):
+            operand = resolve(operand, results)
+        operands.append(operand)
+    return Call(call.op, tuple(operands))
 
 
 def _packed(call: Call) -> bytes:

@@ -25,8 +25,14 @@ OPERATIONS = {
     "C": "K = 0: sie := V, 1: clear the bits V of sip, 2: set them",
     "i": "with sie = V and interrupts on, loop of 2 N instructions: the causes of the interrupts taken",
     "R": "reset the vCPU",
+    "G": "the vCPU's sip, as KVM_GET_ONE_REG shows it",
+    "S": "KVM_SET_ONE_REG of sip := V",
+    "P": "the page at ADDRESS becomes a read-only memory slot",
+    "M": "kB of memory that the host's kernel cannot give back (SUnreclaim)",
 }
-"""Letters as in recorded tables; `i` is ours alone."""
+"""Letters as in recorded tables; `i` is ours alone, and those of OF_THE_HOST."""
+OF_THE_HOST = frozenset("GSPM")
+"""What user space or the host's kernel does, between two runs of the guest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class Call:
 
     def resolve(self, results: Sequence[Result]) -> tuple[int, ...]:
         """The operands as numbers, given the results of the calls before this one."""
-        return tuple(_resolve(operand, results) for operand in self.operands)
+        return tuple(resolve(operand, results) for operand in self.operands)
 
     def script(self, results: Sequence[Result] = ()) -> str:
         """The call as a script line of a table; references that `results` does not reach are shown as
@@ -92,7 +98,8 @@ def pmu(fid: int, *args: Operand) -> Call:
     return Call("e", (int(Eid.PMU), fid, *args))
 
 
-def _resolve(operand: Operand, results: Sequence[Result]) -> int:
+def resolve(operand: Operand, results: Sequence[Result]) -> int:
+    """The operand as a number, given the results of the calls before."""
     if isinstance(operand, int):
         return operand & U64
     value = results[operand.index].value
@@ -103,7 +110,7 @@ def _shown(operand: Operand, results: Sequence[Result]) -> str:
     if isinstance(operand, int):
         return f"{operand & U64:#x}"
     if operand.index < len(results):
-        return f"{_resolve(operand, results):#x}"
+        return f"{resolve(operand, results):#x}"
     return f"1<<${operand.index}" if operand.bit else f"${operand.index}"
 
 

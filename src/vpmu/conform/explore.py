@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from ..kvm.behaviours import Behaviour
-from ..kvm.profiles import get_profile
+from ..brief import Brief
+from ..profiles.behaviour import Behaviour
+from ..profiles.profiles import get_profile
 from ..spec.sbi import Eid, PmuFid, SbiError
 from .calls import Call, Operand, Result, as_table, pmu
 from .in_process import InProcessTarget
@@ -48,8 +49,8 @@ class Finding:
                 "table": table}  # fmt: skip
 
 
-@dataclass(slots=True)
-class Exploration:
+@dataclass(slots=True, repr=False)
+class Exploration(Brief):
     """What came of a run of `--random`."""
 
     description: str

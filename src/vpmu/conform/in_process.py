@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..faults.plan import FaultPlan
-from ..kvm import counter_csr
-from ..kvm.counter import IllegalCounter
 from ..kvm.exits import KvmRunError
-from ..kvm.profiles import IMPL_ID_OPENSBI, Profile
+from ..kvm.pmu import VcpuPmu
 from ..kvm.vcpu_api import GuestTrap, MemoryFault
 from ..perf.description import HostPmuDescription
+from ..profiles.profiles import IMPL_ID_OPENSBI, Profile
+from ..see.pmu import IllegalCounter
 from ..spec.csr import Cause, Csr, Irq
 from ..spec.sbi import U64, SbiRet
 from ..vmm.machine import Machine
-from .calls import Call, Result
+from .calls import OF_THE_HOST, Call, Result
 from .target import PAGE, SCRATCH_PAGES, TargetLost
 
 MEMORY_BASE = 0x88000000
@@ -49,7 +49,6 @@ class InProcessTarget:
     ) -> None:
         self._faults = faults
         self._profile, self._host = profile, host_pmu
-        self.missing = frozenset("t")  # no machine code, no TLB
         self.scratch = MEMORY_BASE + MEMORY - SCRATCH_PAGES * PAGE
         self.memory_end = MEMORY_BASE + MEMORY
         self.hole = 0x40_0000_0000
@@ -57,6 +56,8 @@ class InProcessTarget:
         self.reset()
         self.profile = self._machine.profile
         self.switches = self.profile.impl_id != IMPL_ID_OPENSBI  # nobody is above a firmware to switch it
+        # No machine code, no TLB; and no user space or host kernel around a firmware.
+        self.missing = frozenset("t") | (frozenset() if self.switches else OF_THE_HOST)
         self.interrupts = self._machine.host_pmu.overflow_latency == "none"
         self.name = "in-process"
         self.description = (
@@ -134,14 +135,25 @@ class InProcessTarget:
                 vcpu.reset()
                 vcpu.hart.set("scounteren", 7)
                 return Result()
+            case "G":
+                return Result(vcpu.interrupts.one_reg_sip())
+            case "S":
+                vcpu.interrupts.set_one_reg_sip(first, vcpu.profile)
+                return Result()
+            case "P":
+                self._machine.memory.carve(first, PAGE, readonly=True)
+                return Result()
+            case "M":
+                pmu = vcpu.pmu
+                return Result(pmu.snapshot.leaked * PAGE // 1024 if isinstance(pmu, VcpuPmu) else 0)
         raise AssertionError(op)
 
     def _counter(
         self, csr: int, *, writes: bool = False, user_mode: bool = False, scounteren: int = 7
     ) -> int:
-        return counter_csr.emulate(
-            self._vcpu.pmu, csr, writes=writes, user_mode=user_mode, scounteren=scounteren,
-            sbi_pmu_enabled=self._vcpu.sbi_enabled(0x504D55),
+        return self._vcpu.pmu.read_csr(
+            csr, writes=writes, user_mode=user_mode, scounteren=scounteren,
+            sbi_enabled=self._vcpu.sbi_enabled(0x504D55),
         )  # fmt: skip
 
     def _csr(self, index: int) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..errors import VpmuError
 from ..peers.host_image import HostImage, host_image
 from ..peers.kvm_host import agent_path, command, find_program, firmware, monitor_path, prepare, trouble
+from ..profiles.profiles import Profile
 from ..vmm.linux.cache import FetchError
 from ..vmm.linux.fetch import DEFAULT_SUITE
 from ..vmm.linux.progress import Progress
@@ -116,7 +117,9 @@ class KvmTarget(AgentTarget):
 
     fresh_kind = b"F"
 
-    def __init__(self, link: KvmLink, where: str, versions: dict[str, str], profile: str | None) -> None:
+    def __init__(
+        self, link: KvmLink, where: str, versions: dict[str, str], profile: str | Profile | None
+    ) -> None:
         self.facts, self.versions, self.console = link.facts, versions, link.console
         super().__init__(link, "kvm", where, profile=profile, memory_end=MEMORY_END, slack=SLACK)
         self.missing = frozenset()
@@ -138,7 +141,7 @@ class HostOptions:
     progress: Progress | None = None
 
 
-def kvm_target(profile: str | None = None, options: HostOptions | None = None) -> KvmTarget:
+def kvm_target(profile: str | Profile | None = None, options: HostOptions | None = None) -> KvmTarget:
     """Real KVM: this machine's, or that of a Debian host in QEMU. Raises PeerAbsent and TargetError."""
     options = options if options is not None else HostOptions()
     if options.suite is None and platform.machine() == "riscv64" and DEVICE.exists():
@@ -149,7 +152,7 @@ def kvm_target(profile: str | None = None, options: HostOptions | None = None) -
     return _in_qemu(profile, options)
 
 
-def _in_qemu(profile: str | None, options: HostOptions) -> KvmTarget:
+def _in_qemu(profile: str | Profile | None, options: HostOptions) -> KvmTarget:
 
     suite = options.suite or DEFAULT_SUITE
     if not re.fullmatch(r"[a-z][a-z0-9-]*", suite):
@@ -185,7 +188,7 @@ def _boot(program: str, image: HostImage) -> KvmLink:
         raise
 
 
-def _opened(link: KvmLink, where: str, versions: dict[str, str], profile: str | None) -> KvmTarget:
+def _opened(link: KvmLink, where: str, versions: dict[str, str], profile: str | Profile | None) -> KvmTarget:
     try:
         return KvmTarget(link, f"{where}, {link.facts.kernel.split(' #')[0]}", versions, profile)
     except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..payloads import path
+from ..profiles.profiles import Profile
 from ..spec.sbi import U64
 from ..vmm.machine import Machine
 from .agent import KVM_RUN_FAILED, AgentTarget
@@ -21,7 +22,7 @@ PATIENCE = 20_000_000
 class MachineLink:
     """Runs the machine as long as an answer is waited for."""
 
-    def __init__(self, profile: str, host_pmu: str) -> None:
+    def __init__(self, profile: str | Profile, host_pmu: str) -> None:
         self._out = bytearray()
         self.machine = Machine(
             profile=profile, host_pmu=host_pmu, memory=MEMORY, console_out=self._out.extend
@@ -56,7 +57,7 @@ class MachineLink:
         """Nothing is held."""
 
 
-def agent_target(profile: str | None = None, host_pmu: str = "qemu-virt") -> AgentTarget:
+def agent_target(profile: str | Profile | None = None, host_pmu: str = "qemu-virt") -> AgentTarget:
     """A machine of ours under `profile` (default spec-3.0) with the agent in it."""
     link = MachineLink(profile or "spec-3.0", host_pmu)
     machine = link.machine

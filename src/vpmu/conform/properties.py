@@ -1,4 +1,4 @@
-"""What every implementation of the specification must keep, checked on what a guest sees (facts 7.6).
+"""What every implementation of the specification must keep, checked on what a guest sees.
 
 A reference of its own: it knows the states of counters from the answers alone, and what each next answer may
 be.

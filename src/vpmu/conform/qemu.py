@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from ..payloads import path
+from ..profiles.profiles import Profile
 from .agent import AgentTarget
 from .target import TargetError, TargetLost
 
@@ -107,7 +108,7 @@ def version(program: str) -> str:
     return f"QEMU {words[3]}" if len(words) > 3 else done.stdout.strip()
 
 
-def qemu_target(profile: str | None = None) -> AgentTarget:
+def qemu_target(profile: str | Profile | None = None) -> AgentTarget:
     """QEMU's virt machine with its OpenSBI and the agent. Raises TargetError where QEMU is not installed."""
     program = shutil.which(PROGRAM)
     if program is None:

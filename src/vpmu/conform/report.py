@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
-from ..kvm.behaviours import BEHAVIOURS
+from ..profiles.behaviours import BEHAVIOURS
 from .target import Target
 from .verdict import Outcome, Verdict
 
+NUMBERS = "references: F is for vpmu faults show F10; O7 and 2.8 are in docs/sources.md"
+"""Where to look up what `citation` cites."""
 _FAILED = (Verdict.UNEXPECTED, Verdict.LOST)
 
 
@@ -49,6 +51,8 @@ def ktap(target: Target, outcomes: Sequence[Outcome]) -> Iterator[str]:
             yield f"ok {number} {title}"
             if outcome.behaviours:
                 yield f"# known divergence: {', '.join(citation(name) for name in outcome.behaviours)}"
+    if any(outcome.behaviours for outcome in outcomes):
+        yield f"# {NUMBERS}"
     yield f"# {in_words(outcomes)}"
 
 

@@ -7,7 +7,7 @@ earlier lines; a NAME alone stands for that call's value (`Ref`), `bit(NAME)` fo
 or more alternatives joined by `|`: an SBI error name, a comparison (`= E`, `!= E`, `>= E`, `<= E`, `in
 E..E`, `among E`: the value is an index in the set E), both, `trap`, or `any`. Without `->` an SBI call must
 succeed, and nothing may trap. `~` says what is expected of an implementation with that behaviour
-(kvm.behaviours).
+(profiles.behaviours).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _PMU_CALLS = {
 _PLAIN = {
     "ecall": "e", "csr": "c", "work": "w", "load": "l", "store": "s", "fill": "f", "differ": "k", "ucsr": "u",
     "touch": "t", "wcsr": "W", "csrset": "C", "interrupts": "i", "reset": "R",
+    "sipget": "G", "sipset": "S", "protect": "P", "unreclaimable": "M",
 }  # fmt: skip
 _FIXED_CALLS = {
     "timer": (int(Eid.TIME), 0, U64),

@@ -7,6 +7,7 @@ import select
 import termios
 import tty
 
+from ..profiles.profiles import Profile
 from .agent import AgentTarget
 from .target import TargetError, TargetLost
 
@@ -62,7 +63,7 @@ class SerialLink:
         os.close(self._fd)
 
 
-def serial_target(name: str, profile: str | None = None) -> AgentTarget:
+def serial_target(name: str, profile: str | Profile | None = None) -> AgentTarget:
     """`serial:DEVICE` or `serial:DEVICE@SPEED`. Raises TargetError."""
     device, _, speed = name.removeprefix("serial:").partition("@")
     if speed and not speed.isdigit():

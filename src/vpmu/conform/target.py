@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..errors import VpmuError
-from ..kvm.behaviours import B
-from ..kvm.opensbi_behaviours import OB
-from ..kvm.profiles import Profile
+from ..profiles.behaviours import B
+from ..profiles.opensbi_behaviours import OB
+from ..profiles.profiles import Profile
 from ..spec.csr import Irq
 from ..spec.sbi import U64, CounterInfo, CounterType, PmuFid, SbiError
 from ..spec.sbi_events import HwEvent

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from ..errors import UnknownNameError, UsageError
 from ..faults.plan import FaultPlan
+from ..profiles.profiles import Profile
 from .target import Target
 
+OURS = ("in-process", "agent")
+"""Machines of ours: a profile says what they are; of the others, what is expected of them."""
 NAMES = ("in-process", "agent", "qemu", "kvm", "serial:DEVICE")
 
 
 def open_target(
-    name: str, profile: str | None = None, host_pmu: str = "qemu-virt", faults: FaultPlan | None = None
+    name: str,
+    profile: str | Profile | None = None,
+    host_pmu: str = "qemu-virt",
+    faults: FaultPlan | None = None,
 ) -> Target:
     """The target of that name, ready to use; `close` it afterwards.
 

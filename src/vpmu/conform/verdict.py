@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ..kvm.behaviours import BEHAVIOURS, B
+from ..profiles.behaviours import BEHAVIOURS, B
 from .calls import Call, Result
 from .script import Step
 from .suite import Test

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ..errors import UnknownNameError
 from .sites import ALTERNATIVES, SITES, Site
 from .values import KINDS, BadValue
 
@@ -95,9 +96,10 @@ def _values(given: object, known: Mapping[str, str], what: str, site: Site) -> d
         try:
             found[key] = KINDS[known[key]](value)
         except BadValue as error:
-            raise PlanError(
-                f"{what}.{key}", key=key, expected=error.expected, got=value, known=error.known
-            ) from None
+            if isinstance(value, str) and error.known:
+                said = UnknownNameError(error.kind, value[:40], error.known).what
+                raise PlanError(f"{what}.{key}: {said}", key=key) from None
+            raise PlanError(f"{what}.{key}", key=key, expected=error.expected, got=value) from None
     return found
 
 

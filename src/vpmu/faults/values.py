@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 from ..errors import VpmuError
 from ..spec.perf import EVENTS
-from ..spec.sbi import FUNCTIONS, LEGACY, U64, SbiError
+from ..spec.sbi import U64, SbiError
 from ..spec.sbi_events import event_by_name, standard_events
+from ..spec.sbi_functions import FUNCTIONS, LEGACY
 
 Range = tuple[int, int]
 """Both ends included."""
@@ -25,11 +26,12 @@ _FUNCTIONS = {function.name: key for key, function in FUNCTIONS.items()} | {
 
 
 class BadValue(Exception):
-    """A value does not fit; `expected` says what would, `known` names to compare with where it is a name."""
+    """A value does not fit; `expected` says what would, `known` names to compare with where it is a name of
+    that `kind`."""
 
-    def __init__(self, expected: str, known: Sequence[str] = ()) -> None:
+    def __init__(self, expected: str, known: Sequence[str] = (), kind: str = "word") -> None:
         super().__init__(expected)
-        self.expected, self.known = expected, known
+        self.expected, self.known, self.kind = expected, known, kind
 
 
 def _integer(value: object, expected: str, low: int, high: int) -> int:
@@ -73,7 +75,7 @@ def _errno(value: object) -> int:
     if isinstance(value, str) and value.upper() in _ERRNOS:
         return _ERRNOS[value.upper()]
     if isinstance(value, str) and not re.fullmatch(r"\d+", value):
-        raise BadValue("the name of an errno such as ENOENT", sorted(_ERRNOS))
+        raise BadValue("the name of an errno such as ENOENT", sorted(_ERRNOS), "errno")
     return _integer(value, "an errno, by name or from 1 to 4095", 1, 4095)
 
 
@@ -82,7 +84,7 @@ def _sbi(value: object) -> int:
     if isinstance(value, str) and value.upper().removeprefix("SBI_ERR_") in names:
         return names[value.upper().removeprefix("SBI_ERR_")]
     if isinstance(value, str) and not re.fullmatch(r"-?\d+", value):
-        raise BadValue("the name of an SBI error such as NOT_SUPPORTED", list(names))
+        raise BadValue("the name of an SBI error such as NOT_SUPPORTED", list(names), "SBI error")
     return _integer(value, "an SBI error, by name or number", -(1 << 63), (1 << 63) - 1)
 
 
@@ -128,7 +130,7 @@ def _calls(value: object) -> tuple[Range, ...]:
 def _event(value: object) -> str:
     if isinstance(value, str) and (value in EVENTS or value == "*" or re.fullmatch("r[0-9a-f]{1,14}", value)):
         return value
-    raise BadValue("the perf tool's name of an event, rHEX, or *", [*EVENTS, "*"])
+    raise BadValue("the perf tool's name of an event, rHEX, or *", [*EVENTS, "*"], "event")
 
 
 def _sbi_event(value: object) -> int:
@@ -137,13 +139,14 @@ def _sbi_event(value: object) -> int:
     try:
         return event_by_name(str(value)).event_idx
     except VpmuError:
-        raise BadValue("an event: perf's name, fw:NAME or an event_idx", list(standard_events())) from None
+        known = list(standard_events())
+        raise BadValue("an event: perf's name, fw:NAME or an event_idx", known, "event") from None
 
 
 def _function(value: object) -> tuple[int, int]:
     if isinstance(value, str) and value in _FUNCTIONS:
         return _FUNCTIONS[value]
-    raise BadValue("a function of the SBI such as counter_start", list(_FUNCTIONS))
+    raise BadValue("a function of the SBI such as counter_start", list(_FUNCTIONS), "SBI function")
 
 
 def _choice(*known: str) -> Callable[[object], str]:

@@ -13,7 +13,8 @@ handler (`docs/engine.md`). The arguments of a handler stay in host registers fo
 
 A *record* is 64 bits: op 15:0, rd 23:16, rs1 31:24, rs2 39:32, imm 63:40. A decoded page holds one record
 per halfword of a page of guest memory; an all-zero record is op 0, DECODE, which fills itself in and runs
-again.
+again. No value of a record, of a pc or of a register leads outside: the operation is cut to the table of
+handlers, a register number to the words before the CSRs, an offset in a page to that of a record.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _SHORT_FORMS = frozenset(row.expands_to for row in COMPRESSED)
 _LIKELY, _UNLIKELY = "!prof !0", "!prof !1"
 _METADATA = '!0 = !{!"branch_weights", i32 2000, i32 1}\n!1 = !{!"branch_weights", i32 1, i32 2000}\n'
 _PAGE = -4096
+_RECORD_OFFSET = 4094  # of an instruction in its page: its records are one for two bytes
+DISTANCE_SHIFT = 52  # where a record of an in-page branch holds the distance to its target, in records
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,7 @@ class Handler(codegen_fp.Floating):
         self.tail(self.handler_of(record), rp, n, record, context, bias)
 
     def handler_of(self, record: str) -> str:
-        slot = self.offset("%tab", self.binary("shl", self.binary("and", record, 65535), 3))
+        slot = self.offset("%tab", self.binary("shl", self.binary("and", record, state.HANDLERS - 1), 3))
         return self.load_pointer(slot)
 
     def retire(self) -> str:
@@ -166,8 +169,9 @@ class Handler(codegen_fp.Floating):
         self.dispatch(self.offset("%rp", 4 * self.length), self.retire(), context)
 
     def jump_in_page(self) -> None:
-        """The immediate of an in-page branch is the distance between the records."""
-        self.dispatch(self.offset("%rp", self.imm()), self.retire())
+        """An in-page branch holds the distance between the records, in records, above its immediate."""
+        distance = self.binary("shl", self.binary("ashr", "%r", DISTANCE_SHIFT), 3)
+        self.dispatch(self.offset("%rp", distance), self.retire())
 
     def jump_to(self, target: str, n: str) -> None:
         """Go to a virtual address: through the fetch cache, or by @resume when it does not know the page."""
@@ -192,7 +196,7 @@ class Handler(codegen_fp.Floating):
         self.store_word("s", "dbase", decoded)
         if Counting.MISSES in self.counting:
             self.count_miss(state.MODEL_ITLB, target, 12, 255, "itlb_miss")
-        offset = self.binary("shl", self.binary("and", target, 4095), 2)
+        offset = self.binary("shl", self.binary("and", target, _RECORD_OFFSET), 2)
         rp = self.pointer(self.binary("add", decoded, offset))
         bias = self.binary("sub", page, self.binary("lshr", decoded, 2))
         self.execute(rp, n, context, bias)
@@ -204,7 +208,7 @@ class Handler(codegen_fp.Floating):
         self.store_word("s", "length", str(self.length))
 
     def follow(self, action: str) -> None:
-        """After a function of privileged.py: CONTINUE, RESUME or EXIT (see there)."""
+        """After a function of privileged/: CONTINUE, RESUME or EXIT (see there)."""
         on, resume, leave = self.new_label("continue"), self.new_label("resume"), self.new_label("exit")
         codes = self.constants
         cases = f"i64 {codes['CONTINUE']}, label %{on} i64 {codes['RESUME']}, label %{resume}"
@@ -406,7 +410,10 @@ class Handler(codegen_fp.Floating):
 
     def require_fp(self) -> None:
         """F and D are off unless sstatus.FS says otherwise (a hart without them keeps FS zero)."""
-        on = self.compare("ne", self.binary("and", self.load_word("s", "sstatus"), SSTATUS_FS), 0)
+        if Counting.WHOLE in self.counting:
+            on = self.compare("ne", self.load_word("s", "fp_on"), 0)
+        else:
+            on = self.compare("ne", self.binary("and", self.load_word("s", "sstatus"), SSTATUS_FS), 0)
         self.require(on, self.off())
 
     def off(self) -> str:
@@ -419,9 +426,6 @@ class Handler(codegen_fp.Floating):
         if Counting.CLASSES in self.counting:
             self.count_each(self.load_word("s", "traps_retire"))
         self.tail(f"@op_illegal_{self.length}")
-
-    def dirty_fp(self) -> None:
-        self.store_word("s", "sstatus", self.binary("or", self.load_word("s", "sstatus"), SSTATUS_FS))
 
     def slow_label(self) -> None:
         """The slow path is a function of its own, so that the fast path needs no stack frame."""
@@ -463,7 +467,8 @@ class Handler(codegen_fp.Floating):
     def system(self) -> None:
         self.save()
         arguments = [self.field(16), self.field(24), self.field(32), self.imm(), str(self.row.size)]
-        action = self.call(self.row.semantics, arguments)
+        guest = Counting.WHOLE not in self.counting
+        action = self.call("no_hypervisor" if guest and self.row.whole else self.row.semantics, arguments)
         if Counting.CLASSES in self.counting and self.row.event:
             self.count_retired(action)
         self.follow(action)
@@ -483,7 +488,7 @@ class Handler(codegen_fp.Floating):
         dbase = self.load_word("s", "dbase")
         host = self.load64(self.pointer(self.binary("add", dbase, self.constants["DECODED_HOST"])))
         distance = self.binary("sub", self.integer("%rp"), dbase)
-        offset = self.binary("lshr", distance, 2)
+        offset = self.binary("and", self.binary("lshr", distance, 2), _RECORD_OFFSET)
         record = self.value(f"call fastcc i64 @decode_at(i64 {host}, i64 {offset})")
         self.emit(f"store i64 {record}, ptr %rp, align 8")
         self.tail(self.handler_of(record), r=record)
@@ -503,14 +508,22 @@ class Handler(codegen_fp.Floating):
         high = self.call("fetch_half", [self.pc(2)])
         self.follow(self.load_word("s", "fault"))
         word = self.binary("or", low, self.binary("shl", high, 16))
+        self.store_word("s", "insn", word)
         record = self.value(f"call fastcc i64 @decode_word(i64 {word}, i64 4094)")
         self.tail(self.handler_of(record), r=record)
 
     def hot(self) -> None:
-        """This record is an entry of a compiled region (hot.py), the immediate its index there."""
+        """This record is an entry of a compiled region (hot.py), the immediate its index there. One that
+        is not is decoded.
+        """
+        known, unknown = self.new_label("known"), self.new_label("unknown")
+        index = self.imm()
+        self.fork(self.compare("ult", index, self.load_word("m", "hot_count")), known, unknown, _LIKELY)
+        self.label(known)
         table = self.pointer(self.load_word("m", "hot_table"))
-        slot = self.offset(table, self.binary("shl", self.imm(), 3))
-        self.tail(self.load_pointer(slot))
+        self.tail(self.load_pointer(self.offset(table, self.binary("shl", index, 3))))
+        self.label(unknown)
+        self.tail("@op_decode_4", r="0")
 
     def generate(self, slow_path: bool = False) -> str:
         """The text of the handler."""
@@ -588,8 +601,8 @@ class Decoder(Emitter):
         inside = self.compare("ult", target, 4096)
         near = 2 * NUMBER[row.name + ".in"] + (length == 4)
         chosen = self.select(inside, near, number)
-        distance = self.select(inside, self.binary("shl", imm, 2), imm)
-        self.record(chosen, rd, rs1, rs2, distance)
+        distance = self.binary("shl", imm, DISTANCE_SHIFT - 40 - 1)
+        self.record(chosen, rd, rs1, rs2, self.select(inside, distance, imm))
 
     def chain(self, rows: Iterable[Instruction | Compressed], length: int) -> None:
         for row in rows:
@@ -746,7 +759,7 @@ class Entry(Handler):
 
 def hot_export_slot(name: str) -> int:
     """Where the address of a function of HOT_EXPORTS stands in the table of handlers, in bytes."""
-    return 8 * (2 * len(OPERATIONS) + HOT_EXPORTS.index(name))
+    return 8 * (state.HANDLERS + HOT_EXPORTS.index(name))
 
 
 def _hot_exports() -> str:
@@ -786,13 +799,19 @@ define {_CC} i64 @hot_budget_spent({arguments}) {{
 
 
 def _probe() -> str:
-    """`probe(state, address, access)`: a physical address, for Python (Hart.translate)."""
+    """For Python: `probe(state, address, access)`, a physical address; `trap(state, cause, value)`."""
     return """
 define i64 @probe(i64 %address, i64 %virtual, i64 %access) {
 entry:
   %S = inttoptr i64 %address to ptr
   %physical = call fastcc i64 @translate(ptr %S, i64 %virtual, i64 %access)
   ret i64 %physical
+}
+define i64 @trap(i64 %address, i64 %cause, i64 %value) {
+entry:
+  %S = inttoptr i64 %address to ptr
+  %action = call fastcc i64 @raise_exception(ptr %S, i64 %cause, i64 %value)
+  ret i64 %action
 }"""
 
 
@@ -820,6 +839,7 @@ def module(
     for part in (Entry.budget_spent, Entry.resume, Entry.enter, Entry.run):
         parts.append(part(Entry(constants, counting)))
     parts += [_probe(), _hot_exports()]
+    names += ["op_illegal_4"] * (state.HANDLERS - len(names))
     names += HOT_EXPORTS  # compiled regions find them behind the handlers (hot_export_slot)
     parts.append(f"@handlers = constant [{len(names)} x ptr] [{', '.join(f'ptr @{name}' for name in names)}]")
     parts.append(_METADATA)

@@ -9,8 +9,11 @@ HOT_EXPORTS = ("hot_load", "hot_store", "hot_resume", "hot_budget_spent")
 
 
 class Counting(Flag):
-    """What the handlers count beside retired instructions; each combination is a module of its own."""
+    """What the handlers count beside retired instructions, and the modes that they know; each combination
+    is a module of its own.
+    """
 
     NOTHING = 0
     CLASSES = auto()  # branches, loads, stores... (state.CLASS_COUNTERS)
     MISSES = auto()  # the modelled TLB and cache (state.MISS_COUNTERS)
+    WHOLE = auto()  # no counting, but a hart with all its modes: M, HS, U, VS, VU (privileged/whole)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.isa.fd_rows import FdRow
 from vpmu.hart.semantics import Emitter
 from vpmu.hart.soft import DIGITS_D, DIGITS_S, NV, NX, RDN, RMM, RNE, RUP
@@ -124,6 +125,9 @@ def texts() -> Iterator[str]:
 class Floating(Emitter):
     """Emits computations of F and D; `%r` is the record."""
 
+    counting = Counting.NOTHING
+    """The variant of the engine."""
+
     def give_up(self) -> str:
         """The label that leaves this instruction to `soft`."""
         return "slow"
@@ -190,10 +194,17 @@ class Floating(Emitter):
     def either(self, a: str, b: str) -> str:
         return self.value(f"or i1 {a}, {b}")
 
+    def dirty_fp(self) -> None:
+        """FS of sstatus is Dirty; in V=1 both."""
+        self.store_word("s", "sstatus", self.binary("or", self.load_word("s", "sstatus"), SSTATUS_FS))
+        if Counting.WHOLE in self.counting:
+            other = self.binary("or", self.load_word("s", "other_sstatus"), self.load_word("s", "fp_other"))
+            self.store_word("s", "other_sstatus", other)
+
     def accrue(self, flags: int | str) -> None:
         """Set bits of fflags; the extension's state is dirty then."""
         self.store_word("s", "fflags", self.binary("or", self.load_word("s", "fflags"), flags))
-        self.store_word("s", "sstatus", self.binary("or", self.load_word("s", "sstatus"), SSTATUS_FS))
+        self.dirty_fp()
 
     def accrue_if(self, condition: str, flags: int) -> None:
         raised, done = self.new_label("raised"), self.new_label("quiet")

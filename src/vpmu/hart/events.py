@@ -7,14 +7,17 @@ from typing import Protocol
 
 
 class Mode(IntFlag):
-    """Privilege modes of a guest. A counter's mode filter is the set of modes in which it counts."""
+    """Privilege modes. A counter's mode filter is the set of modes in which it counts."""
 
     VU = 1
     VS = 2
+    U = 4
+    S = 8  # HS, with the hypervisor extension
+    M = 16
 
 
-ALL_MODES = Mode.VU | Mode.VS
-"""No filter."""
+ALL_MODES = Mode.VU | Mode.VS | Mode.U | Mode.S | Mode.M
+"""No filter. A hart that is a guest's has VS and VU alone."""
 
 
 class HartEvent(StrEnum):

@@ -19,4 +19,4 @@ class Stop(IntEnum):
     WFI = 8  # WFI with nothing pending; pc stays on it
     TRAP_STORM = 9  # many traps without one retired instruction
     EXCEPTION = 10  # an exception that is not delegated: a = cause, b = stval
-    SFENCE = 11
+    CSR = 11  # an access to a CSR of the PMU that Python keeps; pc stays on it

@@ -20,17 +20,18 @@ if TYPE_CHECKING:
     from vpmu.hart.reference import ReferenceEngine
 
 MASK = (1 << 64) - 1
-_PC, _DBASE = state.STATE["pc"], state.STATE["dbase"]
+_PC, _DBASE, _INSN = state.STATE["pc"], state.STATE["dbase"], state.STATE["insn"]
 CHUNK = 200_000  # instructions from one sample of the hot tier to the next
+REFERENCE_CHUNK = 10_000  # as long, but slower
 HOT_AFTER = 8_000_000  # instructions before the first sample
 
 # Which words of the context block an event is the sum of, and the engine variant that keeps them.
-_CLASS_EVENTS: dict[HartEvent, str] = {
+CLASS_EVENTS: dict[HartEvent, str] = {
     HartEvent.BRANCHES: "branch", HartEvent.LOADS: "load", HartEvent.STORES: "store",
     HartEvent.ATOMICS: "atomic",
     HartEvent.MULDIV: "muldiv", HartEvent.FP: "fp", HartEvent.CSR: "csr", HartEvent.SYSTEM: "system",
 }  # fmt: skip
-_MISS_EVENTS: dict[HartEvent, str] = {
+MISS_EVENTS: dict[HartEvent, str] = {
     HartEvent.DTLB_READ_MISS: "dtlb_read_miss", HartEvent.DTLB_WRITE_MISS: "dtlb_write_miss",
     HartEvent.ITLB_MISS: "itlb_miss",
     HartEvent.L1D_READ_MISS: "l1d_read_miss", HartEvent.L1D_WRITE_MISS: "l1d_write_miss",
@@ -44,7 +45,7 @@ def _words_of(event: HartEvent, modes: Mode) -> tuple[int, ...]:
     name = {HartEvent.INSTRUCTIONS: "count", HartEvent.CYCLES: "count", HartEvent.TRAPS: "traps"}.get(event)
     if name is not None:
         return (state.STATE[f"{name}_vu"],) * vu + (state.STATE[f"{name}_vs"],) * vs
-    name = _CLASS_EVENTS.get(event) or _MISS_EVENTS[event]
+    name = CLASS_EVENTS.get(event) or MISS_EVENTS[event]
     contexts = (state.CONTEXT_VU,) * vu + (state.CONTEXT_VS, state.CONTEXT_VS_SUM) * vs
     return tuple(state.context_word(context, name) for context in contexts)
 
@@ -54,9 +55,9 @@ def _variant_for(events: frozenset[HartEvent]) -> Counting:
     """The engine variant that keeps the counts of `events`."""
     counting = Counting.NOTHING
     for event in events:
-        if event in _CLASS_EVENTS:
+        if event in CLASS_EVENTS:
             counting |= Counting.CLASSES
-        elif event in _MISS_EVENTS:
+        elif event in MISS_EVENTS:
             counting |= Counting.MISSES
     return counting
 
@@ -97,7 +98,16 @@ class Details:
 
 
 class Hart:
-    """One hart in VS/VU mode. `engine` is "native" or "reference"; `fp`: it has F and D."""
+    """One hart in VS/VU mode, all levels above it played by Python. `engine` is "native" or "reference";
+    `fp`: it has F and D.
+    """
+
+    whole = False
+    """It has M, HS and U mode as well (WholeHart)."""
+    isa: frozenset[str] = frozenset()
+    """What a WholeHart has beside RV64GC."""
+    contexts = state.GUEST_CONTEXTS
+    _block_size = state.GUEST_STATE_SIZE
 
     def __init__(
         self,
@@ -111,7 +121,7 @@ class Hart:
     ) -> None:
         self.hart_id = hart_id
         self.memory = memory
-        self.block = state.Block(state.STATE_SIZE)
+        self.block = state.Block(self._block_size)
         self.words = self.block.words
         self._address = self.block.address
         self._engines: dict[int, Callable[[int, int], int]] = {}  # by the value of their variant
@@ -120,6 +130,7 @@ class Hart:
         self._indices: dict[tuple[int, int], tuple[int, ...]] = {}  # where the words of a count are
         self._engine_name = engine
         self._reference: object | None = None
+        self.interrupted = False  # somebody wants `run` to return soon, whatever its budget; see Turns.halt
         self._lcofi, self._traps_retire, self._fp = lcofi, traps_retire, fp
         self.reset()
         memory.flush_harts.append(self.flush)
@@ -139,7 +150,7 @@ class Hart:
 
     @pc.setter
     def pc(self, value: int) -> None:
-        self.words[state.STATE["pc"]] = value & MASK
+        self.words[state.STATE["pc"]] = value & MASK & ~1
 
     def x(self, number: int) -> int:
         """General register; x0 reads 0."""
@@ -171,7 +182,7 @@ class Hart:
         self.set("hart_id", self.hart_id)
         self.set("reservation", state.NO_RESERVATION)
         self.set("hedeleg", HEDELEG)
-        self.set("scounteren", 7)  # KVM's reset value (facts 3.11)
+        self.set("scounteren", 7)  # KVM's reset value
         standard = 1 << Irq.SOFTWARE | 1 << Irq.TIMER | 1 << Irq.EXTERNAL
         self.set("sie_mask", standard | self._lcofi << Irq.LCOFI)
         self.set("sip_mask", 1 << Irq.SOFTWARE | self._lcofi << Irq.LCOFI)
@@ -183,25 +194,35 @@ class Hart:
         """Forget every cached translation."""
         invalid = b"\xff" * state.MODEL_L1D
         raw = self.words.cast("B")
-        for context in range(3):
+        for context in range(self.contexts):
             start = state.CONTEXTS + context * state.CONTEXT_SIZE
             raw[start : start + len(invalid)] = invalid
+        start = 8 * state.SUPERPAGES
+        raw[start : start + state.SUPERPAGES_SIZE] = bytes(state.SUPERPAGES_SIZE)
 
     # -- running
 
     def run(self, budget: int) -> Stop:
         """Run at most `budget` (>= 1) instructions; the counts, the clock and pc are exact afterwards."""
         if self._engine_name != "native":
-            return _STOPS[self.reference().run(budget)]
+            return self._run_reference(budget)
         if self._variant is not self.memory.counting:
             self._choose_engine()
         native, address = self._native, self._address
         while True:
             stop = native(address, budget if budget < CHUNK else CHUNK)
-            if stop != _BUDGET or budget <= CHUNK:
+            if stop != _BUDGET or budget <= CHUNK or self.interrupted:
                 return _STOPS[stop]
             budget -= CHUNK
             self._sample()
+
+    def _run_reference(self, budget: int) -> Stop:
+        run = self.reference().run
+        while True:
+            stop = run(min(budget, REFERENCE_CHUNK))
+            if stop != _BUDGET or budget <= REFERENCE_CHUNK or self.interrupted:
+                return _STOPS[stop]
+            budget -= REFERENCE_CHUNK
 
     def _sample(self) -> None:
         """Tell the hot tier where a chunk of the run ended; a short guest never pays for loading it."""
@@ -228,7 +249,7 @@ class Hart:
         if self._reference is None:
             from vpmu.hart.reference import ReferenceEngine
 
-            self._reference = ReferenceEngine(self.block, self.memory.shared)
+            self._reference = ReferenceEngine(self.block, self.memory.shared, self.whole)
         return self._reference  # type: ignore[return-value]
 
     @property
@@ -237,14 +258,20 @@ class Hart:
         return Details(self.get("exit_a"), self.get("exit_b"), self.get("exit_c"))
 
     def fetched_instruction(self) -> int | None:
-        """The four bytes at pc as the native engine fetched them after it stopped there; None where that is
-        not known.
+        """The instruction at pc as the engine fetched it before it stopped there, whatever the page tables
+        say by now (hardware has it in htinst or stval); None before the first instruction.
         """
-        pc, decoded = self.words[_PC], self.words[_DBASE]
-        if self._engine_name != "native" or not decoded or pc & 4095 > 4092:
+        offset, decoded = self.words[_PC] & 4095, self.words[_DBASE]
+        if self._engine_name != "native":
+            return self.words[_INSN] or None
+        if not decoded:
             return None
-        host = ctypes.c_uint64.from_address(decoded + state.DECODED_HOST).value
-        return ctypes.c_uint32.from_address(host + (pc & 4095)).value
+        host = ctypes.c_uint64.from_address(decoded + state.DECODED_HOST).value + offset
+        half = ctypes.c_uint16.from_address(host).value
+        if half & 3 != 3:
+            return half
+        # on two pages: where the second one was, only the engine knows
+        return self.words[_INSN] if offset == 4094 else ctypes.c_uint32.from_address(host).value
 
     def translate(self, address: int, access: int) -> int:
         """Guest physical address of a virtual one for a load (0), store (1) or fetch (2), in the current

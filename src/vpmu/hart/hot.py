@@ -28,7 +28,9 @@ from vpmu.hart.codegen import (
     _LIKELY,
     _METADATA,
     _PAGE,
+    _RECORD_OFFSET,
     _UNLIKELY,
+    DISTANCE_SHIFT,
     OPERATIONS,
     Handler,
     Operation,
@@ -57,7 +59,7 @@ class Step:
 
     @property
     def operation(self) -> Operation:
-        return OPERATIONS[(self.record & 0xFFFF) >> 1]
+        return OPERATIONS[(self.record & state.HANDLERS - 1) >> 1]
 
     @property
     def length(self) -> int:
@@ -69,10 +71,8 @@ class Step:
 
     @property
     def target(self) -> int:
-        """Offset of an in-page branch's target (its immediate is the distance of the records, 4 bytes per
-        byte).
-        """
-        return self.offset + (self.imm >> 2)
+        """Offset of an in-page branch's target."""
+        return self.offset + 2 * signed(self.record >> DISTANCE_SHIFT, 12)
 
     @property
     def behind(self) -> int:
@@ -430,7 +430,7 @@ class RegionEmitter(Handler):
             self.fork(self.compare("eq", self.binary("and", target, _PAGE), "%page"), inside, outside)
             self.label(inside)
             self.emit(f"store i64 {n}, ptr %nv")
-            self.emit(f"store i64 {self.binary('and', target, 4095)}, ptr %out_a")
+            self.emit(f"store i64 {self.binary('and', target, _RECORD_OFFSET)}, ptr %out_a")
             self.emit("br label %within")
             self.label(outside)
             self.leave_to(target, n)

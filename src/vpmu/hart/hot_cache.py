@@ -13,9 +13,10 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from vpmu.hart import code_cache
+
 MAX_PAGES = 4096  # files; beyond that, the oldest half goes
 _HEAD = struct.Struct("<IHH")  # bytes of code, number of entries, number of instructions
-_MAGIC = b"vpmu-regions-1\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ class RegionCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         try:
-            self._known = {entry.name for entry in os.scandir(folder)}
+            usable = not code_cache.folder_trouble(folder)
+            names = (entry.name for entry in os.scandir(folder))
+            self._known = {name for name in names if usable and not code_cache.is_aside(name)}
         except OSError:
             self._known = set()
 
@@ -47,21 +50,18 @@ class RegionCache:
 
     def load(self, key: str) -> list[CachedRegion]:
         """What is known of a page; nothing for a damaged file, which is then forgotten."""
-        try:
-            data = (self._folder / key).read_bytes()
-            return _unpack(data)
-        except (OSError, struct.error, ValueError):
+        data = code_cache.load(self._folder / key)
+        if data is None:
             self._known.discard(key)
             return []
+        return _unpack(data)
 
     def add(self, key: str, region: CachedRegion) -> None:
         """Keep one more region of a page."""
-        from vpmu.hart.native import store
-
         regions = [*(self.load(key) if key in self._known else ()), region]
         if len(self._known) >= MAX_PAGES:
             self._shrink()
-        store(self._folder / key, _pack(regions))
+        code_cache.store(self._folder / key, _pack(regions))
         self._known.add(key)
 
     def _shrink(self) -> None:
@@ -77,7 +77,7 @@ class RegionCache:
 
 
 def _pack(regions: list[CachedRegion]) -> bytes:
-    parts = [_MAGIC]
+    parts = []
     for region in regions:
         parts.append(_HEAD.pack(len(region.code), len(region.entries), len(region.offsets)))
         parts.append(
@@ -88,17 +88,12 @@ def _pack(regions: list[CachedRegion]) -> bytes:
 
 
 def _unpack(data: bytes) -> list[CachedRegion]:
-    if not data.startswith(_MAGIC):
-        raise ValueError("not a file of regions")
-    regions, at = [], len(_MAGIC)
+    regions, at = [], 0
     while at < len(data):
         size, entries, offsets = _HEAD.unpack_from(data, at)
         at += _HEAD.size
         numbers = struct.unpack_from(f"<{entries + offsets}H", data, at)
         at += 2 * len(numbers)
-        code = data[at : at + size]
-        if len(code) != size or max(numbers, default=0) >= 4096:
-            raise ValueError("damaged file of regions")
+        regions.append(CachedRegion(numbers[:entries], numbers[entries:], data[at : at + size]))
         at += size
-        regions.append(CachedRegion(numbers[:entries], numbers[entries:], code))
     return regions

@@ -12,8 +12,10 @@ from __future__ import annotations
 import atexit
 import ctypes
 import hashlib
+import os
 import queue
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -71,7 +73,8 @@ class _Compiler(threading.Thread):
     def run(self) -> None:
         while (item := self.jobs.get()) is not None:
             job, tier = item
-            job.address = compile_job(job)
+            with _busy:
+                job.address = compile_job(job)
             tier.done.put(job)
 
 
@@ -135,6 +138,24 @@ def placed_regions(counting: Counting, key: str) -> list[tuple[CachedRegion, int
 
 
 _compiler: _Compiler | None = None
+# held while a region is compiled, and while the process forks: LLVM has locks of its own
+_busy = threading.Lock()
+_tiers: weakref.WeakSet[HotTier] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    """In the child of a fork: what the parent's thread would have compiled is not coming."""
+    global _compiler
+    if _compiler is not None:
+        atexit.unregister(_compiler.finish)
+        _compiler = None
+    for tier in _tiers:
+        tier.forked()
+    _busy.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_busy.acquire, after_in_parent=_busy.release, after_in_child=_forked)
 
 
 def _start_compiler() -> _Compiler:
@@ -163,6 +184,7 @@ class HotTier:
         self._table = HostMemory(8 * TABLE_ENTRIES)
         self._functions = self._table.view.cast("Q")
         memory.shared.words[state.SHARED["hot_table"]] = self._table.address
+        memory.shared.words[state.SHARED["hot_count"]] = 0
         self._entries = 0
         self._samples: dict[int, list[int]] = {}  # decoded page -> offsets at which samples found the guest
         self._originals: dict[int, int] = {}  # address of an entry's record -> what the record was
@@ -173,6 +195,14 @@ class HotTier:
         self.done: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self.installed = self.compiled = 0
         self._seen = memory.shared.words[state.SHARED["code_pool"]]  # pages before this have been looked up
+        _tiers.add(self)
+
+    def forked(self) -> None:
+        """Forget what a thread is compiling that this process does not have."""
+        self.done = queue.SimpleQueue()
+        for decoded in self._pending:
+            self._covered.pop(decoded, None)
+        self._pending.clear()
 
     def sample(self, decoded: int, pc: int) -> None:
         """The guest was at `pc`, in this decoded page. Samples inside installed regions are none: they are
@@ -273,7 +303,7 @@ class HotTier:
     def _record(self, address: int) -> int:
         """A record as its page was decoded."""
         record = _RECORD.from_address(address).value
-        if record & 0xFFFF == state.RECORD_HOT:
+        if record & state.HANDLERS - 1 == state.RECORD_HOT:
             return self._originals.get(address, 0)
         return record
 
@@ -291,6 +321,7 @@ class HotTier:
     def _point(self, decoded: int, entries: Iterable[int], function: int) -> None:
         """Make the records of entries lead into a region."""
         self._functions[self._entries] = function
+        self._memory.shared.words[state.SHARED["hot_count"]] = self._entries + 1
         for entry in entries:
             address = decoded + 4 * entry
             self._originals[address] = self._record(address)
@@ -305,7 +336,7 @@ class HotTier:
         """
         for address, record in self._originals.items():
             value = _RECORD.from_address(address)
-            if value.value & 0xFFFF == state.RECORD_HOT:
+            if value.value & state.HANDLERS - 1 == state.RECORD_HOT:
                 value.value = record
         for kept in (self._originals, self._samples, self._covered, self._empty, self._looked_up):
             kept.clear()

@@ -163,7 +163,10 @@ class CodeArena:
         self._memory: mmap.mmap | None = None
         if platform.machine() in _COHERENT and hasattr(mmap, "PROT_EXEC"):
             try:
-                self._memory = mmap.mmap(-1, size, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+                protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+                # private: after a fork, parent and child place different code at the same address
+                flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+                self._memory = mmap.mmap(-1, size, flags=flags, prot=protection)
             except OSError:  # the system allows no memory that is writable and executable
                 self._memory = None
         if self._memory is not None:

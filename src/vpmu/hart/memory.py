@@ -22,6 +22,8 @@ _PAGE_CAPACITY = (
     1 << 21
 )  # pages of all regions together: 8 GiB; the arrays are reserved, the host commits what is used
 _MADE_DIRTY = bytes(flags | 2 for flags in range(256))
+_CODE_GUARD = 8 * 4096  # around them: as far as a branch in a page can lead
+_PAGE_END = state.RECORD_PAGE_END.to_bytes(8, "little")
 _CODE_POOL = 128 << 20  # decoded pages; when it is full the engine starts again
 
 
@@ -81,20 +83,24 @@ class PhysicalMemory:
         self.regions: dict[int, Region] = {}
         self._flags = HostMemory(_PAGE_CAPACITY)
         self._code_map = HostMemory(8 * _PAGE_CAPACITY)
-        self._code_pool = HostMemory(_CODE_POOL)
+        self._code_pool = HostMemory(_CODE_POOL + 2 * _CODE_GUARD)
+        sentinels = _PAGE_END * (_CODE_GUARD // len(_PAGE_END))
+        for start in (0, _CODE_GUARD + _CODE_POOL):
+            self._code_pool.view[start : start + _CODE_GUARD] = sentinels
         self._next_page = 0
         self.flush_harts: list[Callable[[], None]] = []
         self.counting = Counting.NOTHING
         """The engine variant of all harts: they share decoded pages, so what one needs counted is counted
         for all.
         """
+        self.levels = Counting.NOTHING
+        """What every engine of this memory's harts is beside its counting: Counting.WHOLE or nothing."""
         self._wanted: dict[int, Counting] = {}
         self.hot_tier: HotTier | None = None
         words = self.shared.words
-        words[state.SHARED["code_pool"]] = words[state.SHARED["code_next"]] = self._code_pool.address + (
-            -self._code_pool.address % 64
-        )
-        words[state.SHARED["code_end"]] = self._code_pool.address + _CODE_POOL
+        pool = self._code_pool.address + _CODE_GUARD  # of whole pages: aligned
+        words[state.SHARED["code_pool"]] = words[state.SHARED["code_next"]] = pool
+        words[state.SHARED["code_end"]] = pool + _CODE_POOL
         words[state.SHARED["code_map"]] = self._code_map.address
         words[state.SHARED["page_flags"]] = self._flags.address
 
@@ -189,7 +195,7 @@ class PhysicalMemory:
         if self._wanted.get(hart_id) is counting:
             return
         self._wanted[hart_id] = counting
-        union = counting
+        union = counting | self.levels
         if len(self._wanted) > 1:
             for wanted in self._wanted.values():
                 union |= wanted
@@ -229,10 +235,17 @@ class PhysicalMemory:
         """Write `data` at `gpa`. Like KVM's copy: what precedes a hole or a read-only slot is written, then
         MemoryFault.
         """
+        self._write(gpa, data, through=False)
+
+    def write_through(self, gpa: int, data: bytes | memoryview) -> None:
+        """As `write`, read-only slots as well."""
+        self._write(gpa, data, through=True)
+
+    def _write(self, gpa: int, data: bytes | memoryview, *, through: bool) -> None:
         rest = memoryview(data)
         while rest:
             region = self.region_at(gpa)
-            if region.readonly:
+            if region.readonly and not through:
                 raise MemoryFault(gpa)
             at = gpa - region.base
             length = min(len(rest), region.size - at)

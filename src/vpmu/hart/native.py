@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from vpmu.errors import VpmuError
-from vpmu.hart import machine_code
+from vpmu.hart import code_cache, machine_code
 from vpmu.hart.codegen_flags import Counting
 
 _HERE = Path(__file__).parent
@@ -25,28 +25,17 @@ _SOURCES = (
     "state.py",
     "exits.py",
     "semantics.py",
-    "privileged.py",
     "soft.py",
     "program.py",
+    "csr_table.py",
     "codegen.py",
     "codegen_fp.py",
     "codegen_flags.py",
     "native.py",
+    "../spec/csr.py",
+    "../spec/privileged.py",
 )
-_ISA_SOURCES = (
-    "instruction.py",
-    "table.py",
-    "rv64i.py",
-    "rv64m.py",
-    "rv64a.py",
-    "rv64c.py",
-    "fd_rows.py",
-    "rv64fd.py",
-    "zicsr.py",
-    "zbb.py",
-    "zbc.py",
-    "zicond.py",
-)
+_SOURCE_FOLDERS = ("isa", "privileged")
 _OF_THE_CPU = ("vendor_id", "cpu family", "model", "stepping", "flags")  # in the order of /proc/cpuinfo
 
 
@@ -58,6 +47,8 @@ class NativeEngine:
     """(state, budget) -> exits.Stop"""
     probe: Callable[[int, int, int], int]
     """(state, virtual address, access) -> physical address; the state's `fault` says whether there is one."""
+    trap: Callable[[int, int, int], int]
+    """(state, cause, stval) -> RESUME or EXIT: an exception at pc, where the hart's own rules send it."""
     keep_alive: object
 
 
@@ -81,16 +72,19 @@ def host_identity() -> str:
     return repr(host_machine()[1])
 
 
+def _sources() -> list[Path]:
+    """The files that an engine is generated from, in a fixed order."""
+    folders = (sorted((_HERE / folder).glob("**/*.py")) for folder in _SOURCE_FOLDERS)
+    return [*(_HERE / name for name in _SOURCES), *(path for folder in folders for path in folder)]
+
+
 def cache_key(counting: Counting) -> str:
     """A digest of everything that the compiled engine depends on."""
     import llvmlite  # this alone does not load LLVM
 
     digest = hashlib.sha256(repr((counting.value, host_identity(), llvmlite.__version__)).encode())
-    for name in _SOURCES:
-        digest.update((_HERE / name).read_bytes())
-    for name in _ISA_SOURCES:
-        digest.update((_HERE / "isa" / name).read_bytes())
-    digest.update((_HERE.parent / "spec" / "csr.py").read_bytes())
+    for path in _sources():
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:32]
 
 
@@ -98,8 +92,9 @@ def engine_ir(counting: Counting) -> str:
     """The LLVM IR of an engine."""
     from vpmu.hart import codegen, program
 
-    functions = program.functions() + program.functions("soft.py")
-    return codegen.module(functions, program.constants(), counting)
+    whole = Counting.WHOLE in counting
+    functions = program.privileged_functions(whole) + program.soft_functions()
+    return codegen.module(functions, program.constants(whole), counting)
 
 
 def compile_ir(ir: str, target_machine: object) -> bytes:
@@ -150,26 +145,11 @@ def region_machine() -> object:
     return target.create_target_machine(cpu=cpu, features=features, opt=2, reloc="pic", codemodel="small")
 
 
-def store(path: Path, data: bytes) -> None:
-    """Write a cache file so that no reader ever sees half of it; a cache that cannot be written is only
-    slower.
-    """
-    import tempfile  # seldom: what is stored is there the next time
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as handle:
-            handle.write(data)
-        Path(handle.name).replace(path)
-    except OSError:
-        return
-
-
 @lru_cache(maxsize=4)
 def region_folder(counting: Counting) -> Path:
     """Where compiled regions of the hot tier are kept for an engine (hot_cache.py)."""
     generator = hashlib.sha256()
-    for name in ("hot.py", "machine_code.py"):
+    for name in ("hot.py", "machine_code.py", "hot_cache.py"):
         generator.update((_HERE / name).read_bytes())
     return cache_directory() / f"{cache_key(counting)}-{generator.hexdigest()[:16]}.regions"
 
@@ -184,11 +164,10 @@ def engine(counting: Counting) -> NativeEngine:
             f"hart: the native engine needs llvmlite, which this {platform.machine()} machine does not have "
             f"({error}); use --engine reference"
         ) from error
-    try:
-        image = path.read_bytes()
-    except OSError:
+    image = code_cache.load(path)
+    if image is None:
         image = compile_ir(engine_ir(counting), host_machine()[0])
-        store(path, image)
+        code_cache.store(path, image)
     return link(image, f"engine{counting.value}")
 
 
@@ -199,11 +178,12 @@ def link(image: bytes, name: str) -> NativeEngine:
     symbols = arena.place_object(code) if code and arena else None
     keep_alive: object = arena
     if symbols is None:
-        symbols, keep_alive = link_with_llvm(image, name, ("run", "probe"))
+        symbols, keep_alive = link_with_llvm(image, name, ("run", "probe", "trap"))
     u64 = ctypes.c_uint64
     run = ctypes.CFUNCTYPE(u64, u64, u64)(symbols["run"])
     probe = ctypes.CFUNCTYPE(u64, u64, u64, u64)(symbols["probe"])
-    return NativeEngine(run, probe, keep_alive)
+    trap = ctypes.CFUNCTYPE(u64, u64, u64, u64)(symbols["trap"])
+    return NativeEngine(run, probe, trap, keep_alive)
 
 
 def link_with_llvm(image: bytes, name: str, symbols: Sequence[str]) -> tuple[dict[str, int], object]:

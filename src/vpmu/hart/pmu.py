@@ -103,7 +103,9 @@ class PhysicalPmu:
     At power-on all counters are stopped, at 0, without an event (cycle and instret have theirs).
     """
 
-    def __init__(self, source: EventSource, counters: CounterLayout | None = None) -> None:
+    def __init__(
+        self, source: EventSource, counters: CounterLayout | None = None, *, whole: bool = False
+    ) -> None:
         layout = CounterLayout() if counters is None else counters
         if not 0 <= layout.programmable <= MAX_PROGRAMMABLE:
             expected = f"0 to {MAX_PROGRAMMABLE}"
@@ -112,6 +114,8 @@ class PhysicalPmu:
             raise ValueError(f"counter width: expected 1 to 64 bits, got {layout.width}")
         self.layout = layout
         self._source = source
+        self.whole = whole
+        """The hart has all its modes; else VS and VU alone."""
         self._interrupts = layout.sscofpmf and layout.overflow_interrupts
         self._counters = _Counters(
             (
@@ -283,6 +287,13 @@ class PhysicalPmu:
         if counter.running:
             self._advance(counter)
         self._clear_overflow(counter)
+
+    def set_overflow(self, index: int) -> None:
+        """Set OF by software, which requests no interrupt and keeps the next wrap from requesting one."""
+        counter = self._counters[index]
+        if counter.running:
+            self._advance(counter)
+        counter.overflow = counter.interrupts
 
     def budget(self) -> int | None:
         """How many more instructions may retire before a counter can request an interrupt; None: none

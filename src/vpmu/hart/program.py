@@ -1,4 +1,4 @@
-"""The functions of `privileged.py` and `soft.py` as source trees, with the constants that they name."""
+"""The functions of `privileged/` and `soft.py` as source trees, with the constants that they name."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import ast
 from functools import lru_cache
 from importlib import resources
 
-from vpmu.hart import exits, soft, state
+from vpmu.hart import csr_table, exits, privileged, soft, state
 from vpmu.spec import csr
+from vpmu.spec import privileged as fields
 
 TRAP_FUEL = 4096  # traps in a row, without one instruction retired, that count as a guest that hangs
 
@@ -17,16 +18,22 @@ PAGE_TOUCHED, PAGE_DIRTY = 1, 2
 CONTINUE, RESUME, EXIT = 0, 1, 2
 
 
-def constants() -> dict[str, int]:
+def constants(whole: bool = False) -> dict[str, int]:
     """Every name that the semantics language may use as a number."""
     table = {
-        "VU": state.VU, "VS": state.VS, "LOAD": 0, "STORE": 1, "FETCH": 2,
+        "VU": state.VU, "VS": state.VS,
+        "USER": state.USER, "SUPERVISOR": state.SUPERVISOR, "MACHINE": state.MACHINE,
+        "LOAD": 0, "STORE": 1, "FETCH": 2,
         "CONTINUE": CONTINUE, "RESUME": RESUME, "EXIT": EXIT,
-        "CONTEXT_SIZE": state.CONTEXT_SIZE, "TLB_READ": state.TLB_READ, "TLB_WRITE": state.TLB_WRITE,
+        "CONTEXT_SIZE": state.CONTEXT_SIZE,
+        "CONTEXTS_SIZE": state.CONTEXT_SIZE * (state.ALL_CONTEXTS if whole else state.GUEST_CONTEXTS),
+        "LEAVES": state.LEAVES, "GUEST_PAGES": state.GUEST_PAGES, "PMP": state.PMP,
+        "TLB_READ": state.TLB_READ, "TLB_WRITE": state.TLB_WRITE,
         "TLB_FETCH": state.TLB_FETCH,
         "MODEL_DTLB_READ": state.MODEL_DTLB_READ, "MODEL_DTLB_WRITE": state.MODEL_DTLB_WRITE,
         "MODEL_ITLB": state.MODEL_ITLB,
         "MODEL_L1D": state.MODEL_L1D, "INVALID": state.INVALID_TAG,
+        "SUPERPAGES_BELOW": state.CONTEXTS - 8 * state.SUPERPAGES, "SUPERPAGES_SIZE": state.SUPERPAGES_SIZE,
         "REGIONS": 8 * state.SHARED["r0_base"], "REGION_BYTES": 8 * state.REGION_WORDS,
         "REGION_READONLY": state.REGION_READONLY,
         "PAGE_TOUCHED": PAGE_TOUCHED, "PAGE_DIRTY": PAGE_DIRTY, "NO_RESERVATION": state.NO_RESERVATION,
@@ -43,16 +50,30 @@ def constants() -> dict[str, int]:
     table |= {f"CAUSE_{cause.name}": int(cause) for cause in csr.Cause}
     table |= {f"IRQ_{irq.name}": int(irq) for irq in csr.Irq}
     table |= {name: value for name, value in vars(csr).items() if name.startswith("SSTATUS_")}
+    table |= {name: value for name, value in vars(fields).items() if isinstance(value, int)}
     table |= {name: value for name, value in vars(soft).items() if isinstance(value, int)}
     return table
 
 
-@lru_cache(maxsize=2)
-def source(module: str) -> str:
-    """The text of privileged.py or soft.py."""
-    return resources.files("vpmu.hart").joinpath(module).read_text()
+@lru_cache(maxsize=16)
+def _source(file: str) -> str:
+    """The text of a module of hart/."""
+    return resources.files("vpmu.hart").joinpath(file).read_text()
 
 
-def functions(module: str = "privileged.py") -> list[ast.FunctionDef]:
-    """The functions of privileged.py or soft.py, fresh trees that a reader may rewrite."""
-    return [node for node in ast.parse(source(module)).body if isinstance(node, ast.FunctionDef)]
+def _functions(file: str) -> list[ast.FunctionDef]:
+    return [node for node in ast.parse(_source(file)).body if isinstance(node, ast.FunctionDef)]
+
+
+def privileged_functions(whole: bool = False) -> list[ast.FunctionDef]:
+    """The functions of the package `privileged`, fresh trees that a reader may rewrite. `whole`: of a hart
+    with all its modes.
+    """
+    modules = (*privileged.COMMON, *(privileged.WHOLE if whole else privileged.GUEST))
+    functions = [node for name in modules for node in _functions(f"privileged/{name}.py")]
+    return functions + csr_table.functions() if whole else functions
+
+
+def soft_functions() -> list[ast.FunctionDef]:
+    """The functions of `soft.py`, fresh trees that a reader may rewrite."""
+    return _functions("soft.py")

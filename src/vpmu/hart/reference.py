@@ -20,19 +20,22 @@ from vpmu.hart.program import CONTINUE, EXIT, RESUME
 from vpmu.spec.csr import SSTATUS_FS
 
 MASK = semantics.MASK
-_PC, _N, _LENGTH = state.STATE["pc"], state.STATE["n"], state.STATE["length"]
+_PC, _N = state.STATE["pc"], state.STATE["n"]
+_LENGTH, _INSN = state.STATE["length"], state.STATE["insn"]
 _FAULT, _EXIT, _CTX = state.STATE["fault"], state.STATE["exit"], state.STATE["ctx"]
 _SSTATUS, _FFLAGS, _FRM = state.STATE["sstatus"], state.STATE["fflags"], state.STATE["frm"]
+_FP_ON, _FP_OTHER = state.STATE["fp_on"], state.STATE["fp_other"]
+_OTHER_SSTATUS = state.STATE["other_sstatus"]
 _DYNAMIC, _LAST_MODE = 7, 4
 
 Expression = Callable[..., int]
 
 
-@lru_cache(maxsize=1)
-def _program_code() -> object:
+@lru_cache(maxsize=2)
+def _program_code(whole: bool) -> object:
     """All privileged functions as one compiled module, their names of numbers replaced by a namespace."""
-    body = [semantics.to_python(node) for node in program.functions()]
-    return compile(ast.Module(body=body, type_ignores=[]), "privileged.py", "exec")  # type: ignore[arg-type]
+    body = [semantics.to_python(node) for node in program.privileged_functions(whole)]
+    return compile(ast.Module(body=body, type_ignores=[]), "privileged", "exec")  # type: ignore[arg-type]
 
 
 @cache
@@ -48,15 +51,15 @@ def _expression(source: str) -> Expression:
 class ReferenceEngine:
     """Runs one hart's state block; `run(budget)` is the native engine's `run(state, budget)`."""
 
-    def __init__(self, block: state.Block, shared: state.Block) -> None:
-        self.words = block.words
+    def __init__(self, block: state.Block, shared: state.Block, whole: bool = False) -> None:
+        self.words, self.whole = block.words, whole
         self._base = block.address
         namespace: dict[str, object] = {
             name: intrinsic.python for name, intrinsic in semantics.INTRINSICS.items()
         }
-        namespace |= program.constants()
+        namespace |= program.constants(whole)
         namespace |= {"S": block.words, "M": shared.words, "context_base": self._context_base}
-        exec(_program_code(), namespace)  # type: ignore[arg-type]
+        exec(_program_code(whole), namespace)  # type: ignore[arg-type]
         self.call: dict[str, Callable[..., int]] = namespace  # type: ignore[assignment]
 
     def _context_base(self) -> int:
@@ -85,7 +88,7 @@ class ReferenceEngine:
             if words[_FAULT]:
                 return words[_FAULT]
         decoded = decode(word)
-        words[_LENGTH] = decoded.length
+        words[_LENGTH], words[_INSN] = decoded.length, word
         context, left = self._context_base(), words[_N]
         action = self._execute(decoded, pc)
         if action == CONTINUE:
@@ -102,7 +105,8 @@ class ReferenceEngine:
         words, call, row = self.words, self.call, decoded.row
         imm = decoded.imm & MASK
         if row.kind is Kind.SYSTEM:
-            return call[row.semantics](decoded.rd, decoded.rs1, decoded.rs2, imm, row.size)
+            name = "no_hypervisor" if row.whole and not self.whole else row.semantics
+            return call[name](decoded.rd, decoded.rs1, decoded.rs2, imm, row.size)
         rs1, rs2 = words[decoded.rs1], words[decoded.rs2]
         if row.name in FD_BY_NAME:
             return self._floating(decoded, FD_BY_NAME[row.name], rs1, rs2)
@@ -139,7 +143,7 @@ class ReferenceEngine:
 
     def _floating(self, decoded: Decoded, row: FdRow, rs1: int, rs2: int) -> int:
         words, call, size = self.words, self.call, decoded.row.size
-        if not words[_SSTATUS] & SSTATUS_FS:  # off, or not there
+        if not (words[_FP_ON] if self.whole else words[_SSTATUS] & SSTATUS_FS):  # off, or not there
             return call["illegal_instruction"](0, 0, 0, 0, 0)
         imm = decoded.imm
         if row.format == "store":
@@ -159,6 +163,7 @@ class ReferenceEngine:
         if flags or row.dest == "f":
             words[_FFLAGS] |= flags
             words[_SSTATUS] |= SSTATUS_FS
+            words[_OTHER_SSTATUS] |= words[_FP_OTHER]
         return CONTINUE
 
     @staticmethod

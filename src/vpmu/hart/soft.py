@@ -2,7 +2,7 @@
 
 The native engine computes with it whatever the host's arithmetic does otherwise or not at all
 (`codegen_fp.py`); the reference engine has `softfloat.py` instead, so that each checks the other. Apart
-from the constants this module is data, as `privileged.py` is.
+from the constants this module is data, as `privileged/` is.
 
 Conventions. Operands are doubles: a single is widened first, which loses nothing and leaves a signalling
 NaN signalling. So only the result has a format, named by its `digits`, DIGITS_S or DIGITS_D; bits of a

@@ -1,7 +1,8 @@
 """The architectural state of a hart as one block of memory that both engines and Python share.
 
 Three layouts, each a table of names: `STATE` (one per hart), `SHARED` (one per machine) and `CONTEXT`
-(three per hart, one for each way an address can be translated: VU, VS, and VS with `sstatus.SUM`). A name
+(one for each way an address can be translated: VU, VS, and VS with `sstatus.SUM`; where a hart has all its
+modes also U, S, S with SUM, M, and one that is never filled). A name
 stands for one 64-bit word at a fixed index, so that generated code needs no pointer chasing and Python sees
 each word through a memoryview.
 """
@@ -10,9 +11,13 @@ from __future__ import annotations
 
 import ctypes
 
+# A record names a register by eight bits, so the words that it can reach are registers or nothing at all:
+# whatever a record holds, it never names a CSR or one of the engine's pointers.
 X = 0  # x0..x31; nothing ever writes word 0
 SINK = 32  # where an instruction that names x0 as its destination writes
 F = 64  # f0..f31, single precision NaN-boxed
+REGISTER_WORDS = 256
+SUPERPAGES, SUPERPAGES_SIZE = 128, 512  # first word, bytes: see privileged.translation
 
 _STATE_NAMES = """
 pc n n_fold n_start mode ctx exit exit_a exit_b exit_c fault insn length dbase
@@ -20,12 +25,20 @@ sstatus stvec sscratch sepc scause stval satp sie sip scounteren senvcfg fflags 
 hedeleg sie_mask sip_mask traps_retire fp adue
 time_ns reservation reserved_value trap_n trap_fuel shared contexts epoch hart_id
 count_vu count_vs traps_vu traps_vs
+across
+isa counters python_m virt as_guest fp_on fp_other gva tval2 tinst guest_superpages pmp_count
+other_sstatus other_stvec other_sscratch other_sepc other_scause other_stval other_satp
+mstatus misa medeleg mideleg mie mtvec mcounteren menvcfg mstateen0 mscratch mepc mcause mtval mtinst mtval2
+miselect medeleg_mask menvcfg_mask stateen_mask s_interrupts lines mtimecmp
+hstatus hideleg htimedelta hcounteren henvcfg hstateen0 htval hvip htinst hgatp hvien hvictl hviprio1 hviprio2
+stimecmp vstimecmp sstateen0 siselect vsiselect vsie_own
+count_u count_s count_m traps_u traps_s traps_m
 """.split()  # noqa: SIM905 - rows of names
 
 _REGIONS = 8
 _SHARED_NAMES = [
     *("code_pool", "code_next", "code_end", "code_map", "page_flags", "page_count", "epoch", "hot_table"),
-    "region_count",
+    *("hot_count", "region_count"),
     *(f"r{i}_{word}" for i in range(_REGIONS) for word in ("base", "size", "host", "first", "flags")),
 ]
 
@@ -33,7 +46,7 @@ _SHARED_NAMES = [
 CLASS_COUNTERS = ("branch", "load", "store", "atomic", "muldiv", "fp", "csr", "system")
 MISS_COUNTERS = ("dtlb_read_miss", "dtlb_write_miss", "itlb_miss", "l1d_read_miss", "l1d_write_miss")
 
-STATE = {name: 96 + i for i, name in enumerate(_STATE_NAMES)}
+STATE = {name: REGISTER_WORDS + i for i, name in enumerate(_STATE_NAMES)}
 SHARED = {name: i for i, name in enumerate(_SHARED_NAMES)}
 REGION_WORDS = 5
 REGION_READONLY = 1
@@ -49,8 +62,17 @@ COUNTERS = MODEL_L1D + MODEL_L1D_LINES * 8
 CONTEXT = {name: COUNTERS // 8 + i for i, name in enumerate(CLASS_COUNTERS + MISS_COUNTERS)}
 CONTEXT_SIZE = 23040
 CONTEXT_VU, CONTEXT_VS, CONTEXT_VS_SUM = 0, 1, 2
+CONTEXT_U, CONTEXT_S, CONTEXT_S_SUM, CONTEXT_M, CONTEXT_OTHER = 3, 4, 5, 6, 7  # of a hart with all its modes
 CONTEXTS = 4096  # byte offset of the first context in the hart's block
-STATE_SIZE = CONTEXTS + 3 * CONTEXT_SIZE
+GUEST_CONTEXTS, ALL_CONTEXTS = 3, 8
+# Behind the contexts of a hart with all its modes, by byte offset from the first of them: marks of larger
+# leaves of V=1 and V=0 (2 MiB, then 1 GiB), marks of guest physical pages, and physical memory protection.
+LEAVES = ALL_CONTEXTS * CONTEXT_SIZE
+GUEST_PAGES = LEAVES + 2 * 8192
+PMP = GUEST_PAGES + 0x10000
+MAX_PMP = 64
+GUEST_STATE_SIZE = CONTEXTS + GUEST_CONTEXTS * CONTEXT_SIZE
+WHOLE_STATE_SIZE = CONTEXTS + PMP + 64 + 8 * MAX_PMP
 INVALID_TAG = 1  # never equal to a page address
 
 assert max(STATE.values()) * 8 < CONTEXTS
@@ -58,7 +80,8 @@ assert max(CONTEXT.values()) * 8 < CONTEXT_SIZE
 
 # Operations that are no instructions, by number; those of the instruction table come behind them
 # (codegen.operations). The low 16 bits of a record are twice its operation, plus one for an instruction of
-# four bytes.
+# four bytes; of these only the lowest ten count, and the table of handlers is that long.
+HANDLERS = 1024
 SPECIAL_OPERATIONS = ("decode", "page_end", "straddle", "hot")
 RECORD_PAGE_END, RECORD_STRADDLE, RECORD_HOT = (
     2 * SPECIAL_OPERATIONS.index(name) + 1 for name in ("page_end", "straddle", "hot")
@@ -76,6 +99,7 @@ NO_RESERVATION = (1 << 64) - 1
 NEVER = (1 << 64) - 1  # no number of instructions left
 TICK_NS = 100  # one tick of `time` (10 MHz) in nanoseconds of virtual time
 VU, VS = 0, 1  # values of `mode`
+USER, SUPERVISOR, MACHINE = 0, 1, 3  # the same, of a hart with all its modes
 
 
 class Block:

@@ -1,4 +1,4 @@
-"""counter_config_matching (FID 2): choose a counter and bind an event to it (facts 2.3).
+"""counter_config_matching (FID 2): choose a counter and bind an event to it.
 
 Choices of the strict profile where the specification leaves them open: an event that does not exist is
 NOT_SUPPORTED; a counter is free when no event is bound to it; of the free counters of the set the fixed one
@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..perf.event import EventState, PerfError, PerfEvent
+from ..profiles.behaviours import B
 from ..spec.sbi import CONFIG_FLAGS, U64, ConfigFlag, SbiError, SbiRet
-from .behaviours import B
 from .counter import MAX_COUNTERS, PERIOD_MAX, Counter
 from .exits import KvmRunError
 from .translate import Translation, build_attr, describe, translate

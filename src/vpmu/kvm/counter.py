@@ -11,7 +11,7 @@ from ..spec.sbi import U64, CounterInfo, CounterType
 from ..spec.sbi_events import EVENT_IDX_INVALID
 
 PERIOD_MAX = (1 << 63) - 1
-"""The longest period that perf_event_period accepts (facts 4.4)."""
+"""The longest period that perf_event_period accepts."""
 
 MAX_COUNTERS = 64
 MAX_FW_CODES = 32
@@ -19,10 +19,6 @@ MAX_FW_CODES = 32
 
 GARBAGE = 0xBAD0_0BAD_BAD0_0BAD
 """Stands for host memory that KVM reads where it should not. Real hosts return anything."""
-
-
-class IllegalCounter(Exception):
-    """A counter CSR that the guest may not read: it takes an illegal-instruction exception."""
 
 
 @dataclass(slots=True)
@@ -99,7 +95,7 @@ class Counter:
             self.mark = self.event.read()
 
     def accumulate(self) -> int:
-        """KVM's read until 7.2: the event's total is added to the stored value, each time (facts 3.8)."""
+        """KVM's read until 7.2: the event's total is added to the stored value, each time."""
         if self.event is not None:
             self.tainted |= self.event.host_noise
             self.value = (self.value + self.event.read()) & U64
@@ -125,7 +121,7 @@ class Counter:
         self.overflown = False
 
     def kvm_period(self, *, zero_too_large: bool) -> int:
-        """The sample period that KVM computes from the stored value, not from the current one (facts 3.6)."""
+        """The sample period that KVM computes from the stored value, not from the current one."""
         if self.value:
             return -self.value & self.mask
         return self.mask + 1 & U64 if zero_too_large else self.mask

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from ..profiles.behaviours import B
+from ..see.pmu import IllegalCounter
 from ..spec.csr import Csr
-from .behaviours import B
-from .counter import IllegalCounter
-from .pmu import VcpuPmu
+
+if TYPE_CHECKING:
+    from .pmu import VcpuPmu
 
 _COUNTERS = range(Csr.CYCLE, Csr.HPMCOUNTER31 + 1)
 _FIXED = (Csr.CYCLE, Csr.INSTRET)
@@ -21,25 +25,17 @@ def emulate(
     csr: int,
     *,
     writes: bool,
-    sbi_pmu_enabled: bool = True,
+    sbi_enabled: bool = True,
     user_mode: bool = False,
     scounteren: int = 7,
 ) -> int:
-    """Value of the CSR for the guest. Raises IllegalCounter where it takes an illegal-instruction exception
-    instead.
-
-    `writes`: the instruction is csrrw(i), or csrrs/c(i) with a mask that is not zero (KVM's wr_mask).
-    """
-    if pmu.direct_csrs and csr == Csr.SCOUNTOVF and not (writes or user_mode):
-        return pmu.scountovf()
+    """See SbiPmu.read_csr; `writes` is KVM's wr_mask."""
     if not emulates(pmu, csr):
         raise IllegalCounter(f"CSR {csr:#x} is not emulated")
     index = csr - Csr.CYCLE
-    if pmu.direct_csrs and writes:
-        raise IllegalCounter(f"CSR {csr:#x} is read-only")
     if user_mode and not scounteren >> index & 1 and not pmu.profile.has(B.CSR_IGNORES_SCOUNTEREN):
         raise IllegalCounter(f"scounteren closes CSR {csr:#x} to VU mode")
-    absent = not pmu.available or not (sbi_pmu_enabled or pmu.profile.has(B.CSR_ILLEGAL_WHEN_DISABLED))
+    absent = not pmu.available or not (sbi_enabled or pmu.profile.has(B.CSR_ILLEGAL_WHEN_DISABLED))
     if absent:
         # For guests whose legacy driver reads cycle and instret without asking. KVM does not even look at a
         # write.

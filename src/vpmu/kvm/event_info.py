@@ -1,4 +1,4 @@
-"""event_get_info (FID 8): which events of a table in guest memory can be counted (facts 1.13 and 2.9)."""
+"""event_get_info (FID 8): which events of a table in guest memory can be counted."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import errno
 from typing import TYPE_CHECKING
 
 from ..perf.event import PerfError
+from ..profiles.behaviours import B
+from ..see.pmu import LOOK_UP, LeaveCall
 from ..spec.sbi import EVENT_INFO_ENTRY, EVENT_INFO_RESERVED, U64, SbiError, SbiRet
-from .behaviours import B
 from .exits import KvmRunError
 from .translate import build_attr, translate
 from .vcpu_api import MemoryFault
@@ -42,6 +43,8 @@ def event_get_info(pmu: VcpuPmu, lo: int, hi: int, num_entries: int, flags: int)
         return pmu.refuse(error, "address", str(fault))
     answers: dict[tuple[int, int], bool] = {}
     for offset in range(0, size, _SIZE):
+        if not offset & LOOK_UP and pmu.leaving():
+            raise LeaveCall
         event_idx, _, event_data = EVENT_INFO_ENTRY.unpack_from(table, offset)
         if event_idx & EVENT_INFO_RESERVED and not lenient:
             return pmu.refuse(SbiError.INVALID_PARAM, "event_idx", f"reserved bits in {event_idx:#x}")

@@ -6,7 +6,7 @@ from ..faults.injector import Injector
 from ..perf.event import PerfProvider
 from .exits import KvmRunError
 from .interrupts import VcpuInterrupts
-from .pmu import allocate
+from .pmu import VcpuPmu, allocate
 from .vcpu import Vcpu
 from .vcpu_api import GuestMemory, MemoryFault
 
@@ -81,14 +81,14 @@ def equip(vcpu: Vcpu, injector: Injector, perf: PerfProvider) -> None:
     vcpu.faults = injector
     vcpu.perf = perf
     vcpu.interrupts = FaultyInterrupts(injector, vcpu.hart_id, vcpu.interrupts)
-    if not vcpu.pmu.direct_csrs:
-        vcpu.pmu.perf = perf
     if injector.wants("kvm.snapshot"):
         vcpu.pmu.memory = FaultyMemory(vcpu.memory, injector, vcpu.hart_id)
-    if injector.wants("kvm.allocate"):
-        vcpu.pmu.host_allocate = lambda size: (
-            injector.ask("kvm.allocate", vcpu.hart_id, size) is None and allocate(size)
-        )
+    if isinstance(vcpu.pmu, VcpuPmu):
+        vcpu.pmu.perf = perf
+        if injector.wants("kvm.allocate"):
+            vcpu.pmu.host_allocate = lambda size: (
+                injector.ask("kvm.allocate", vcpu.hart_id, size) is None and allocate(size)
+            )
 
 
 def strip(vcpu: Vcpu, perf: PerfProvider) -> None:
@@ -97,10 +97,9 @@ def strip(vcpu: Vcpu, perf: PerfProvider) -> None:
     plain = VcpuInterrupts()
     plain.pending, plain.pending_mask, plain.hvip = old.pending, old.pending_mask, old.hvip
     vcpu.faults, vcpu.perf, vcpu.interrupts = None, perf, plain
-    if not vcpu.pmu.direct_csrs:
-        vcpu.pmu.perf = perf
     vcpu.pmu.memory = vcpu.memory
-    vcpu.pmu.host_allocate = allocate
+    if isinstance(vcpu.pmu, VcpuPmu):
+        vcpu.pmu.perf, vcpu.pmu.host_allocate = perf, allocate
 
 
 def at_entry(vcpu: Vcpu, injector: Injector) -> None:
@@ -121,7 +120,8 @@ def migrate(vcpu: Vcpu) -> None:
     does.
     """
     pending = vcpu.interrupts.one_reg_sip()
-    vcpu.pmu.snapshot.install(None)  # the page is written to no more: it belongs to the other machine
+    if isinstance(vcpu.pmu, VcpuPmu):
+        vcpu.pmu.snapshot.install(None)  # the page is written to no more: it belongs to the other machine
     vcpu.pmu.deinit()
     vcpu.renew_pmu()
     vcpu.interrupts.set_one_reg_sip(pending, vcpu.profile)

@@ -1,4 +1,4 @@
-"""Interrupts that the hypervisor raises in a vCPU (facts 3.12): requests, their way into sip, and what the
+"""Interrupts that the hypervisor raises in a vCPU: requests, their way into sip, and what the
 guest clears.
 
 Numbers are bit positions in sip (spec.csr.Irq): software 1, timer 5, external 9, counter overflow (LCOFI) 13.
@@ -7,9 +7,9 @@ Source: kvm_riscv_vcpu_{set,unset,flush,sync}_interrupt(s), arch/riscv/kvm/vcpu.
 
 from __future__ import annotations
 
+from ..profiles.behaviours import B
+from ..profiles.profiles import Profile
 from ..spec.csr import Irq
-from .behaviours import B
-from .profiles import Profile
 
 KNOWN = (Irq.SOFTWARE, Irq.TIMER, Irq.EXTERNAL, Irq.LCOFI)
 _SOFTWARE = 1 << Irq.SOFTWARE

@@ -1,56 +1,36 @@
 """The virtual PMU of one vCPU: KVM's, or the specification's, as the profile says.
 
-The nine functions of the SBI PMU extension are methods named as in the specification; their arguments are
-register values (unsigned, 64 bits). The two long ones live in `config` and `startstop`, shared memory in
-`snapshot` and `event_info`.
+The long functions of the extension live in `config` and `startstop`, shared memory in `snapshot` and
+`event_info`, the counter CSRs in `counter_csr`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 from ..perf.event import OverflowHandler, PerfEvent, PerfProvider
+from ..profiles.behaviours import B
+from ..profiles.profiles import Profile
+from ..see.pmu import GuestMemory, IllegalCounter, SbiPmu
 from ..spec.csr import Csr
 from ..spec.perf import PerfEventAttr
 from ..spec.sbi import U64, CounterInfo, CounterType, SbiError, SbiRet
 from ..spec.sbi_events import FW_MAX
 from ..trace.recorder import Recorder
-from . import config, event_info, readout, snapshot, startstop
-from .behaviours import B
-from .counter import MAX_COUNTERS, MAX_FW_CODES, PERIOD_MAX, Counter, FwState, IllegalCounter
-from .profiles import Profile
-from .vcpu_api import GuestMemory
+from . import config, counter_csr, event_info, readout, snapshot, startstop
+from .counter import MAX_COUNTERS, MAX_FW_CODES, PERIOD_MAX, Counter, FwState
 
 MAX_HW_COUNTERS = 32
 """RISCV_KVM_MAX_HW_CTRS."""
-HOST_ALLOCATION_LIMIT = 16 << 20
-"""Bytes above which the modelled host refuses kernel memory to a guest's request."""
+HOST_ALLOCATION_LIMIT = 4 << 20
+"""Bytes above which kzalloc fails: KMALLOC_MAX_SIZE with pages of 4 KiB (include/linux/slab.h)."""
 
 
-class Refusal(NamedTuple):
-    """Which layer refused the last call, in which step, with which SBI error (or -errno that ends KVM_RUN),
-    and why.
+class VcpuPmu(SbiPmu):
+    """The PMU of one vCPU, whose counters are perf events of the host. It is not `available` where the host
+    has no PMU that can be restricted to a guest.
     """
-
-    layer: str
-    step: str
-    code: int
-    reason: str
-
-
-class VcpuPmu:
-    """The PMU of one vCPU.
-
-    `available` is False where the host has no PMU that can be restricted to a guest: then the extension does
-    not exist. `undetermined` tells of the last call that its value depends on the host (memory read out of
-    bounds, counts that include the host's own instructions); `last_refusal` why it was refused, None where it
-    was not.
-    """
-
-    direct_csrs = False
-    """The guest reads the hart's own counters: nothing traps."""
 
     def __init__(
         self,
@@ -61,19 +41,12 @@ class VcpuPmu:
         recorder: Recorder,
         hart_id: int = 0,
     ) -> None:
-        self.profile = profile
+        super().__init__(profile, memory, raise_overflow, recorder, hart_id)
         self.perf = perf
-        self.memory = memory
-        self.recorder = recorder
-        self.hart_id = hart_id
-        self.undetermined = False
-        self.last_refusal: Refusal | None = None
         self.host_log_lines = 0
         """Lines that guest actions have written to the host's log."""
         self.host_allocate: Callable[[int], bool] = allocate
         """Asked for every allocation of kernel memory in bytes; False: there is none."""
-        self._raise_overflow = raise_overflow
-        self.num_hw = self.num_fw = 0
         width = 64
         if perf is not None and perf.usable and perf.num_hw_counters and perf.width:
             # One more for `time`, which has an index but is no counter.
@@ -97,13 +70,7 @@ class VcpuPmu:
     # --- the functions of the extension
     # ------------------------------------------------------------------------------
 
-    def num_counters(self) -> SbiRet:
-        """FID 0: hardware counters, the hole at 1 included, and firmware counters."""
-        self._begin()
-        return SbiRet(SbiError.SUCCESS, self.num_counters_total)
-
     def counter_get_info(self, counter_idx: int) -> SbiRet:
-        """FID 1: the counter_info word. INVALID_PARAM for an index that is no counter."""
         self._begin()
         if counter_idx < self.num_counters_total and counter_idx != 1:
             info = self.counters[counter_idx].info
@@ -119,28 +86,19 @@ class VcpuPmu:
     def counter_config_matching(
         self, base: int, mask: int, flags: int, event_idx: int, event_data: int
     ) -> SbiRet:
-        """FID 2: bind an event to a counter of the set; the value is its index. NOT_SUPPORTED where that
-        cannot be done.
-
-        Raises KvmRunError with perf's errno where the profile has `perf-failure-ends-kvm-run`.
-        """
+        """Raises KvmRunError with perf's errno where the profile has `perf-failure-ends-kvm-run`."""
         self._begin()
         return config.counter_config_matching(self, base, mask, flags, event_idx, event_data)
 
     def counter_start(self, base: int, mask: int, flags: int, initial_value: int) -> SbiRet:
-        """FID 3: start the counters of the set, with `initial_value`, the values in shared memory, or as they
-        are.
-        """
         self._begin()
         return startstop.counter_start(self, base, mask, flags, initial_value)
 
     def counter_stop(self, base: int, mask: int, flags: int) -> SbiRet:
-        """FID 4: stop the counters of the set, write their values to shared memory, unbind their events."""
         self._begin()
         return startstop.counter_stop(self, base, mask, flags)
 
     def counter_fw_read(self, counter_idx: int) -> SbiRet:
-        """FID 5: the value of a configured firmware counter. INVALID_PARAM for anything else."""
         self._begin()
         hardware = counter_idx < self.num_hw
         if hardware and not self.profile.has(B.FW_READ_ACCEPTS_HW):
@@ -153,7 +111,6 @@ class VcpuPmu:
         return SbiRet(SbiError.SUCCESS, value)
 
     def counter_fw_read_hi(self, counter_idx: int) -> SbiRet:
-        """FID 6: bits 63:32 on RV32, 0 on RV64. NOT_SUPPORTED before SBI 2.0."""
         self._begin()
         if not self.profile.has(B.FW_READ_HI):
             return self.refuse(SbiError.NOT_SUPPORTED, "function", "counter_fw_read_hi is not there")
@@ -166,18 +123,13 @@ class VcpuPmu:
         return SbiRet(SbiError.SUCCESS, 0)
 
     def snapshot_set_shmem(self, lo: int, hi: int, flags: int) -> SbiRet:
-        """FID 7: use the page at `lo` as shared memory and zero it; all-ones halves: none. NOT_SUPPORTED
-        before SBI 2.0.
-
-        Raises KvmRunError(ENOMEM) where the profile has `shmem-oom-ends-kvm-run` and the host has no memory.
-        """
+        """Raises KvmRunError(ENOMEM) where the profile has `shmem-oom-ends-kvm-run` and memory is short."""
         self._begin()
         if not self.profile.has(B.SNAPSHOT):
             return self.refuse(SbiError.NOT_SUPPORTED, "function", "snapshot_set_shmem is not there")
         return snapshot.snapshot_set_shmem(self, lo, hi, flags)
 
     def event_get_info(self, lo: int, hi: int, num_entries: int, flags: int) -> SbiRet:
-        """FID 8: fill in which of the events at `lo` can be counted. NOT_SUPPORTED before SBI 3.0."""
         self._begin()
         if not self.profile.has(B.EVENT_GET_INFO):
             return self.refuse(SbiError.NOT_SUPPORTED, "function", "event_get_info is not there")
@@ -187,7 +139,6 @@ class VcpuPmu:
     # --------------------------------------------------------------------------
 
     def incr_fw(self, code: int) -> None:
-        """A firmware event happened. Codes that are not standard ones are ignored."""
         if not 0 <= code < FW_MAX:
             return
         if self.profile.has(B.FW_STATE_PER_CODE):
@@ -199,10 +150,21 @@ class VcpuPmu:
             if counter.started and counter.code == code:
                 counter.value = counter.value + 1 & U64
 
-    def read_csr_counter(self, idx: int) -> int:
-        """Value for a trapped read of counter CSR 0xC00 + `idx`. Raises IllegalCounter.
+    def read_csr(
+        self,
+        csr: int,
+        *,
+        writes: bool,
+        sbi_enabled: bool = True,
+        user_mode: bool = False,
+        scounteren: int = 7,
+    ) -> int:
+        return counter_csr.emulate(
+            self, csr, writes=writes, sbi_enabled=sbi_enabled, user_mode=user_mode, scounteren=scounteren
+        )
 
-        KVM before 7.2 would read a firmware counter behind the hardware ones, but no guest gets there: the
+    def read_csr_counter(self, idx: int) -> int:
+        """KVM before 7.2 would read a firmware counter behind the hardware ones, but no guest gets there: the
         hart has no such counter, and its illegal-instruction exception is the guest's (KVM 6.12.107 on QEMU
         7.2.22: scause 2).
         """
@@ -213,12 +175,6 @@ class VcpuPmu:
         if value is None:
             raise IllegalCounter(f"counter {idx} has no event")
         return value
-
-    def scountovf(self) -> int:
-        """Which counters have overflown, for a guest that sees the hart's own ones; a virtual PMU has no
-        such bits.
-        """
-        return 0
 
     def reset(self) -> None:
         """vCPU reset: no counter has an event, no shared memory is set. What KVM forgets to reset is a
@@ -237,25 +193,18 @@ class VcpuPmu:
             state.value, state.started, state.tainted = 0, False, False
         snapshot.drop_page(self)
 
-    def deinit(self) -> None:
-        """vCPU destruction: as `reset`; perf events that KVM leaks stay."""
-        self.reset()
+    def renewed(self) -> VcpuPmu:
+        pmu = VcpuPmu(self.profile, self.perf, self.memory, self._raise_overflow, self.recorder, self.hart_id)
+        pmu.host_allocate = self.host_allocate
+        return pmu
 
     def live_events(self) -> int:
-        """Perf events that are held for this vCPU, leaked ones included."""
         return sum(counter.event is not None for counter in self.counters)
 
     # --- for the modules of the functions
     # ----------------------------------------------------------------------------
 
-    def refuse(self, code: int, step: str, reason: str, *, layer: str = "kvm") -> SbiRet:
-        """Note why the call is refused and return its answer."""
-        self.last_refusal = Refusal(layer, step, int(code), reason)
-        if self.recorder.enabled:
-            self.recorder.emit(layer, step, "refuse", int(code), hart=self.hart_id, reason=reason)
-        return SbiRet(int(code), 0)
-
-    def member_error(self, code: SbiError, counter: Counter, reason: str, *, layer: str = "kvm") -> SbiError:
+    def member_error(self, code: SbiError, counter: Counter, reason: str, *, layer: str = "") -> SbiError:
         """Note the error of one member of a set and return it."""
         self.refuse(code, "member", f"counter {counter.idx}: {reason}", layer=layer)
         return code
@@ -272,18 +221,6 @@ class VcpuPmu:
         if last >= total and not (self.profile.has(B.WRAPPED_SET_ACCEPTED) and last & U64 < total):
             return False
         return base > 1 or not mask >> (1 - base) & 1 or self.profile.has(B.HOLE_ACCEPTED)
-
-    def members(self, base: int, mask: int) -> list[tuple[int, int]]:
-        """(bit, logical index) of a set, ascending by bit; indices wrap at 2^64."""
-        if not mask & mask - 1:  # nearly always
-            bit = mask.bit_length() - 1
-            return [(bit, base + bit & U64)]
-        found = []
-        while mask:
-            bit = (mask & -mask).bit_length() - 1
-            found.append((bit, base + bit & U64))
-            mask &= mask - 1
-        return found
 
     def at(self, idx: int) -> Counter | None:
         """The counter of that index, None beyond KVM's array: there it reads a bit of unrelated memory, taken
@@ -327,6 +264,13 @@ class VcpuPmu:
         """
         return sum(1 << counter.idx for counter in self.counters if counter.overflown)
 
+    @property
+    def shared_page(self) -> int | None:
+        return self.snapshot.address
+
+    def counter_mask(self, idx: int) -> int | None:
+        return self.counters[idx].mask if idx < MAX_COUNTERS else None
+
     def read_exactly(self, counter: Counter) -> int:
         """The value now; nothing changes."""
         self.undetermined |= counter.tainted
@@ -336,10 +280,6 @@ class VcpuPmu:
 
     # --- inside
     # ------------------------------------------------------------------------------------------------------
-
-    def _begin(self) -> None:
-        self.undetermined = False
-        self.last_refusal = None
 
     def overflowed(self, counter: Counter, event: PerfEvent) -> None:
         """The perf event's overflow handler (kvm_riscv_pmu_overflow)."""

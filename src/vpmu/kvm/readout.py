@@ -1,11 +1,11 @@
-"""Reading a counter, by its CSR or by counter_fw_read (KVM's pmu_ctr_read, facts 2.6 and 3.8)."""
+"""Reading a counter, by its CSR or by counter_fw_read (KVM's pmu_ctr_read)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..profiles.behaviours import B
 from ..spec.sbi_events import EVENT_IDX_INVALID, FW_MAX
-from .behaviours import B
 from .counter import GARBAGE, MAX_COUNTERS, MAX_FW_CODES, Counter
 
 if TYPE_CHECKING:

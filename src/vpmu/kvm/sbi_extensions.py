@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 
+from ..profiles.behaviours import B
+from ..profiles.profiles import Profile, SbiExtension
 from ..spec.sbi import EXPERIMENTAL_EIDS, VENDOR_EIDS, Eid
-from .behaviours import B
-from .profiles import Profile, SbiExtension
 
 _BY_EID: dict[int, SbiExtension] = {
     Eid.TIME: SbiExtension.TIME,

@@ -1,6 +1,4 @@
-"""The snapshot page: shared memory through which counter values and overflow bits pass (FID 7, facts 1.12 and
-2.8).
-"""
+"""The snapshot page: shared memory through which counter values and overflow bits pass (FID 7)."""
 
 from __future__ import annotations
 
@@ -8,8 +6,8 @@ import errno
 import struct
 from typing import TYPE_CHECKING
 
+from ..profiles.behaviours import B
 from ..spec.sbi import SHMEM_DISABLE, SNAPSHOT_SIZE, SNAPSHOT_SLOTS, SNAPSHOT_VALUES, SbiError, SbiRet
-from .behaviours import B
 from .exits import KvmRunError
 from .vcpu_api import GuestMemory, MemoryFault
 
@@ -104,7 +102,8 @@ def snapshot_set_shmem(pmu: VcpuPmu, lo: int, hi: int, flags: int) -> SbiRet:
         return pmu.refuse(SbiError.INVALID_ADDRESS, "address", "bits above 63 on RV64")
     if profile.has(B.SHMEM_SLOT_CHECK) and not _writable(pmu.memory, lo & -_PAGE):
         return pmu.refuse(SbiError.INVALID_ADDRESS, "address", f"{lo:#x} is in no writable memory slot")
-    if snapshot.installed and profile.has(B.SHMEM_FAILURE_DROPS_PAGE):
+    again = snapshot.installed
+    if again and profile.has(B.SHMEM_FAILURE_DROPS_PAGE):
         snapshot.install(None)
     if not pmu.host_allocate(SNAPSHOT_SIZE):
         if profile.has(B.SHMEM_OOM_ENDS_KVM_RUN):
@@ -119,7 +118,7 @@ def snapshot_set_shmem(pmu: VcpuPmu, lo: int, hi: int, flags: int) -> SbiRet:
         # business.
         snapshot.tainted = snapshot.installed
         return pmu.refuse(SbiError.FAILED, "address", str(fault))
-    if snapshot.installed and profile.has(B.SHMEM_COPY_LEAKED):
+    if again and profile.has(B.SHMEM_COPY_LEAKED):
         snapshot.leaked += 1
     snapshot.install(lo)
     return SbiRet(SbiError.SUCCESS)

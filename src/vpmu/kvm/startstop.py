@@ -1,4 +1,4 @@
-"""counter_start and counter_stop (FID 3 and 4): sets of counters, values, the snapshot page (facts 2.4, 2.5).
+"""counter_start and counter_stop (FID 3 and 4): sets of counters, values, the snapshot page.
 
 Order of a set: ascending index; the last error of a member is the answer, the other members are served (as
 KVM does). Choices of the strict profile: a set that holds a counter without an event is refused by start
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..perf.event import EventState, PerfError, PerfEvent
+from ..profiles.behaviours import B
 from ..spec.sbi import START_FLAGS, STOP_FLAGS, SbiError, SbiRet, StartFlag, StopFlag
 from ..spec.sbi_events import FW_MAX
-from .behaviours import B
 from .counter import Counter
 from .vcpu_api import MemoryFault
 

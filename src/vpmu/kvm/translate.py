@@ -1,10 +1,12 @@
-"""From an SBI event to the `perf_event_attr` that KVM builds for it (facts 1.6 to 1.9 and 3.5)."""
+"""From an SBI event to the `perf_event_attr` that KVM builds for it."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import NamedTuple
 
+from ..profiles.behaviours import B
+from ..profiles.profiles import Profile
 from ..spec.perf import ALL_ONES, RISCV_CONFIG1_GUEST_EVENTS, PerfEventAttr, PerfType, cache_config
 from ..spec.sbi import ConfigFlag
 from ..spec.sbi_events import (
@@ -19,8 +21,6 @@ from ..spec.sbi_events import (
     split_cache_code,
     split_event_idx,
 )
-from .behaviours import B
-from .profiles import Profile
 
 FIXED_COUNTERS: dict[int, int] = {HwEvent.CPU_CYCLES: 0, HwEvent.INSTRUCTIONS: 2}
 """General events that have a counter of their own."""

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ..hart.memory import MemoryFault
+from ..see.pmu import GuestMemory
 
 if TYPE_CHECKING:
+    from ..profiles.profiles import Profile
+    from ..see.pmu import SbiPmu
     from ..trace.recorder import Recorder
-    from .pmu import VcpuPmu
-    from .profiles import Profile
 
 __all__ = [
     "MP_STATE_RUNNABLE",
@@ -37,20 +38,6 @@ class GuestTrap(Exception):
         self.stval = stval
 
 
-class GuestMemory(Protocol):
-    """Guest physical memory as the host's kernel reaches it. Like kvm_write_guest, a write that runs into a
-    hole has already written the part before it.
-    """
-
-    def read(self, gpa: int, n: int) -> bytes:
-        """`n` bytes at `gpa`. Raises MemoryFault when any of them is in no slot."""
-        ...
-
-    def write(self, gpa: int, data: bytes) -> None:
-        """Write `data` at `gpa`. Raises MemoryFault when any byte is in no slot or in a read-only one."""
-        ...
-
-
 class VcpuLike(Protocol):
     """A vCPU as the SBI extensions see it. Interrupts are named by their number in sip (spec.csr.Irq)."""
 
@@ -64,7 +51,7 @@ class VcpuLike(Protocol):
     def profile(self) -> Profile: ...
 
     @property
-    def pmu(self) -> VcpuPmu: ...
+    def pmu(self) -> SbiPmu: ...
 
     @property
     def memory(self) -> GuestMemory: ...

@@ -14,12 +14,27 @@ from vpmu.errors import UnknownNameError
 _DIRECTORY = Path(__file__).parent
 _SUFFIXES = (".elf", ".bin")
 
-__all__ = ["names", "path"]
+__all__ = ["find_image", "names", "path"]
 
 
 def names() -> list[str]:
     """Names of the bundled payloads, sorted."""
     return sorted(file.stem for file in _DIRECTORY.iterdir() if file.suffix in _SUFFIXES)
+
+
+def find_image(name: str) -> Path:
+    """The file `name`, or else the bundled payload of that name. A bare word that is neither gets the near
+    names.
+
+    :raises UnknownNameError: neither.
+    """
+    file = Path(name)
+    if file.exists() or "/" in name or "." in name:
+        return file
+    bundled = [known for known in names() if path(known).suffix == ".elf"]  # the others need a monitor
+    if name in bundled:
+        return path(name)
+    raise UnknownNameError("image", name, bundled, layer="loader")
 
 
 def path(name: str) -> Path:

@@ -7,6 +7,8 @@ On the line are the agent's frames (guests/agent.c). The guest exchanges them wh
 its mailbox at DEVICE_BASE, one exit to user space per batch. Requests beside the agent's own:
     'F' + the rest of an 'R': on a fresh machine, without the PMU extension where byte 3 is 1. Its vCPU runs
         on a thread of its own: what the host's kernel leaks (perf events are the thread's) ends with it
+    'O': seven zeros, an operation of the host and a value, eight bytes each (HOST_OPERATIONS); the answer is
+        that of a batch of one call
     'I': `name: value` lines about the host, also sent unasked when the monitor is ready
 An answer 'X' + text says that the machine of this request is lost; 'F' makes a new one.
 """
@@ -44,10 +46,13 @@ REG_CORE = 0x8030_0000_0200_0000
 """KVM_REG_RISCV | KVM_REG_SIZE_U64 | KVM_REG_RISCV_CORE."""
 REG_SBI_PMU = 0x8030_0000_0800_0006
 """KVM_REG_RISCV_SBI_EXT: whether the extension KVM_RISCV_SBI_EXT_PMU is on."""
+REG_SIP = 0x8030_0000_0300_0007
+"""KVM_REG_RISCV_CSR: sip."""
 PC, A0, A1, A2 = 0, 10, 11, 12
 MAILBOX, STARTER, RESET = 0, 8, 16
 """Registers of the device (guests/agent.c, agent_calls.S)."""
 U64 = (1 << 64) - 1
+PAGE, READONLY = 4096, 2  # KVM_MEM_READONLY
 
 
 class MachineLost(Exception):
@@ -98,8 +103,12 @@ class Vcpu:
             return int(reason)
 
     def __getitem__(self, register: int) -> int:
+        return self.register(REG_CORE | register)
+
+    def register(self, register: int) -> int:
+        """KVM_GET_ONE_REG."""
         cell = ctypes.c_uint64()
-        self._kvm.pack(self._fd, KVM_GET_ONE_REG, "<QQ", REG_CORE | register, ctypes.addressof(cell))
+        self._kvm.pack(self._fd, KVM_GET_ONE_REG, "<QQ", register, ctypes.addressof(cell))
         return cell.value
 
     def __setitem__(self, register: int, value: int) -> None:
@@ -192,6 +201,30 @@ class Machine:
         second.set_state(MP_STATE_RUNNABLE)
         while self._serve(second, second.run()) is None:
             pass
+
+    def operate(self, operation: str, value: int) -> int:
+        """One of HOST_OPERATIONS, between two runs of the guest. Raises OSError, MachineLost."""
+        if operation == "G":
+            return self.vcpus[0].register(REG_SIP)
+        if operation == "S":
+            self.vcpus[0].set_register(REG_SIP, value)
+        elif operation == "P":
+            self._protect(value)
+        elif operation == "M":
+            return unreclaimable()
+        else:
+            raise OSError(errno.EINVAL, f"operation {operation!r}")
+        return 0
+
+    def _protect(self, address: int) -> None:
+        """The page becomes a slot of its own that the guest, and KVM for it, can only read."""
+        offset, start = self._offset(address, PAGE), ctypes.addressof(self._handle)
+        end = offset + PAGE
+        for slot, flags, at, size in (
+            (0, 0, 0, 0), (0, 0, 0, offset), (1, READONLY, offset, PAGE), (2, 0, end, MEMORY_SIZE - end)
+        ):  # fmt: skip
+            region = (slot, flags, MEMORY_BASE + at, size, start + at)
+            self._kvm.pack(self._vm, KVM_SET_USER_MEMORY_REGION, "<IIQQQ", *region)
 
     def take_answer(self, mailbox: int) -> bytes:
         """The answer that lies in the guest's memory; empty before the first request."""
@@ -309,7 +342,7 @@ class Server:
                 self._port.send(*self._last)
             elif request[:1] == b"I":
                 self._port.send(sequence, host_facts())
-            elif request[:1] in (b"H", b"R", b"F"):
+            elif request[:1] in (b"H", b"R", b"F", b"O"):
                 return frame
         return None
 
@@ -323,6 +356,10 @@ class Server:
             while self._pending is not None and (first or self._pending[1][:1] != b"F"):
                 sequence, request = self._pending
                 first = False
+                if request[:1] == b"O":
+                    self._answer(sequence, host_answer(machine, request))
+                    self._pending = self._next()
+                    continue
                 machine.put_request(mailbox, b"R" + request[1:] if request[:1] == b"F" else request)
                 mailbox = machine.run_to_mailbox()
                 self._answer(sequence, machine.take_answer(mailbox))
@@ -342,6 +379,31 @@ class Server:
     def _answer(self, sequence: int, answer: bytes) -> None:
         self._last = (sequence, answer)
         self._port.send(sequence, answer)
+
+
+HOST_OPERATIONS = "GSPM"
+"""Get sip, set it to the value, make the page at the value read-only, kB of SUnreclaim."""
+
+
+def host_answer(machine: Machine, request: bytes) -> bytes:
+    """The answer to 'O': that of a batch of one call, whose trap is 1 + the errno where it failed."""
+    if len(request) != 24:
+        raise MachineLost(f"an operation of {len(request)} bytes, not 24")
+    operation, value = struct.unpack_from("<QQ", request, 8)
+    try:
+        numbers = (machine.operate(chr(operation & 0x7F), value), 0, 0)
+    except OSError as error:
+        numbers = (0, 0, 1 + (error.errno or 0))
+    return b"R".ljust(8, b"\0") + struct.pack("<QQQ", *numbers)
+
+
+def unreclaimable() -> int:
+    """SUnreclaim of /proc/meminfo in kB: what the kernel has allocated in small pieces and still holds."""
+    with open("/proc/meminfo", encoding="ascii") as stream:  # noqa: PTH123 (pathlib costs start-up)
+        for line in stream:
+            if line.startswith("SUnreclaim:"):
+                return int(line.split()[1])
+    raise OSError(errno.ENOENT, "no SUnreclaim in /proc/meminfo")
 
 
 def host_facts() -> bytes:

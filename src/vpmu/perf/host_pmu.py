@@ -14,7 +14,8 @@ from vpmu.perf.description import HostPmuDescription, host_pmu_names, load_host_
 from vpmu.perf.driver import Driver, Refusal
 from vpmu.perf.event import OverflowHandler, PerfError
 from vpmu.perf.firmware import Firmware
-from vpmu.perf.host_event import Cpu, HostPmuEvent, ctx_resched
+from vpmu.perf.host_cpu import Cpu, ctx_resched
+from vpmu.perf.host_event import HostPmuEvent
 from vpmu.spec.perf import PerfEventAttr, event_name
 from vpmu.trace.recorder import NULL, Recorder
 

@@ -11,13 +11,13 @@ from ..campaign.plan import CampaignPlan
 from ..campaign.run import Result
 from ..campaign.shrink import Case
 from ..campaign.verdict import Verdict
-from ..kvm.behaviours import BEHAVIOURS
-from ..trace.chains import as_text as chain_text
+from ..profiles.behaviours import BEHAVIOURS
+from ..trace.chain_views import as_text as chain_text
 from ..trace.chains import chains_of
 from ..trace.views import as_text
 from .drawings import counts as drawn_counts
 from .drawings import timeline
-from .html import COLOURS, table, verdict
+from .html import COLOURS, table, tools, verdict
 from .html import page as whole_page
 
 MAX_ROWS = 5000
@@ -48,7 +48,8 @@ def _body(plan: CampaignPlan, results: Sequence[Result], cases: Sequence[Case]) 
     if cases:
         yield "<h2>Silently wrong, as short as it gets</h2>"
         yield from map(_case, cases)
-    yield "<h2>All runs</h2>" + _tools(plan, counts)
+    chosen = {"verdict": [name for name in COLOURS if counts[name]], "profile": plan.profiles}
+    yield "<h2>All runs</h2>" + tools(chosen, "guest, fault, reason…")
     yield "<p class='muted'>A run's trace: <code>vpmu explain FOLDER:RUN --records</code>.</p>"
     yield _runs(results)
 
@@ -121,19 +122,6 @@ def _trace(case: Case) -> str:
     trace = escape("\n".join(map(as_text, case.records)))
     return (
         f"{told}<details><summary>trace ({len(case.records)} records)</summary><pre>{trace}</pre></details>"
-    )
-
-
-def _tools(plan: CampaignPlan, counts: Counter[str]) -> str:
-    verdicts = "".join(f"<option>{escape(name)}</option>" for name in COLOURS if counts[name])
-    profiles = "".join(f"<option>{escape(profile)}</option>" for profile in plan.profiles)
-    return (
-        '<div class="tools"><input id="find" type="search" placeholder="find: guest, fault, reason…" '
-        'aria-label="find"><select id="verdict" aria-label="verdict"><option value="">every verdict</option>'
-        f'{verdicts}</select><select id="profile" aria-label="profile">'
-        '<option value="">every profile</option>'
-        f'{profiles}</select><button id="all" type="button">every run</button>'
-        '<span id="shown" class="muted"></span></div>'
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from ..campaign.oracle import FAR, Finding
@@ -18,8 +18,14 @@ COUNTS_KEY = (
     '<i style="background:var(--wrong)"></i>what the guest read</p>'
 )
 MAX_EVENTS = 4
-WIDTH, LEFT, RIGHT = 980, 60, 20
-"""Of a drawing, and of the margins beside its axis."""
+WIDTH, PHONE, LEFT, RIGHT = 980, 340, 60, 20
+"""Of a drawing on a desk and on a phone, and of the margins beside its axis."""
+
+
+def both(draw: Callable[[int], str]) -> str:
+    """A drawing in both widths: the page shows the one that fits."""
+    desk, phone = draw(WIDTH), draw(PHONE)
+    return desk and f'<div class="desk">{desk}</div><div class="phone">{phone}</div>'
 
 
 def place(time: int, first: int, last: int, width: int) -> int:
@@ -27,18 +33,20 @@ def place(time: int, first: int, last: int, width: int) -> int:
     return LEFT + (time - first) * (width - LEFT - RIGHT) // max(last - first, 1)
 
 
-def timeline(records: Sequence[Record], width: int = WIDTH) -> str:
+def timeline(records: Sequence[Record]) -> str:
     """The records of a run on virtual time, one line per layer; the words of each appear under the
     pointer.
     """
-    if not records:
-        return ""
+    return both(lambda width: _timeline(records, width)) + KEY if records else ""
+
+
+def _timeline(records: Sequence[Record], width: int) -> str:
     layers = [layer for layer in LAYERS if any(record.layer == layer for record in records)]
     first, last = records[0].time, max(record.time for record in records)
     step = 26
     height = step * len(layers) + 30
     parts = [
-        f'<div class="draw"><svg viewBox="0 0 {width} {height}" role="img" '
+        f'<svg viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="calls over virtual time" style="width:{width}px">'
     ]
     for row, layer in enumerate(layers):
@@ -57,8 +65,8 @@ def timeline(records: Sequence[Record], width: int = WIDTH) -> str:
             f"<title>{escape(words)}</title></circle>"
         )
     parts.append(f'<text x="{LEFT}" y="{height - 4}">{first:,} ns</text>')
-    parts.append(f'<text x="{width - 12}" y="{height - 4}" text-anchor="end">{last:,} ns</text></svg></div>')
-    return "".join(parts) + KEY
+    parts.append(f'<text x="{width - 12}" y="{height - 4}" text-anchor="end">{last:,} ns</text></svg>')
+    return "".join(parts)
 
 
 def _refused(record: Record) -> bool:
@@ -70,7 +78,7 @@ def _refused(record: Record) -> bool:
     )
 
 
-def counts(samples: Sequence[Finding], first: int, last: int, width: int = WIDTH) -> str:
+def counts(samples: Sequence[Finding], first: int, last: int) -> str:
     """Every value that reached the guest, over virtual time, beside what the hart had done by then; one
     drawing for each counter. `samples`: in the order of their time. `first` to `last`, in ns: the axis, the
     same as that of the timeline of the records.
@@ -80,7 +88,9 @@ def counts(samples: Sequence[Finding], first: int, last: int, width: int = WIDTH
         if sample.way != "overflow" and first <= sample.time <= last:
             series.setdefault((sample.hart, sample.counter, sample.event), []).append(sample)
     wrong = [key for key, points in series.items() if any(point.told != point.truth for point in points)]
-    drawn = "".join(_counts(key, series[key], first, last, width) for key in wrong[:MAX_EVENTS])
+    drawn = both(
+        lambda width: "".join(_counts(key, series[key], first, last, width) for key in wrong[:MAX_EVENTS])
+    )
     return drawn + COUNTS_KEY if drawn else ""
 
 
@@ -91,8 +101,7 @@ def _counts(key: tuple[int, int, str], points: Sequence[Finding], first: int, la
     most = max(1, *(max(point.told, point.truth) - low for point in points))
     since = f", from {low:#x} on" if low else ""
     parts = [
-        f'<div class="draw"><svg viewBox="0 0 {width} {height + 8}" role="img" aria-label="counts" '
-        f'style="width:{width}px">',
+        f'<svg viewBox="0 0 {width} {height + 8}" role="img" aria-label="counts" style="width:{width}px">',
         f'<text x="4" y="12">{escape(key[2])}, counter {key[1]}{since}</text>',
         f'<path d="M{LEFT} {top}V{height}H{width - RIGHT}" fill="none" stroke="currentColor" '
         'stroke-opacity=".3"/>',
@@ -123,4 +132,4 @@ def _counts(key: tuple[int, int, str], points: Sequence[Finding], first: int, la
     above, below = (("did", end.truth), ("read", end.told))[:: 1 if did < told else -1]
     for y, (what, value) in ((upper, above), (lower, below)):
         parts.append(f'<text x="{x}" y="{y}" text-anchor="{anchor}">{what} {value - low:,}</text>')
-    return "".join(parts) + "</svg></div>"
+    return "".join(parts) + "</svg>"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..kvm.exits import KvmRunError, SbiExit, SystemEvent
 from ..kvm.vcpu_api import VcpuLike
-from ..spec.sbi import Eid, SbiRet, function
+from ..spec.sbi import Eid, SbiRet
+from ..spec.sbi_functions import function
 from . import base, dbcn, fwft, hsm, ipi, legacy, pmu, rfence, srst, sta, susp, time
 from .answer import NOT_SUPPORTED, Answer, Args, Handler
 

@@ -1,4 +1,4 @@
-"""PMU: registers decoded for the virtual PMU (facts 2.0; RV64)."""
+"""PMU: registers decoded for the virtual PMU (RV64)."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def explanation(machine: Machine, oracle: Oracle) -> str:
     """The machine, its faults, its wrong counts, what went wrong layer by layer, and the end of its trace."""
-    from vpmu.trace.chains import as_text as chain_text
+    from vpmu.trace.chain_views import as_text as chain_text
     from vpmu.trace.chains import chains_of
     from vpmu.trace.views import as_text
 

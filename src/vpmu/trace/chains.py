@@ -1,77 +1,28 @@
 """What went wrong in a run, read out of its trace: a chain of records through the layers for each event that
-was refused, never scheduled or frozen, for each interrupt that was lost, and for each fault that was ordered.
+was refused, never scheduled or frozen, for each interrupt that was lost, for each count that was not what the
+hart did, for each fault that was ordered, and for the end of a run that did not end well.
 
 Virtual time stands still while a call is served, so the records of one hart at one time are one chain.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from ..spec.csr import Csr
-from ..spec.sbi import ConfigFlag, SbiError, StartFlag, StopFlag, error_name
+from ..spec.sbi import ConfigFlag, StartFlag, StopFlag, error_name
 from ..spec.sbi_events import event_name
-from .recorder import LAYERS, Record
-from .views import as_object as record_object
-from .views import words
+from .chain import EARLIER, HARMLESS, LATER, Chain, error_of, faults_of, mark, number
+from .recorder import Record
 
-LATER, MAX_CHAINS = 3, 200
+MAX_CHAINS = 200
 ALWAYS_COUNT = frozenset({"cycles", "instructions"})
 """Events that cannot stand still while the guest runs in a mode that is counted."""
 _INHIBIT = ConfigFlag.SET_VUINH | ConfigFlag.SET_VSINH | ConfigFlag.SET_UINH | ConfigFlag.SET_SINH
-_HARMLESS = frozenset({int(SbiError.SUCCESS), int(SbiError.ALREADY_STARTED), int(SbiError.ALREADY_STOPPED)})
-_CREATING = frozenset({"create", "enable", "reschedule", "refuse"})
 _CSRS = range(Csr.CYCLE, Csr.CYCLE + 32)
-
-
-@dataclass(slots=True)
-class Chain:
-    """One thing that went wrong: its kind, one sentence, the records from the moment, and what came of it.
-
-    `later`: the next few records in which the guest meets the same counter. `times`: how often the same
-    happened.
-    """
-
-    kind: str
-    title: str
-    records: tuple[Record, ...]
-    later: list[Record] = field(default_factory=list)
-    times: int = 1
-
-    @property
-    def culprit(self) -> Record | None:
-        """The record of the lowest layer that refused, or of the fault that was ordered."""
-        marked = [record for record in self.records if mark(record) != " "]
-        faults = [record for record in marked if record.actor == "fault"]
-        return max(faults or marked, key=lambda record: _depth(record.layer), default=None)
-
-
-def mark(record: Record) -> str:
-    """`!` for a fault that was ordered, `x` where a layer refused or failed, a space for anything else."""
-    if record.actor == "fault":
-        return "!"
-    result = record.result
-    if record.layer == "perf":
-        wrong = record.action in _CREATING and result not in ("ok", "active")
-    elif record.layer == "sbi":
-        wrong = record.action == "kvm-run-error" or _error(record) not in _HARMLESS
-    elif record.actor == "perf_event_period":  # perf refuses 2^63 and more every time: no guest waits so long
-        wrong = record.action == "refused" and 0 < _number(record, "period") < 1 << 63
-    else:
-        wrong = record.action in ("refuse", "refused", "failed") or record.args.get("delivered") is False
-    return "x" if wrong else " "
-
-
-def _error(record: Record) -> int:
-    result = record.result
-    return result[0] if isinstance(result, tuple) and result and isinstance(result[0], int) else 0
-
-
-def _number(record: Record, key: str) -> int:
-    value = record.args.get(key, 0)
-    return value if isinstance(value, int) else 0
 
 
 @dataclass(slots=True)
@@ -81,17 +32,27 @@ class _Counter:
     event: str
     inhibited: bool = False
     running: bool = False
+    started: bool = False
     value: int | None = None
     since: int = 0
     open: list[Chain] = field(default_factory=list)
+    history: deque[Record] = field(default_factory=lambda: deque(maxlen=EARLIER))
 
 
 class Walker:
-    """Takes the groups of a trace in their order; `chains` is what was found."""
+    """Takes the groups of a trace in their order, then `finish`; `chains` is what was found.
+
+    `probed` is how many refusals were left out because the guest only looked which events there are.
+    `judged`: the trace says whether the guest's counts were right.
+    """
 
     def __init__(self) -> None:
         self.chains: list[Chain] = []
-        self.left_out = 0
+        self.left_out = self.probed = 0
+        self.judged = False
+        self._probes: list[Chain] = []
+        self._probing = False
+        self._last: deque[tuple[Record, ...]] = deque(maxlen=EARLIER)
         self._counters: dict[tuple[int, int], _Counter] = {}
         self._same: dict[tuple[object, ...], Chain] = {}
 
@@ -101,9 +62,25 @@ class Walker:
         read = next((r for r in group if r.actor == "csr" and r.action == "read"), None)
         found = self._called(call, group) if call is not None else self._read(read, group) if read else None
         found = found or self._interrupted(group) or self._unscheduled(group) or self._ordered(group)
+        for record in group:
+            if record.actor == "oracle":
+                self._wrong(record, group)
+            elif (record.layer, record.actor, record.action) == ("vmm", "run", "end"):
+                self._ended(record)
+        self._last.append(group)
         if found is not None and found.kind == "frozen" and not found.later:
             for name in {str(record.args.get("event", "")) for record in found.records}:
                 self._follow(found, [c for (h, _), c in self._counters.items() if c.event == name])
+
+    def finish(self) -> None:
+        """The trace is over: now it is known whether the guest was looking which events there are."""
+        if self._probing:
+            self.probed = sum(chain.times for chain in self._probes)
+        else:
+            self.chains = sorted([*self._probes, *self.chains], key=lambda chain: chain.records[0].time)
+            self.left_out += len(self.chains[MAX_CHAINS:])
+            del self.chains[MAX_CHAINS:]
+        self._probes = []
 
     # --- calls
 
@@ -113,30 +90,35 @@ class Walker:
         counters = self._named(call)
         for counter in counters:
             self._meets(counter, call)
-        if name == "counter_get_info" and not failed and not _faults(group):
+        if name == "counter_get_info" and not failed and not faults_of(group):
             return None  # a guest that looks which counters there are
-        if failed or _error(call) not in _HARMLESS:
+        if failed or error_of(call) not in HARMLESS:
             what = _asked(call)
-            answer = "KVM_RUN failed" if failed else f"SBI_ERR_{error_name(_error(call))}"
-            return self._add("refused", f"{name}{what}: {answer}", group)
+            answer = "KVM_RUN failed" if failed else f"SBI_ERR_{error_name(error_of(call))}"
+            probe = not failed and _asks_only(call) and not faults_of(group)
+            return self._add("refused", f"{name}{what}: {answer}", group, self._probes if probe else None)
         if name == "counter_config_matching" and isinstance(call.result, tuple):
             counter = self._counters[hart, call.result[1]] = _Counter(
-                event_name(_number(call, "event_idx"), _number(call, "event_data")),
-                bool(_number(call, "config_flags") & _INHIBIT),
+                event_name(number(call, "event_idx"), number(call, "event_data")),
+                bool(number(call, "config_flags") & _INHIBIT),
             )
-            if _number(call, "config_flags") & ConfigFlag.AUTO_START:
+            counter.history.append(call)
+            if number(call, "config_flags") & ConfigFlag.AUTO_START:
                 counter.running, counter.value, counter.since = True, None, call.time
+            counter.started = counter.running or not _asks_only(call)
             counters = [counter]
         elif name == "counter_start":
-            preset = _number(call, "start_flags") & StartFlag.SET_INIT_VALUE
+            preset = number(call, "start_flags") & StartFlag.SET_INIT_VALUE
             for counter in counters:
-                counter.running, counter.since = True, call.time
-                counter.value = _number(call, "initial_value") if preset else None
+                counter.running, counter.started, counter.since = True, True, call.time
+                counter.value = number(call, "initial_value") if preset else None
         chain = self._starts(call, group, counters)
         if name == "counter_stop":
             for counter in counters:
                 counter.running = False
-            if _number(call, "stop_flags") & StopFlag.RESET:
+            if number(call, "stop_flags") & StopFlag.RESET:
+                # Linux's driver asks for every event so, to see which there are (pmu_sbi_check_event).
+                self._probing |= any(not counter.started for counter in counters)
                 for key in [key for key, one in self._counters.items() if one in counters]:
                     del self._counters[key]
         return chain
@@ -158,9 +140,9 @@ class Walker:
     def _named(self, call: Record) -> list[_Counter]:
         """The counters that are believed to exist of those that a call is about."""
         if call.actor == "counter_fw_read":
-            wanted = [_number(call, "counter_idx")]
+            wanted = [number(call, "counter_idx")]
         elif call.actor in ("counter_start", "counter_stop"):
-            base, mask = _number(call, "counter_idx_base"), _number(call, "counter_idx_mask")
+            base, mask = number(call, "counter_idx_base"), number(call, "counter_idx_mask")
             wanted = [base + bit for bit in range(64) if mask >> bit & 1]
         else:
             return []
@@ -170,7 +152,7 @@ class Walker:
     # --- reads
 
     def _read(self, read: Record, group: tuple[Record, ...]) -> Chain | None:
-        csr, value = _number(read, "csr"), read.result
+        csr, value = number(read, "csr"), read.result
         counter = self._counters.get((read.hart, csr - Csr.CYCLE)) if csr in _CSRS else None
         if counter is None or not isinstance(value, int):
             return None
@@ -179,17 +161,41 @@ class Walker:
         before, counter.value = counter.value, value if counter.running else None
         must_count = counter.event in ALWAYS_COUNT and not counter.inhibited and read.time > counter.since
         counter.since = read.time
-        if before == value and must_count and not known and not _faults(group):
+        if before == value and must_count and not known and not faults_of(group):
             title = f"{counter.event}: {value:,} again, although the guest went on"
             return self._follow(self._add("frozen", title, group), [counter])
         return None
 
+    def _wrong(self, told: Record, group: tuple[Record, ...]) -> None:
+        """A value that is not what the hart did, and what had happened to its counter."""
+        index, event = number(told, "counter"), str(told.args.get("event"))
+        if told.args.get("way") == "overflow":
+            title = f"{event}: counter {index} wrapped and no interrupt was raised"
+        else:
+            value, truth = number(told, "told"), told.result if isinstance(told.result, int) else 0
+            title = f"{event}: the guest read {value:,} from counter {index}, the hart did {truth:,}"
+        counter = self._counters.get((told.hart, index))
+        earlier = [] if counter is None else [r for r in counter.history if r not in group]
+        because = [] if counter is None else [f"{chain.kind}: {chain.title}" for chain in counter.open]
+        chain = self._add("silently wrong", title, group, same=("silently wrong", told.hart, index, event,
+                                                               told.args.get("way")))  # fmt: skip
+        if chain.times == 1:
+            chain.earlier, chain.because = tuple(earlier), tuple(dict.fromkeys(because))
+
     # --- what no call leads to
+
+    def _ended(self, end: Record) -> None:
+        """The last record: how the run ended, and whether its counts were looked at."""
+        self.judged = "wrong" in end.args
+        if end.args.get("ok") is False:
+            chain = self._add("ended badly", f"{end.result}: {end.args.get('reason') or 'no reason given'}",
+                              (end,))  # fmt: skip
+            chain.earlier = tuple(record for group in self._last for record in group)[-2 * EARLIER :]
 
     def _interrupted(self, group: tuple[Record, ...]) -> Chain | None:
         wrapped = [r for r in group if r.actor == "overflow" and r.action == "counter wrapped"]
         delivered = any(r.actor == "interrupt" and r.args.get("delivered") is not False for r in group)
-        ordered = [r for r in _faults(group) if r.action in ("interrupt", "overflow")]
+        ordered = [r for r in faults_of(group) if r.action in ("interrupt", "overflow")]
         if not ordered and (not wrapped or delivered):
             return None
         events = sorted({str(r.args["event"]) for r in group if r.action == "overflow" and "event" in r.args})
@@ -209,7 +215,7 @@ class Walker:
 
     def _ordered(self, group: tuple[Record, ...]) -> Chain | None:
         """Faults that no other chain tells of."""
-        faults = _faults(group)
+        faults = faults_of(group)
         if not faults:
             return None
         named = sorted({f"{fault.layer}.{fault.action}" for fault in faults})
@@ -217,16 +223,22 @@ class Walker:
 
     # --- book-keeping
 
-    def _add(self, kind: str, title: str, group: tuple[Record, ...]) -> Chain:
-        key = (kind, title, tuple((r.layer, r.actor, r.action, str(r.args.get("reason"))) for r in group))
+    def _add(
+        self, kind: str, title: str, group: tuple[Record, ...], to: list[Chain] | None = None,
+        same: tuple[object, ...] | None = None,
+    ) -> Chain:  # fmt: skip
+        key = same or (
+            kind, title, tuple((r.layer, r.actor, r.action, str(r.args.get("reason"))) for r in group)
+        )  # fmt: skip
+        to = self.chains if to is None else to
         chain = self._same.get(key)
         if chain is not None:
             chain.times += 1
             return chain
         chain = Chain(kind, title, group)
-        if len(self.chains) < MAX_CHAINS:
+        if len(to) < MAX_CHAINS:
             self._same[key] = chain
-            self.chains.append(chain)
+            to.append(chain)
         else:
             self.left_out += 1
         return chain
@@ -237,21 +249,23 @@ class Walker:
         return chain
 
     def _meets(self, counter: _Counter, record: Record) -> None:
+        counter.history.append(record)
         for chain in counter.open:
             if len(chain.later) < LATER and record not in chain.later and record not in chain.records:
                 chain.later.append(record)
 
 
-def _faults(group: tuple[Record, ...]) -> list[Record]:
-    return [record for record in group if record.actor == "fault"]
+def _asks_only(call: Record) -> bool:
+    """Whether a configuration asks for nothing but a counter: no value, no modes, no start."""
+    return call.actor == "counter_config_matching" and not number(call, "config_flags")
 
 
 def _asked(call: Record) -> str:
     """What a refused call was about, in a few words."""
     if "event_idx" in call.args:
-        return f" of {event_name(_number(call, 'event_idx'), _number(call, 'event_data'))}"
+        return f" of {event_name(number(call, 'event_idx'), number(call, 'event_data'))}"
     if "counter_idx" in call.args:
-        return f" of counter {_number(call, 'counter_idx')}"
+        return f" of counter {number(call, 'counter_idx')}"
     return ""
 
 
@@ -266,33 +280,5 @@ def chains_of(records: Iterable[Record]) -> list[Chain]:
     walker = Walker()
     for group in groups(records):
         walker.take(group)
+    walker.finish()
     return walker.chains
-
-
-def as_text(chain: Chain) -> str:
-    """A chain for a person: the sentence, then the layers from the guest down (`!` a fault that was ordered,
-    `x` where a layer refused), then what came of it.
-    """
-    first = chain.records[0]
-    again = f", {chain.times} times" if chain.times > 1 else ""
-    lines = [f"{first.time:,} ns, hart {first.hart}: {chain.kind}{again}: {chain.title}"]
-    ordered = sorted(chain.records, key=lambda record: _depth(record.layer))
-    lines += [f"  {mark(record)} {record.layer:<5}  {words(record)}" for record in ordered]
-    lines += [f"  > {record.time:,} ns  {words(record)}" for record in chain.later]
-    return "\n".join(lines)
-
-
-def _depth(layer: str) -> int:
-    return LAYERS.index(layer) if layer in LAYERS else len(LAYERS)
-
-
-def as_object(chain: Chain) -> dict[str, object]:
-    """A chain for `--json`."""
-    culprit = chain.culprit
-    return {
-        "kind": chain.kind, "title": chain.title, "time": chain.records[0].time,
-        "hart": chain.records[0].hart, "times": chain.times,
-        "layer": None if culprit is None else culprit.layer,
-        "records": [record_object(record) for record in chain.records],
-        "later": [record_object(record) for record in chain.later],
-    }  # fmt: skip

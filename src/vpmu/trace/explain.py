@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ..brief import Brief
 from ..spec.sbi import SbiError, error_name
 from .recorder import Record
 
@@ -31,14 +32,14 @@ class Stage:
     code: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+@dataclass(frozen=True, slots=True, repr=False)
+class Observed(Brief):
     """What was seen of one event on one machine: the answers of the calls, and the records made meanwhile.
 
     `config` and `start` are SBI errors, None for a call that was not made or did not return; `counter` the
     index that counter_config_matching gave; `kvm_run_errno` the errno with which KVM_RUN failed instead of
     answering; `count` what the counter showed after a loop of `work` instructions; `hart_counters` in words
-    which counters of the hart can count it.
+    which counters of the hart can count it; `player` the layer that answers the guest, kvm or firmware.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Observed:
     work: int = 0
     hart_counters: str = ""
     refusal: str = ""
+    player: str = "kvm"
     records: list[Record] = field(default_factory=list)
 
 
@@ -84,6 +86,8 @@ def explain(seen: Observed) -> Explanation:
         sbi = Stage("sbi", Outcome.FAILED, "counter_config_matching never returns", None)
     else:
         sbi = Stage("sbi", Outcome.PASSED, f"counter_config_matching -> {_answer(seen.config, seen.counter)}")
+    if seen.player == "firmware":
+        return _on_the_hart(seen, guest, sbi)
     if seen.firmware:
         return _firmware(seen, guest, sbi)
     created = _last(seen.records, "perf", "create")
@@ -117,6 +121,25 @@ def _not_offered(seen: Observed) -> Explanation:
         _hart(seen, Outcome.NOT_REACHED),
     )
     return Explanation(seen, stages, "kvm", "SBI_ERR_NOT_SUPPORTED", f"refused by kvm: it {detail}")
+
+
+def _on_the_hart(seen: Observed, guest: Stage, sbi: Stage) -> Explanation:
+    """Firmware answers: it programs the hart's own counters, and there is no perf between."""
+    player, unasked = seen.player, _hart(seen, Outcome.NOT_REACHED)
+    failed = seen.config if seen.config != SbiError.SUCCESS else seen.start
+    if failed != SbiError.SUCCESS:
+        code = _sbi(failed)
+        stage = Stage(player, Outcome.REFUSED, seen.refusal or "does not start the counter", code)
+        verdict = f"refused by {player} with {code}: {stage.detail}"
+        return Explanation(seen, (guest, sbi, stage, unasked), player, code, verdict)
+    if seen.firmware:
+        stage = Stage(player, Outcome.PASSED, f"counts it in software, on counter {seen.counter}")
+        unasked = Stage("hart", Outcome.NOT_REACHED, "a firmware event is counted in software")
+        verdict = f"supported: the firmware counts {seen.name} itself"
+        return Explanation(seen, (guest, sbi, stage, unasked), None, None, verdict)
+    stage = Stage(player, Outcome.PASSED, f"programs counter {seen.counter} of the hart")
+    hart = Stage("hart", Outcome.PASSED, f"counts on {counter_name(seen.counter)}")
+    return Explanation(seen, (guest, sbi, stage, hart), None, None, _supported(seen))
 
 
 def _firmware(seen: Observed, guest: Stage, sbi: Stage) -> Explanation:
@@ -189,12 +212,13 @@ def _created(seen: Observed, guest: Stage, sbi: Stage, kvm: Stage) -> Explanatio
         if on is None
         else Stage("hart", Outcome.PASSED, f"counts on {counter_name(on)}")
     )
-    verdict = (
-        f"supported: {seen.count:,} in {seen.work:,} instructions of a loop that loads, stores and jumps"
-        if seen.count is not None
-        else "supported"
-    )
-    return Explanation(seen, (guest, sbi, kvm, perf, where), None, None, verdict)
+    return Explanation(seen, (guest, sbi, kvm, perf, where), None, None, _supported(seen))
+
+
+def _supported(seen: Observed) -> str:
+    if seen.count is None:
+        return "supported"
+    return f"supported: {seen.count:,} in {seen.work:,} instructions of a loop that loads, stores and jumps"
 
 
 def _hart(seen: Observed, outcome: Outcome) -> Stage:
@@ -230,9 +254,10 @@ def as_text(explanation: Explanation) -> str:
     """One line per layer from the guest down (`x` refused, `!` failed, `.` not reached), then the verdict."""
     seen = explanation.observed
     lines = [f"{seen.name} on {seen.profile}, host PMU {seen.host_pmu}"]
+    width = max(len(stage.layer) for stage in explanation.stages)
     for stage in explanation.stages:
         code = f"  [{stage.code}]" if stage.code else ""
-        lines.append(f"  {_MARKS[stage.outcome]} {stage.layer:<5}  {stage.detail}{code}")
+        lines.append(f"  {_MARKS[stage.outcome]} {stage.layer:<{width}}  {stage.detail}{code}")
     lines.append(explanation.verdict)
     return "\n".join(lines)
 

@@ -14,12 +14,6 @@ from .stream import Stream
 from .views import as_chrome_event
 
 
-class PerfettoPath(str):
-    """A file name that stands for this view, whatever its ending is."""
-
-    __slots__ = ()
-
-
 class PerfettoFile:
     """A context manager that writes records to `path` as they come: a sink for `Recorder`."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-LAYERS = ("guest", "sbi", "kvm", "perf", "hart", "vmm")
+LAYERS = ("guest", "sbi", "kvm", "firmware", "perf", "hart", "vmm")
 """The layers that may write records, in the order in which a call falls through them (`vmm` is user space).
 """
 
@@ -71,6 +71,11 @@ class Recorder:
             self.records.append(record)
         else:
             self._sink(record)
+
+
+def note_end(recorder: Recorder, stop: str, reason: str, *, ok: bool, values: int, wrong: int) -> None:
+    """The last record of a run: how it ended, and how many of the values that the guest read were wrong."""
+    recorder.emit("vmm", "run", "end", stop, reason=reason, ok=ok, values=values, wrong=wrong)
 
 
 class _Null(Recorder):

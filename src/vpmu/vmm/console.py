@@ -15,24 +15,53 @@ from vpmu.vmm.devices import Ns16550a
 _WRITE, _READ, _WRITE_BYTE = 0, 1, 2
 # bytes per DBCN call that are moved at once: the call may say less than was asked for
 _MAX_TRANSFER = 1 << 20
+KEPT_OUTPUT = 16 << 20
+"""Bytes of output that are kept: a guest may write for ever."""
+
+
+def keep(output: bytearray, data: bytes | bytearray) -> None:
+    """Add output of a guest; of more than twice KEPT_OUTPUT bytes the last KEPT_OUTPUT stay."""
+    output += data
+    if len(output) > 2 * KEPT_OUTPUT:
+        del output[:-KEPT_OUTPUT]
 
 
 class Console:
-    """Collects output (and hands it on as it comes); user space's half of DBCN and of the legacy console."""
+    """Keeps the end of the output (and hands all on as it comes); user space's half of DBCN and of the
+    legacy console.
+    """
 
     def __init__(self, memory: PhysicalMemory, sink: Callable[[bytes], None] | None) -> None:
         self._memory, self._sink = memory, sink
+        self._error_sink = self.emit
         self._output = bytearray()
         self._input: deque[int] = deque()
 
     @property
     def output(self) -> bytes:
-        """Everything that the guest has sent."""
-        return bytes(self._output)
+        """What the guest has sent: the last KEPT_OUTPUT bytes of it."""
+        return bytes(self._output[-KEPT_OUTPUT:])
+
+    def mute(self) -> None:
+        """Nothing is handed on any more."""
+        self._sink, self._error_sink = None, self.emit
+
+    def hand_errors_to(self, sink: Callable[[bytes], None]) -> None:
+        """What the guest sends by its second serial port goes there instead of where the rest goes."""
+
+        def kept(data: bytes) -> None:
+            keep(self._output, data)
+            sink(data)
+
+        self._error_sink = kept
+
+    def emit_error(self, data: bytes) -> None:
+        """Output of the guest's second serial port."""
+        self._error_sink(data)
 
     def emit(self, data: bytes) -> None:
         """Output of the guest."""
-        self._output += data
+        keep(self._output, data)
         if self._sink is not None:
             self._sink(data)
 

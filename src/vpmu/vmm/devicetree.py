@@ -7,15 +7,17 @@ a *writer* of the flat format (Devicetree Specification 0.4, chapter 5) is the f
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from vpmu.errors import MachineError
 
 UART_BASE, UART_SIZE, UART_IRQ = 0x10000000, 0x100, 10
+SECOND_UART_BASE, SECOND_UART_IRQ = 0x10001000, 11
 UART_CLOCK_HZ = 3_686_400
 TEST_BASE, TEST_SIZE = 0x100000, 0x1000
 PLIC_BASE, PLIC_SIZE = 0x0C000000, 0x600000
+CLINT_BASE, CLINT_SIZE = 0x02000000, 0x10000
 PLIC_SOURCES = 96
 """Interrupt sources of the PLIC, numbered from 1."""
 
@@ -26,6 +28,7 @@ DEFAULT_ISA = (
 DEFAULT_TIMEBASE_HZ = 10_000_000
 
 IRQ_S_EXTERNAL, IRQ_M_EXTERNAL = 9, 11
+IRQ_M_SOFTWARE, IRQ_M_TIMER = 3, 7
 
 _SINGLE_LETTER_ORDER = "iemafdqlcbkjtpvnh"
 _MAGIC, _VERSION, _COMPATIBLE_VERSION = 0xD00DFEED, 17, 16
@@ -55,8 +58,10 @@ def build(
     bootargs: str = "",
     initrd: tuple[int, int] | None = None,
     serial: bool = True,
+    second_serial: bool = False,
     plic: bool = False,
     seed: int = 0,
+    firmware: Mapping[str, Sequence[int]] | None = None,
 ) -> bytes:
     """The flattened device tree (version 17) of a machine.
 
@@ -64,12 +69,17 @@ def build(
     :param isa: extension names, single letters and Z/S names, in any order.
     :param initrd: first address of the initial RAM disk and the first one after it.
     :param serial: describe the ns16550a; its interrupt is described only with `plic`, without it Linux polls.
+    :param second_serial: describe a second one, ttyS1 of Linux.
     :param seed: makes `rng-seed`, which is a function of it alone so that runs repeat.
+    :param firmware: properties of the `pmu` node; it and what else only firmware needs (CLINT, syscon
+        nodes) are there where this is not None.
     :raises MachineError: no hart, or a value that a device tree cannot hold.
     """
     if harts < 1:
         raise MachineError("a machine needs a hart", expected=">= 1", got=harts)
     intc = [1 + hart for hart in range(harts)]
+    # OpenSBI copies the name over a longer one of its own, without an end.
+    model = "vpmu" if firmware is None else "riscv-virtio,vpmu"
     chosen: dict[str, Value] = {"rng-seed": _rng_seed(seed)}
     if bootargs:
         chosen["bootargs"] = bootargs
@@ -80,12 +90,13 @@ def build(
         chosen["linux,initrd-end"] = _pair(initrd[1])
     root = Node(
         "",
-        {"#address-cells": 2, "#size-cells": 2, "compatible": "riscv-virtio", "model": "vpmu"},
+        {"#address-cells": 2, "#size-cells": 2, "compatible": "riscv-virtio", "model": model},
         [
             Node("chosen", chosen),
             Node(f"memory@{memory_base:x}", {"device_type": "memory", "reg": _reg(memory_base, memory_size)}),
             _cpus(intc, timebase, sorted(set(isa), key=_isa_key), mmu),
-            _soc(intc, serial, plic),
+            _soc(intc, _ports(serial, second_serial), plic, firmware is not None),
+            *_for_firmware(intc, firmware),
         ],
     )
     return flatten(root)
@@ -170,15 +181,45 @@ def _cpus(intc: list[int], timebase: int, isa: list[str], mmu: str) -> Node:
     return Node("cpus", common, [cpu(hart) for hart in range(len(intc))])
 
 
-def _soc(intc: list[int], serial: bool, plic: bool) -> Node:
+def _for_firmware(intc: list[int], pmu: Mapping[str, Sequence[int]] | None) -> list[Node]:
+    """What firmware looks for: power-off and reboot by the test finisher, the PMU's events."""
+    if pmu is None:
+        return []
+    test = len(intc) + 2
+    switches = (("poweroff", 0x5555), ("reboot", 0x7777))
+    nodes = [
+        Node(name, {"compatible": f"syscon-{name}", "regmap": test, "offset": 0, "value": value})
+        for name, value in switches
+    ]
+    return [*nodes, Node("pmu", {"compatible": "riscv,pmu", **pmu})]
+
+
+def _ports(serial: bool, second: bool) -> list[tuple[int, int]]:
+    """Address and interrupt of each serial port, in the order in which Linux numbers them."""
+    return [(UART_BASE, UART_IRQ)] * serial + [(SECOND_UART_BASE, SECOND_UART_IRQ)] * second
+
+
+def _soc(intc: list[int], ports: list[tuple[int, int]], plic: bool, firmware: bool) -> Node:
     plic_phandle = len(intc) + 1
     soc = Node("soc", {"#address-cells": 2, "#size-cells": 2, "compatible": "simple-bus", "ranges": None})
-    soc.children.append(
-        Node(
-            f"test@{TEST_BASE:x}",
-            {"compatible": ["sifive,test1", "sifive,test0", "syscon"], "reg": _reg(TEST_BASE, TEST_SIZE)},
+    test: dict[str, Value] = {
+        "compatible": ["sifive,test1", "sifive,test0", "syscon"],
+        "reg": _reg(TEST_BASE, TEST_SIZE),
+    }
+    if firmware:
+        test["phandle"] = len(intc) + 2
+        lines = [cell for handle in intc for cell in (handle, IRQ_M_SOFTWARE, handle, IRQ_M_TIMER)]
+        soc.children.append(
+            Node(
+                f"clint@{CLINT_BASE:x}",
+                {
+                    "compatible": ["sifive,clint0", "riscv,clint0"],
+                    "reg": _reg(CLINT_BASE, CLINT_SIZE),
+                    "interrupts-extended": lines,
+                },
+            )
         )
-    )
+    soc.children.append(Node(f"test@{TEST_BASE:x}", test))
     if plic:
         # Two contexts for each hart, as on QEMU's virt, so that context 2 i + 1 is S-mode of hart i.
         contexts = [cell for handle in intc for cell in (handle, IRQ_M_EXTERNAL, handle, IRQ_S_EXTERNAL)]
@@ -197,15 +238,15 @@ def _soc(intc: list[int], serial: bool, plic: bool) -> Node:
                 },
             )
         )
-    if serial:
+    for base, irq in ports:
         uart: dict[str, Value] = {
             "compatible": "ns16550a",
-            "reg": _reg(UART_BASE, UART_SIZE),
+            "reg": _reg(base, UART_SIZE),
             "clock-frequency": UART_CLOCK_HZ,
         }
         if plic:
-            uart |= {"interrupt-parent": plic_phandle, "interrupts": UART_IRQ}
-        soc.children.append(Node(f"serial@{UART_BASE:x}", uart))
+            uart |= {"interrupt-parent": plic_phandle, "interrupts": irq}
+        soc.children.append(Node(f"serial@{base:x}", uart))
     return soc
 
 

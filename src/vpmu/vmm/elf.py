@@ -95,6 +95,8 @@ def parse(data: bytes) -> Elf:
         if segment.virtual <= entry < segment.virtual + segment.memory_size:
             entry += segment.physical - segment.virtual
             break
+    if entry % 2:
+        raise ElfError("odd entry address", "an even one", f"{entry:#x}")
     return Elf(tuple(segments), entry)
 
 

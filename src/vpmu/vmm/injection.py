@@ -69,7 +69,7 @@ class Injection:
         memory = self.machine.memory
         first, last = address
         if first == SNAPSHOT_PAGE:
-            page = vcpu.pmu.snapshot.address
+            page = vcpu.pmu.shared_page
             if page is None:
                 return
             first, last = page, page + PAGE - 1

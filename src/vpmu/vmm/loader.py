@@ -6,6 +6,7 @@ Nothing is written here; the machine copies the segments into its RAM. Layout as
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import stat
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from vpmu.brief import Brief
 from vpmu.errors import FileError, ImageError
 from vpmu.vmm import elf
 
@@ -59,8 +61,8 @@ class ImageKind(StrEnum):
     FLAT = "flat image"
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedImage:
+@dataclass(frozen=True, slots=True, repr=False)
+class LoadedImage(Brief):
     """An image that fits: bytes to copy as (gpa, data), ranges to clear as (gpa, size), and the entry's gpa.
 
     RAM of a new machine is zero, so `zeroes` matters only when an image is loaded into a used one.
@@ -104,14 +106,23 @@ def load_image(
 ) -> LoadedImage:
     """Read a guest image and say what goes where; every byte of it lies inside the RAM given.
 
-    :param source: a file, or the bytes themselves.
+    :param source: a file, the name of a bundled payload, or the bytes themselves.
     :param kind: what it must be; None finds out, and refuses files that are known to be something else.
     :param address: gpa of a flat image, in place of `memory_base` + 2 MiB.
+    :raises UnknownNameError: neither a file nor a payload.
     :raises FileError: the file cannot be read.
     :raises ImageError: it is not a guest image for RV64, is truncated, or does not fit.
     """
     name = "image" if isinstance(source, Buffer) else str(source)
-    data = source if isinstance(source, Buffer) else read_file(source)
+    try:
+        data = source if isinstance(source, Buffer) else read_file(source)
+    except FileError as error:
+        if error.errno != errno.ENOENT or not isinstance(source, str) or "/" in source or "." in source:
+            raise
+        from vpmu.payloads import find_image
+
+        name = str(find_image(source))
+        data = read_file(name)
     if not data:
         raise ImageError(name, "empty file")
     found = _identify(name, data) if kind is not ImageKind.FLAT else ImageKind.FLAT

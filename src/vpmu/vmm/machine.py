@@ -2,6 +2,7 @@
 
 `Machine` is the public face of vpmu. Everything below it is reached from here: `load` puts a guest in, `run`
 turns the vCPUs until the guest powers off or something ends the run, `vcpu(i)` is a vCPU for scripted guests.
+What it is made of: `board` (memory and devices), `harts`, `placement` (loading), `turns` (running).
 """
 
 from __future__ import annotations
@@ -9,124 +10,44 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from vpmu.errors import MachineError
-from vpmu.hart.hart import Hart
-from vpmu.hart.memory import HostMemory, PhysicalMemory
-from vpmu.hart.pmu import PhysicalPmu
-from vpmu.kvm.exits import (
-    BudgetExit,
-    HungExit,
-    IdleExit,
-    KvmRunError,
-    MmioExit,
-    SbiExit,
-    SystemEvent,
-    VcpuExit,
-)
-from vpmu.kvm.profiles import DEFAULT_PROFILE, Profile, get_profile
+from vpmu.hart.memory import HostMemory
+from vpmu.kvm.exits import KvmRunError
 from vpmu.kvm.vcpu import Vcpu
-from vpmu.kvm.vcpu_api import MP_STATE_STOPPED
 from vpmu.perf.description import HostPmuDescription, load_host_pmu
 from vpmu.perf.event import PerfProvider
-from vpmu.perf.host_pmu import HostPmuPerf
-from vpmu.sbi.dispatch import ecall
-from vpmu.spec.csr import SSTATUS_FS
-from vpmu.spec.perf import EVENTS, PerfEventAttr, PerfType
+from vpmu.profiles.profiles import DEFAULT_PROFILE, FIRMWARE, Profile, get_profile
+from vpmu.spec.csr import Irq
 from vpmu.trace.recorder import NULL, Recorder
-from vpmu.vmm import devicetree
-from vpmu.vmm.console import Console
-from vpmu.vmm.devices import Bus, Device, EventKind, MachineEvent, Ns16550a, Plic, SifiveTest
-from vpmu.vmm.loader import Buffer, LoadedImage, load_image
+from vpmu.vmm.board import RAM_BASE, Board
+from vpmu.vmm.harts import MAX_HARTS, new_vcpu
+from vpmu.vmm.levels import levels_of
+from vpmu.vmm.loader import Buffer, LoadedImage
+from vpmu.vmm.placement import place
+from vpmu.vmm.run_result import Host, RunResult
+from vpmu.vmm.turns import Turns
 
 if TYPE_CHECKING:
     from vpmu.faults.plan import FaultPlan
     from vpmu.vmm.injection import Injection
+    from vpmu.vmm.outside_counter import OutsideCounter
     from vpmu.vmm.snapshot import Snapshot
 
-RAM_BASE = 0x80000000
-UART_BASE, TEST_BASE, PLIC_BASE = 0x10000000, 0x100000, 0xC000000
-UART_IRQ = 10
-MIN_MEMORY, MAX_HARTS = 64 << 10, 64
-POLL_INSTRUCTIONS = 5_000_000  # between two looks at the outside world (Host.poll)
-QUANTUM_NS = 10_000  # virtual time that a hart runs before the next one of a multi-hart machine gets its turn
-
-
-Ending = tuple[str, str, int | None]
-"""stop, reason and reset reason of a RunResult."""
-
-
-class Host(Protocol):
-    """What connects a run to the outside world. A run without one is a function of its inputs."""
-
-    def poll(self) -> None:
-        """Called every few million instructions: feed console input (Machine.console_input), halt the
-        machine.
-        """
-
-    def idle(self, now: int, wake: int | None) -> int | None:
-        """All harts sleep, until virtual time `wake` if that is not None: wait for the outside world.
-
-        Answers the virtual time at which to go on, at most `wake`; None: nothing comes from outside.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """How a run ended. `stop` is shutdown, reset, kvm_run_failed, budget, idle, hung, or what
-    Machine.halt was given; `reason` says it in words.
-    """
-
-    stop: str
-    reason: str
-    instructions: int
-    """Retired by all harts since power-on."""
-    exits: int
-    """Exits to user space in this run."""
-    exit_counts: dict[str, int]
-    """Exits to KVM (hart stops) and to user space, by kind, since power-on."""
-    console: bytes
-    seconds: float
-    """Wall time of this run."""
-    kvm_run_errno: int | None = None
-    reset_reason: int | None = None
-    """SRST's reset_reason or the code of the test finisher: 0 is success."""
-    sbi_calls: dict[tuple[int, int, int], int] = field(default_factory=dict)
-    """Answered SBI calls since power-on, by (EID, FID, error)."""
-    virtual_ns: int = 0
-    """Virtual time since power-on."""
-
-    @property
-    def ok(self) -> bool:
-        """The guest ended the run itself and reported no failure."""
-        return self.stop in ("shutdown", "reset") and not self.reset_reason
-
-
-@dataclass(slots=True)
-class OutsideCounter:
-    """An event counted from outside the guest, one perf event per hart (Machine.open_counter)."""
-
-    events: list[object] = field(default_factory=list)
-
-    def read(self) -> int:
-        """The sum over all harts."""
-        return sum(event.read() for event in self.events)  # type: ignore[attr-defined]
-
-    @property
-    def state(self) -> object:
-        """perf's state of the event on the first hart."""
-        return self.events[0].state  # type: ignore[attr-defined]
+__all__ = ["Host", "Machine", "RunResult"]
 
 
 class Machine:
     """A virtual machine on a modelled host.
 
-    profile, with_, without: what KVM is like (kvm.profiles). host_pmu: description of the host's PMU (name,
-    path or object). perf: "model", or "host" for this machine's own perf_event_open. memory: bytes of RAM
-    at memory_base. refuse: event name -> errno that the host's perf answers. starve: host counters that
-    somebody else holds. faults: a plan (vpmu.faults) that every seam asks. engine: "native" or "reference".
+    profile, with_, without: what KVM is like (vpmu.profiles): name, TOML file or object, and changes to it.
+    host_pmu: description of the host's PMU (name, path or object). perf: "model", or "host" for this
+    machine's own perf_event_open. memory: bytes of RAM at memory_base. refuse: event name -> errno that the
+    host's perf answers. starve: host counters that somebody else holds. faults: a plan (vpmu.faults) that
+    every seam asks. engine: "native" or "reference". isa: extensions beyond those of a plain guest's hart;
+    with "h" the image begins in HS mode. firmware: an image (path or bytes) that begins in M mode on harts
+    with `pmp` PMP entries; then there is no profile. `levels` says what of all this Python plays.
     Raises VpmuError for what cannot be built.
     """
 
@@ -149,54 +70,50 @@ class Machine:
         console_out: Callable[[bytes], None] | None = None,
         bootargs: str = "",
         plic: bool = False,
+        second_serial: bool = False,
         mmu: str = "riscv,sv39",
         faults: FaultPlan | None = None,
+        isa: Iterable[str] = (),
+        firmware: str | bytes | None = None,
+        pmp: int = 16,
+        tree: bytes | None = None,
     ) -> None:
         if not 1 <= harts <= MAX_HARTS:
             raise MachineError("number of harts", expected=f"1 to {MAX_HARTS}", got=harts)
-        if memory < MIN_MEMORY or memory % 4096:
-            raise MachineError(
-                "memory size",
-                expected=f"at least {MIN_MEMORY >> 10} KiB, in whole pages",
-                got=f"{memory} bytes",
-            )
+        self.user_exits: Counter[str] = Counter()  # since power-on, by kind
+        self.board = board = Board(
+            harts, memory_base, memory, plic=plic, second_serial=second_serial, console_out=console_out,
+            external=self._external_interrupt, exits=self.user_exits,
+        )  # fmt: skip
+        self.memory, self.memory_base, self.memory_size = board.memory, memory_base, memory
+        self.bus, self.console, self.serial, self.plic = board.bus, board.console, board.serial, board.plic
+        if firmware is not None:
+            profile = FIRMWARE
         self.profile = profile if isinstance(profile, Profile) else get_profile(profile, with_, without)
         self.host_pmu = load_host_pmu(host_pmu) if isinstance(host_pmu, str) else host_pmu
         self.recorder = recorder or NULL
         if self.recorder is not NULL:
             self.recorder.clock = lambda: self.time
-        self.bootargs, self.seed = bootargs, seed
-        self.memory = PhysicalMemory()
-        self.memory_base, self.memory_size = memory_base, memory
-        try:
-            self.memory.set_slot(0, memory_base, memory)
-        except (ValueError, OSError, OverflowError) as error:
-            raise MachineError(str(error)) from None
-        self.bus = Bus()
-        self.console = Console(self.memory, console_out)
-        self.serial = Ns16550a(self.console.emit, self._serial_interrupt if plic else None)
-        self.plic = Plic(harts, self._external_interrupt) if plic else None
-        self.bus.attach(UART_BASE, 0x100, self.serial)
-        self.bus.attach(TEST_BASE, 0x1000, SifiveTest())
-        if self.plic:
-            self.bus.attach(PLIC_BASE, 0x600000, self.plic)
-        self._mmu = mmu
-        self._tree: bytes | None = None
-        self._entry: tuple[int, int] | None = None
-        self._providers: list[PerfProvider] = []
-        self._user_exits: Counter[str] = Counter()
+        self.firmware = firmware
+        self.isa = isa = frozenset(isa)
+        self.levels = levels_of(self.profile, isa, firmware=firmware is not None)
+        self.bootargs, self.seed, self.mmu = bootargs, seed, mmu
+        self.tree = tree
+        self.device_tree: bytes | None = None  # as `load` put it into memory
         self._vcpus: list[Vcpu] = []
-        self._current = 0
-        self._polled = 0
-        self._halted: Ending | None = None
-        self._alone: Vcpu | None = None
-        self._plain: dict[int, tuple[Device, int]] = {UART_BASE >> 12: (self.serial, UART_BASE)}
-        if self.plic:
-            self._plain |= dict.fromkeys(
-                range(PLIC_BASE >> 12, PLIC_BASE + 0x600000 >> 12), (self.plic, PLIC_BASE)
-            )
+        self.turns = Turns(self._vcpus, board, self.user_exits)
         for number in range(harts):
-            self._vcpus.append(self._new_vcpu(number, engine, perf, refuse or {}, starve))
+            vcpu = new_vcpu(
+                number, self.memory, self.profile, self.host_pmu, self._vcpus, self.recorder,
+                engine=engine, perf=perf, refuse=refuse or {}, starve=starve, levels=self.levels,
+                isa=isa, pmp=pmp,
+            )  # fmt: skip
+            vcpu.io_bus, vcpu.wakes = board.access, self.turns.woken
+            vcpu.devices = board.is_device
+            self._vcpus.append(vcpu)
+        if self.levels.answers is None:
+            board.add_clint(self._vcpus)
+        self._providers: list[PerfProvider] = [vcpu.perf for vcpu in self._vcpus]
         self.set_sbi_extension("DBCN", True)  # as QEMU and kvmtool do: KVM leaves it to user space
         self.injection: Injection | None = None
         self.base: Snapshot | None = None  # the snapshot since which pages are tracked
@@ -204,41 +121,11 @@ class Machine:
             "profile": self.profile, "host_pmu": self.host_pmu, "perf": perf, "memory": memory,
             "memory_base": memory_base, "harts": harts, "refuse": dict(refuse or {}), "starve": starve,
             "seed": seed, "engine": engine, "bootargs": bootargs, "plic": plic, "mmu": mmu,
+            "isa": tuple(sorted(isa)), "firmware": firmware, "pmp": pmp, "tree": tree,
+            "second_serial": second_serial,
         }  # fmt: skip
         if faults:
             self.inject(faults)
-
-    def _new_vcpu(
-        self, number: int, engine: str, perf: str, refuse: Mapping[str, int | str], starve: int
-    ) -> Vcpu:
-        host = self.host_pmu
-        overflow = host.ssaia and host.counters.overflow_interrupts and host.counters.sscofpmf
-        hart = Hart(number, self.memory, engine=engine, lcofi=overflow, traps_retire=host.ecall_retires)
-        pmu = PhysicalPmu(hart, host.counters)
-        provider: PerfProvider
-        if perf == "host":
-            from vpmu.perf.linux import LinuxPerf
-
-            provider = LinuxPerf(recorder=self.recorder, hart_id=number)
-        else:
-            provider = HostPmuPerf(
-                pmu, host, refuse=refuse, starve=starve, recorder=self.recorder, hart_id=number
-            )
-        self._providers.append(provider)
-
-        def scountovf() -> int | None:
-            if host.scountovf == "traps" or not host.counters.sscofpmf:
-                return None
-            if host.scountovf == "virtual":
-                return vcpu.pmu.overflow_flags
-            return pmu.overflow_flags if host.scountovf == "unmasked" else 0
-
-        vcpu = Vcpu(
-            number, hart, self.memory, self.profile, provider, ecall, self._vcpus, self.recorder,
-            lcofi=overflow, scountovf=scountovf,
-        )  # fmt: skip
-        vcpu.io_bus, vcpu.wakes = self._device_access, self._woken
-        return vcpu
 
     # ------------------------------------------------------------ building
 
@@ -258,16 +145,16 @@ class Machine:
     @property
     def time(self) -> int:
         """Virtual nanoseconds since power-on, of the hart that runs."""
-        return self._vcpus[self._current].hart.time_ns if self._vcpus else 0
+        return self._vcpus[self.turns.current].hart.time_ns if self._vcpus else 0
 
     @property
     def instructions(self) -> int:
         """Instructions retired by all harts since power-on."""
-        return sum(vcpu.hart.instructions for vcpu in self._vcpus)
+        return self.turns.instructions()
 
     def set_sbi_extension(self, name: str, enabled: bool) -> None:
         """Switch an SBI extension on or off by KVM's name (ONE_REG), for all vCPUs, before the first run."""
-        from vpmu.kvm.profiles import SbiExtension
+        from vpmu.profiles.profiles import SbiExtension
 
         for vcpu in self._vcpus:
             try:
@@ -290,72 +177,13 @@ class Machine:
         return 0
 
     def load(
-        self, image: str | bytes | object, *, kind: object = None, initrd: Sequence[Buffer] = ()
+        self, image: str | bytes | object | None, *, kind: object = None, initrd: Sequence[Buffer] = ()
     ) -> LoadedImage:
-        """Load a guest image (path or bytes), an initrd (its parts, in order) and the device tree; hart 0
-        starts at its entry. Raises ImageError.
+        """Load a guest image (path, name of a bundled payload, or bytes), an initrd (its parts, in order) and
+        the device tree; hart 0 starts at its entry. Raises ImageError.
         """
-        loaded = load_image(image, self.memory_base, self.memory_size, kind=kind)  # type: ignore[arg-type]
-        for gpa, data in loaded.segments:
-            self.memory.write(gpa, data)
-        where = None
-        end = self.memory_base + self.memory_size
-        if initrd:
-            where = self._place_initrd(loaded, initrd)
-        tree = devicetree.build(
-            len(self._vcpus),
-            self.memory_base,
-            self.memory_size,
-            bootargs=self.bootargs,
-            initrd=where,
-            isa=self._isa(),
-            plic=self.plic is not None,
-            seed=self.seed,
-            mmu=self._mmu,
-        )
-        occupied = where[1] if where else loaded.end
-        at = (end - len(tree)) & ~0x1FFFFF  # as QEMU: at the last 2 MiB boundary below the end
-        if at < occupied:
-            at = (end - len(tree)) & ~0xFFF
-        if at < occupied:
-            needed = occupied + len(tree) - self.memory_base
-            raise MachineError(
-                "memory too small for the guest and its device tree",
-                expected=f"{needed >> 10} KiB or more",
-                got=f"{self.memory_size >> 10} KiB",
-            )
-        self.memory.write(at, tree)
-        self._tree = tree
-        first = self._vcpus[0]
-        first.pc = loaded.entry
-        first.regs[10], first.regs[11] = 0, at
-        # As firmware on QEMU virt leaves it: a guest that never looks at sstatus.FS may use F and D.
-        first.hart.set("sstatus", SSTATUS_FS)
+        loaded, self.device_tree = place(self, image, kind=kind, initrd=initrd)
         return loaded
-
-    def _place_initrd(self, loaded: LoadedImage, initrd: Sequence[Buffer]) -> tuple[int, int]:
-        start = (loaded.end + 0x1FFFFF) & ~0x1FFFFF
-        end = start + sum(len(part) for part in initrd)
-        if end > self.memory_base + self.memory_size - (4 << 20):
-            needed = end + (4 << 20) - self.memory_base
-            raise MachineError(
-                "initrd does not fit",
-                expected=f"{-(-needed >> 20)} MiB of memory or more",
-                got=f"{self.memory_size >> 20} MiB",
-            )
-        at = start
-        for part in initrd:
-            self.memory.write(at, part)
-            at += len(part)
-        return start, end
-
-    def _isa(self) -> list[str]:
-        extensions = [*devicetree.DEFAULT_ISA]
-        if self._vcpus[0].hart.get("sie_mask") >> 13 & 1 and "sscofpmf" not in extensions:
-            extensions.append("sscofpmf")
-        if self._vcpus[0].hart.get("adue"):
-            extensions.append("svadu")
-        return extensions
 
     def console_input(self, data: bytes) -> None:
         """Bytes that the guest will read from its serial port or its SBI console."""
@@ -400,9 +228,7 @@ class Machine:
         """End the run at the next exit, from a console sink or a host's poll: RunResult says `stop` and
         `reason`.
         """
-        self._halted = (stop, reason, None)
-        for vcpu in self._vcpus:
-            vcpu.immediate_exit = True
+        self.turns.halt(stop, reason)
 
     def run(
         self, max_instructions: int | None = None, timeout_ns: int | None = None, host: Host | None = None
@@ -413,20 +239,21 @@ class Machine:
         `host` connects the run to the outside world: input that comes while the guest runs, waiting in real
         time.
         """
-        started, exits_before = time.perf_counter(), sum(self._user_exits.values())
+        started, exits_before = time.perf_counter(), sum(self.user_exits.values())
         limit = None if max_instructions is None else self.instructions + max_instructions
-        deadline = None if timeout_ns is None else self._now() + timeout_ns
+        deadline = None if timeout_ns is None else self.turns.now() + timeout_ns
         stop, reason, code, number = "budget", "", None, None
-        self._halted = None
         try:
-            stop, reason, code = self._turn(limit, deadline, host)
+            stop, reason, code = self.turns.turn(limit, deadline, host)
         except KvmRunError as error:
             stop, reason, number = "kvm_run_failed", error.reason, error.errno
             if self.recorder.enabled:
                 self.recorder.emit(
-                    "vmm", "KVM_RUN", "failed", -error.errno, hart=self._current, reason=error.reason
+                    "vmm", "KVM_RUN", "failed", -error.errno, hart=self.turns.current, reason=error.reason
                 )
-        counts, calls = Counter(self._user_exits), Counter[tuple[int, int, int]]()
+        finally:
+            self.turns.unhalt()
+        counts, calls = Counter(self.user_exits), Counter[tuple[int, int, int]]()
         for vcpu in self._vcpus:
             counts.update(vcpu.exits)
             calls.update(vcpu.sbi_calls)
@@ -434,155 +261,19 @@ class Machine:
             stop,
             reason,
             self.instructions,
-            exits=sum(self._user_exits.values()) - exits_before,
+            exits=sum(self.user_exits.values()) - exits_before,
             exit_counts=dict(sorted(counts.items())),
             console=self.console.output,
             seconds=time.perf_counter() - started,
             kvm_run_errno=number,
             reset_reason=code,
             sbi_calls=dict(sorted(calls.items())),
-            virtual_ns=self._now(),
+            virtual_ns=self.turns.now(),
         )
-
-    def _now(self) -> int:
-        """Virtual nanoseconds since power-on: the hart that is furthest."""
-        return max(vcpu.hart.time_ns for vcpu in self._vcpus)
-
-    def _turn(self, limit: int | None, deadline: int | None, host: Host | None) -> Ending:
-        """Turn the vCPUs in hart order until something ends the run.
-
-        A vCPU that is the only one awake runs until it sleeps, wakes another one, or a timer of another one
-        is due; several take turns of a quantum of virtual time. Nothing here depends on anything but the
-        guest.
-        """
-        clock = self._now()
-        self._polled = self.instructions
-        while True:
-            if deadline is not None and clock >= deadline:
-                return "budget", "the time that was allowed is used up", None
-            if self._halted is not None:
-                return self._halted
-            if host is not None and self.instructions - self._polled >= POLL_INSTRUCTIONS:
-                self._polled = self.instructions
-                host.poll()
-            awake = [vcpu for vcpu in self._vcpus if not vcpu.sleeps(clock)]
-            timers = [
-                wake
-                for vcpu in self._vcpus
-                if (wake := vcpu.timer_ns) is not None
-                and vcpu not in awake
-                and vcpu.mp_state != MP_STATE_STOPPED
-            ]
-            if not awake:
-                waited = self._wait(clock, min(timers, default=None), host)
-                if not isinstance(waited, int):
-                    return waited
-                clock = waited if deadline is None else min(waited, deadline)
-                continue
-            bounds = timers if len(awake) == 1 else [*timers, clock + QUANTUM_NS]
-            if deadline is not None:
-                bounds.append(deadline)
-            horizon = min(bounds, default=None)
-            self._alone = awake[0] if len(awake) == 1 else None
-            for vcpu in awake:
-                self._current = vcpu.id
-                vcpu.hart.time_ns = max(vcpu.hart.time_ns, clock)
-                end = self._run_vcpu(vcpu, limit, horizon, host)
-                if end is not None:
-                    return end
-            self._current = 0
-            clock = max(vcpu.hart.time_ns for vcpu in awake)
-
-    def _wait(self, clock: int, wake: int | None, host: Host | None) -> int | Ending:
-        """Every vCPU sleeps: the virtual time at which to go on, or how the run ends."""
-        if all(vcpu.mp_state == MP_STATE_STOPPED for vcpu in self._vcpus):
-            return "shutdown", "all harts have stopped", None
-        if host is not None:
-            waited = host.idle(clock, wake)
-            if self._halted is not None:
-                return self._halted
-            if waited is not None:
-                return waited
-        if wake is None:
-            return "idle", "every hart waits for an interrupt that nothing will raise", None
-        return max(clock, wake)
-
-    def _run_vcpu(
-        self, vcpu: Vcpu, limit: int | None, horizon: int | None, host: Host | None
-    ) -> Ending | None:
-        """One vCPU's turn: until the horizon, a wait, or an exit that ends the run."""
-        vcpu.immediate_exit = self._halted is not None
-        while True:
-            left = None if limit is None else limit - self.instructions
-            if left is not None and left <= 0:
-                return "budget", "the instructions that were allowed are used up", None
-            if host is not None:
-                left = POLL_INSTRUCTIONS if left is None else min(left, POLL_INSTRUCTIONS)
-            exit_ = vcpu.run(left, horizon)
-            if self._halted is not None:
-                return self._halted
-            match exit_:
-                case BudgetExit():
-                    if (
-                        vcpu.immediate_exit
-                        or (horizon is not None and vcpu.hart.time_ns >= horizon)
-                        or host is not None
-                    ):
-                        return None
-                case IdleExit():
-                    return None
-                case HungExit(reason=reason):
-                    return "hung", reason, None
-                case _:
-                    end = self._serve(vcpu, exit_)
-                    if end is not None:
-                        return end
-
-    def _woken(self) -> None:
-        """A sleeping vCPU became runnable: one that ran alone gives the others their turn."""
-        if self._alone is not None:
-            self._alone.immediate_exit = True
-
-    def _device_access(self, gpa: int, size: int, is_write: bool, value: int) -> int | None:
-        """The bus of the devices that only take and give bytes: no access to them ends the run by itself."""
-        device = self._plain.get(gpa >> 12)
-        if device is None:
-            return None
-        self._user_exits["mmio"] += 1
-        if is_write:
-            device[0].write(gpa - device[1], value & (1 << 8 * size) - 1, size)
-            return 0
-        return device[0].read(gpa - device[1], size) & (1 << 8 * size) - 1
-
-    def _serve(self, vcpu: Vcpu, exit_: VcpuExit) -> Ending | None:
-        """An exit to user space; an answer ends the run."""
-        match exit_:
-            case MmioExit(gpa=gpa, size=size, is_write=True, data=data):
-                self._user_exits["mmio"] += 1
-                event = self.bus.write(gpa, int.from_bytes(data, "little"), size)
-                if event is not None:
-                    return _machine_event(event)
-            case MmioExit(gpa=gpa, size=size):
-                self._user_exits["mmio"] += 1
-                vcpu.complete_mmio(self.bus.read(gpa, size))
-            case SbiExit():
-                self._user_exits["sbi"] += 1
-                vcpu.complete_sbi(*self.console.sbi(exit_))
-            case SystemEvent(type=kind, reason=code):
-                self._user_exits["system_event"] += 1
-                stop = "shutdown" if kind == 1 else "reset"
-                return stop, f"SBI system reset: {stop}, reason {code}", code
-        return self._halted
-
-    # ------------------------------------------------------------ interrupts from devices
-
-    def _serial_interrupt(self, level: bool) -> None:
-        if self.plic is not None:
-            self.plic.set_line(UART_IRQ, level)
 
     def _external_interrupt(self, hart: int, level: bool) -> None:
         vcpu = self._vcpus[hart]
-        (vcpu.set_interrupt if level else vcpu.unset_interrupt)(9)
+        (vcpu.set_interrupt if level else vcpu.unset_interrupt)(Irq.EXTERNAL)
 
     # ------------------------------------------------------------ counting from outside
 
@@ -590,27 +281,10 @@ class Machine:
         """Count a perf event of the whole guest from outside, as `perf stat` would; modifiers u and k
         choose modes. Raises PerfError.
         """
-        if name.startswith("r") and name[1:] and all(c in "0123456789abcdef" for c in name[1:].lower()):
-            kind, config = int(PerfType.RAW), int(name[1:], 16)
-        else:
-            kind, config = EVENTS[name]
-        either = "u" in modifiers or "k" in modifiers
-        attr = PerfEventAttr(
-            type=kind, config=config, config1=1, exclude_host=True, exclude_hv=True, disabled=False,
-            exclude_user=either and "u" not in modifiers, exclude_kernel=either and "k" not in modifiers,
-        )  # fmt: skip
-        return OutsideCounter([provider.create(attr, None) for provider in self._providers])
+        from vpmu.vmm.outside_counter import count_harts, open_counter
 
+        if self.levels.whole:
+            harts = [vcpu.hart for vcpu in self._vcpus]
+            return count_harts(harts, self.host_pmu, name, modifiers)
 
-def _machine_event(event: MachineEvent) -> tuple[str, str, int | None]:
-    match event.kind:
-        case EventKind.POWEROFF:
-            return "shutdown", "the guest wrote PASS to the test device", 0
-        case EventKind.FAIL:
-            return (
-                "shutdown",
-                f"the guest wrote FAIL with code {event.code} to the test device",
-                event.code or 1,
-            )
-        case EventKind.RESET:
-            return "reset", "the guest wrote RESET to the test device", 0
+        return open_counter(self._providers, name, modifiers)

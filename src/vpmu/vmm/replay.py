@@ -198,7 +198,7 @@ class Monitor:
             return operand == SIP_INDEX
         if operation == "C":
             return operand != 0
-        return operation == "l" and operand == self.vcpu.pmu.snapshot.address
+        return operation == "l" and operand == self.vcpu.pmu.shared_page
 
     # What the monitor does itself.
 

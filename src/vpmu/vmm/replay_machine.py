@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..faults.plan import FaultPlan
-from ..kvm.behaviours import B
-from ..kvm.profiles import IMPL_ID_KVM, IMPL_ID_OPENSBI, get_profile
 from ..payloads import path
 from ..perf.description import HostPmuDescription, load_host_pmu
+from ..profiles.behaviours import B
+from ..profiles.profiles import IMPL_ID_KVM, IMPL_ID_OPENSBI, get_profile
 from .loader import DEFAULT_MEMORY_BASE
 from .machine import Machine
 from .replay import _OPCODES, RAM_BASE, RAM_SIZE, Monitor

@@ -62,7 +62,7 @@ class NativeMonitor:
     def _watch(self, table: int) -> None:
         """Note, as calls and reads happen, what of them the model cannot know."""
         vcpu, pmu = self.vcpu, self.vcpu.pmu
-        answer, read = vcpu._ecall, pmu.read_csr_counter
+        answer, read = vcpu.answers, pmu.read_csr_counter
 
         def ecall(caller: Any, eid: int, fid: int, args: Any) -> Any:
             pmu.undetermined = False
@@ -82,7 +82,7 @@ class NativeMonitor:
             return value
 
         self._tlb_values: set[int] = set()
-        vcpu._ecall = ecall
+        vcpu.answers = ecall
         pmu.read_csr_counter = read_csr_counter
 
     def _at(self, table: int) -> StepOutput:

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..brief import Brief
 from ..errors import FileError, MachineError
 from ..hart.memory import PAGE, HostMemory, Region
 from ..perf.host_event import HostPmuEvent
 from ..perf.host_pmu import HostPmuPerf
 from ..perf.injection import FaultyPerf
 from ..trace.recorder import Recorder
+from .snapshot_hart import forget_translations
 from .snapshot_pages import (
     TOUCHED,
     Slot,
@@ -32,21 +34,15 @@ from .snapshot_pages import (
     runs,
     union,
 )
-from .snapshot_state import (
-    State,
-    device_state,
-    forget_translations,
-    put_devices,
-    put_vcpu,
-    vcpu_state,
-)
+from .snapshot_state import device_state, put_devices, put_vcpu, vcpu_state
+from .snapshot_values import State
 
 if TYPE_CHECKING:
     from .machine import Machine
 
 
-@dataclass(slots=True)
-class Snapshot:
+@dataclass(slots=True, repr=False)
+class Snapshot(Brief):
     """The state of a machine at one moment. It belongs to nobody: any machine that is built alike can go
     there.
 
@@ -134,6 +130,8 @@ def fingerprint(machine: Machine) -> dict[str, object]:
         "memory": machine.memory_size,
         "memory base": machine.memory_base,
         "interrupt controller": machine.plic is not None,
+        "levels": f"image in {machine.levels.image.name}, {', '.join(sorted(machine.isa)) or 'no ISA given'}",
+        "serial ports": 1 + (machine.board.second_serial is not None),
     }
 
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from ..hart import state as layout
 from ..hart.codegen_flags import Counting
-from ..hart.events import HartEvent
+from ..hart.events import ALL_MODES, HartEvent
+from ..kvm.pmu import VcpuPmu
 from ..perf.event import EventState
 from ..spec.csr import SSTATUS_SUM, SSTATUS_WRITABLE
 from ..spec.perf import PerfEventAttr
 from .snapshot_kinds import FAR, MOST, U64, attributes_like, expect, items, row, table, tally, within
-from .snapshot_state import _COUNTER, _FW, attributes
+from .snapshot_state import _COUNTER, _FW
+from .snapshot_values import attributes
 
 if TYPE_CHECKING:
     from ..hart.hart import Hart
@@ -25,9 +27,13 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .snapshot import Snapshot
 
-FIXED_WORDS = ("sie_mask", "sip_mask", "traps_retire", "fp", "hedeleg", "adue", "hart_id")
-SMALL_WORDS = {"mode": 1, "frm": 7, "fflags": 31}
-COUNT_WORDS = ("time_ns", "count_vu", "count_vs", "traps_vu", "traps_vs")
+FIXED_WORDS = ("traps_retire", "fp", "hart_id", "isa", "python_m", "pmp_count")
+GUEST_WORDS = ("sie_mask", "sip_mask", "hedeleg", "adue", "virt")
+"""What only software above the guest sets: fixed on a hart that has VS and VU alone."""
+MODES = (layout.USER, layout.SUPERVISOR, layout.MACHINE)
+COUNTS = tuple(name for name in layout.STATE if name.startswith(("count_", "traps_"))
+               and name != "traps_retire")  # fmt: skip
+EVERY_MODE = int(ALL_MODES)
 MMIO_SIZES, LENGTHS = (1, 2, 4, 8), (2, 4)
 
 
@@ -43,7 +49,10 @@ def check(machine: Machine, snapshot: Snapshot, providers: list[HostPmuPerf]) ->
         _vcpu(f"hart {number}", vcpu, state)
         _perf(f"hart {number}: perf", vcpu, perf, table("perf", state["perf"]))
     devices = snapshot.devices
-    for name, device in (("console", machine.console), ("serial", machine.serial), ("plic", machine.plic)):
+    for name, device in (
+        ("console", machine.console), ("serial", machine.serial), ("plic", machine.plic),
+        ("second_serial", machine.board.second_serial),
+    ):  # fmt: skip
         if device is not None:
             attributes_like(name, attributes(device), table(name, devices[name]))
     tally("user_exits", devices["user_exits"], str)
@@ -68,24 +77,29 @@ def _hart(where: str, hart: Hart, state: Mapping[str, object]) -> None:
     expect(view[layout.X] == 0, f"{where}: x0", "0", hex(view[layout.X]))
     for name in ("pc", "sepc"):
         expect(not word(name) & 1, f"{where}: {name}", "an even address", hex(word(name)))
-    for name, most in SMALL_WORDS.items():
-        within(f"{where}: {name}", word(name), 0, most)
-    for name in COUNT_WORDS:
+    expect(word("mode") in MODES, f"{where}: mode", "a mode", word("mode"))
+    within(f"{where}: frm", word("frm"), 0, 7)
+    within(f"{where}: fflags", word("fflags"), 0, 31)
+    for name in ("time_ns", *COUNTS):
         within(f"{where}: {name}", word(name), 0, FAR)
-    for name in FIXED_WORDS:
+    for name in FIXED_WORDS if hart.whole else (*FIXED_WORDS, *GUEST_WORDS):
         within(f"{where}: {name}", word(name), hart.get(name), hart.get(name))
+    expect(word("satp") >> 60 in (0, 8, 9), f"{where}: satp", "Bare, Sv39 or Sv48", hex(word("satp")))
+    within(f"{where}: context", context, 0, hart.contexts - 1)
+    if hart.whole:
+        return
     status = word("sstatus")
     expect(not status & ~SSTATUS_WRITABLE, f"{where}: sstatus", "bits that exist", hex(status))
-    expect(word("satp") >> 60 in (0, 8, 9), f"{where}: satp", "Bare, Sv39 or Sv48", hex(word("satp")))
-    summed = status & SSTATUS_SUM
-    right = layout.CONTEXT_VU if not word("mode") else layout.CONTEXT_VS_SUM if summed else layout.CONTEXT_VS
+    expect(word("mode") != layout.MACHINE, f"{where}: mode", "VS or VU", word("mode"))
+    supervisor = layout.CONTEXT_VS_SUM if status & SSTATUS_SUM else layout.CONTEXT_VS
+    right = supervisor if word("mode") else layout.CONTEXT_VU
     within(f"{where}: context", context, right, right)
 
 
 def _vcpu(where: str, vcpu: Vcpu, state: Mapping[str, object]) -> None:
     pmu = table("pmu", state["pmu"])
     own = dict(table("vcpu", state["vcpu"]))
-    reset, mmio = own.pop("_reset_to"), own.pop("_mmio")
+    reset, mmio = own.pop("reset_to"), own.pop("mmio")
     if reset is not None:
         pc, _ = row(f"{where}: reset", reset, 2)
         expect(not pc & 1, f"{where}: reset", "an even address", hex(pc))
@@ -108,6 +122,10 @@ def _vcpu(where: str, vcpu: Vcpu, state: Mapping[str, object]) -> None:
             f"a switch for each of {len(known)}", len(enabled))  # fmt: skip
     expect(isinstance(state["ran"], bool), f"{where}: ran", "true or false", state["ran"])
     attributes_like(f"{where}: pmu", attributes(vcpu.pmu), table("plain", pmu["plain"]))
+    if hasattr(vcpu, "csrs"):
+        attributes_like(f"{where}: csrs", attributes(vcpu.csrs), table("csrs", state["csrs"]))
+    if not isinstance(vcpu.pmu, VcpuPmu):
+        return
     for name, members, things in (("counters", _COUNTER, vcpu.pmu.counters), ("fw", _FW, vcpu.pmu.fw)):
         given = items(f"{where}: {name}", pmu[name], len(things))
         for thing, one in zip(things, given, strict=True):
@@ -126,7 +144,7 @@ def _perf(where: str, vcpu: Vcpu, perf: HostPmuPerf, state: Mapping[str, object]
         for value in attr:
             within(f"{where}: attr", value, 0, U64)
         expect(event["state"] in set(EventState), f"{where}: state", "of an event", event["state"])
-        within(f"{where}: modes", event["modes"], 0, 3)
+        within(f"{where}: modes", event["modes"], 0, EVERY_MODE)
         for name in ("_attr_period", "_count", "_hw_period", "_mask", "_prev_count", "_serial"):
             within(f"{where}: {name}", event[name], 0, MOST.get(name, U64))
         within(f"{where}: _period_left", event["_period_left"], -(U64 >> 1) - 1, U64 >> 1)
@@ -153,7 +171,7 @@ def _perf(where: str, vcpu: Vcpu, perf: HostPmuPerf, state: Mapping[str, object]
         expect(type(held) is int and held in known, f"{where}: held", "a counter", held)
     for owner in items(f"{where}: owners", state["owners"]):
         idx, number = row(f"{where}: owner", owner, 2)
-        fits = idx < len(vcpu.pmu.counters) and number < len(events)
+        fits = isinstance(vcpu.pmu, VcpuPmu) and idx < len(vcpu.pmu.counters) and number < len(events)
         expect(fits, f"{where}: owner", "a counter and an event", owner)
     _physical(f"{where}: hart", known, table(where, state["physical"]))
 
@@ -169,7 +187,7 @@ def _physical(where: str, known: Mapping[int, object], state: Mapping[str, objec
             expect(isinstance(saved[name], bool), f"{where}: {name}", "true or false", saved[name])
         for name in ("selector", "counted"):
             _events(f"{where}: {name}", saved[name])
-        within(f"{where}: modes", saved["modes"], 0, 3)
+        within(f"{where}: modes", saved["modes"], 0, EVERY_MODE)
     order, requests = items(where, state["order"]), items(where, state["requests"])
     for index in (*order, *requests):
         expect(type(index) is int and index in known, where, "a counter", index)

@@ -18,6 +18,7 @@ import struct
 import zlib
 from collections import Counter, deque
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -26,13 +27,13 @@ from ..errors import FileError, VpmuError
 from ..files import written
 from ..hart import state as layout
 from ..hart.memory import MAX_REGIONS, PAGE, HostMemory
-from ..kvm.profiles import PROFILES, Profile, get_profile
 from ..perf.description import HostPmuDescription, load_host_pmu
+from ..profiles.profiles import FIRMWARE, Profile, changed, get_profile
 from .snapshot import Snapshot
 from .snapshot_pages import Slot, runs
 
 MAGIC = b"vpmu-snapshot\r\n\0"
-VERSION = 1
+VERSION = 2
 _HEAD = struct.Struct("<16sIII")
 _CRC = struct.Struct("<I")
 MAX_HEADER, MAX_MEMORY, MAX_DEPTH = 64 << 20, 8 << 30, 60
@@ -145,20 +146,28 @@ def _header(snapshot: Snapshot) -> dict[str, object]:
 
 
 def _profile(profile: Profile) -> list[object]:
-    """Name of the profile it comes from, and what was switched on and off by hand."""
-    base = next(
-        known for known in sorted(PROFILES, key=len, reverse=True)
-        if profile.name == known or profile.name.startswith((f"{known}+", f"{known}-"))
-    )  # fmt: skip
-    before = PROFILES[base].behaviours
+    """The profile that it comes from, what was switched on and off, what it is called and says of itself."""
+    before = _base(profile.base).behaviours
     added = sorted(behaviour.name for behaviour in profile.behaviours - before)
     removed = sorted(behaviour.name for behaviour in before - profile.behaviours)
-    return [base, added, removed]
+    return [
+        profile.base,
+        added,
+        removed,
+        profile.name,
+        profile.summary,
+        profile.release,
+        profile.impl_version,
+    ]
+
+
+def _base(name: str) -> Profile:
+    return FIRMWARE if name == FIRMWARE.name else get_profile(name)
 
 
 def _parts(header: Mapping[str, object]) -> tuple[Snapshot, int]:
     """The snapshot without the content of its pages, and how many bytes these are."""
-    base, added, removed = header["profile"]  # type: ignore[misc]
+    base, added, removed, *told = header["profile"]  # type: ignore[misc]
     name, description = header["host_pmu"]  # type: ignore[misc]
     host_pmu = load_host_pmu(name)  # type: ignore[has-type]
     if repr(host_pmu) != description:  # type: ignore[has-type]
@@ -170,7 +179,11 @@ def _parts(header: Mapping[str, object]) -> tuple[Snapshot, int]:
         and isinstance(devices, dict) and isinstance(wanted, dict) and isinstance(packed, bytes)
     ):  # fmt: skip
         raise _Damaged("a part has the wrong type")
-    arguments["profile"] = get_profile(base, added, removed)  # type: ignore[has-type]
+    profile = changed(_base(base), added, removed)  # type: ignore[has-type]
+    kinds = {"name": str, "summary": str, "release": str, "impl_version": int}
+    if len(told) != len(kinds) or not all(map(isinstance, told, kinds.values())):  # type: ignore[has-type]
+        raise _Damaged("the profile is not described")
+    arguments["profile"] = replace(profile, **dict(zip(kinds, told, strict=True)))  # type: ignore[has-type]
     arguments["host_pmu"] = host_pmu
     slots = tuple(Slot(*row) for row in header["slots"])  # type: ignore[attr-defined]
     images: list[HostMemory] = []

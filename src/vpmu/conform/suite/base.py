@@ -1,4 +1,4 @@
-"""BASE, and the numbers by which the PMU extension is called (facts 1.1, 1.4, 2.0; F37, F80)."""
+"""BASE, and the numbers by which the PMU extension is called (F37, F80)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""num_counters and counter_get_info (facts 2.1, 2.2; O9)."""
+"""num_counters and counter_get_info (O9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""event_get_info (facts 1.13, 2.9; F47 to F49; O7, O23)."""
+"""event_get_info (F47 to F49; O7, O23)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which events exist (facts 1.6 to 1.9, 2.3.3; F33 to F36)."""
+"""Which events exist (F33 to F36)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Configured, started, stopped, free: the life of a counter, and resets (facts 3.3, 3.9; F59, F60; O2, O27)."""
+"""Configured, started, stopped, free: the life of a counter, and resets (F59, F60; O2, O27)."""
 
 from __future__ import annotations
 

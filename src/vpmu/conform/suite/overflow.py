@@ -1,4 +1,4 @@
-"""Overflow and its interrupt (facts 3.12, 1.16; F50 to F58). Only where the host signals overflows."""
+"""Overflow and its interrupt (F50 to F58). Only where the host signals overflows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shared-memory page (facts 1.12, 2.8, 2.5; F38 to F46; O6, O7)."""
+"""The shared-memory page (F38 to F46; O6, O7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""counter_start: sets, flags, states (facts 2.4, 3.9; F16 to F20, F28, F30, F31)."""
+"""counter_start: sets, flags, states (F16 to F20, F28, F30, F31)."""
 
 from __future__ import annotations
 

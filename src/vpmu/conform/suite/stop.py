@@ -1,4 +1,4 @@
-"""counter_stop: sets, flags, states (facts 2.5, 3.9; F16 to F20, F29)."""
+"""counter_stop: sets, flags, states (F16 to F20, F29)."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from ...kvm.behaviours import BEHAVIOURS
-from ...kvm.opensbi_behaviours import OPENSBI_BEHAVIOURS
+from ...profiles.behaviours import BEHAVIOURS
+from ...profiles.opensbi_behaviours import OPENSBI_BEHAVIOURS
 from ..script import Step, parse
 
 MODULES = ("base", "counters", "config", "events", "start", "stop", "values", "firmware", "snapshot", "overflow", "event_info", "csr", "lifecycle")

@@ -1,4 +1,4 @@
-"""What counters count: values over start, stop, configuration and time (facts 2.4, 2.5, 3.8; F28, F58, F69; O1)."""
+"""What counters count: values over start, stop, configuration and time (F28, F58, F69; O1)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Kind(Enum):
     BRANCH = "if expression: pc += imm"
     JAL = "rd = pc + length; pc += imm"
     JALR = "rd = pc + length; pc = rs1 + imm"
-    SYSTEM = "a function of privileged.py that sees the whole state"
+    SYSTEM = "a function of privileged/ that sees the whole state"
     NOP = "nothing but retiring"
     FP_LOAD = "f[rd] = memory[rs1 + imm]"
     FP_STORE = "memory[rs1 + imm] = f[rs2]"
@@ -120,6 +120,7 @@ class Instruction:
     sign_extend: bool = False
     event: str | None = None  # class counter (state.CLASS_COUNTERS) that it increments
     extra_event: str | None = None  # an atomic is also a load or a store
+    whole: bool = False  # of M mode or a hypervisor: only a hart with all its modes knows it
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
-from vpmu.hart.isa import rv64a, rv64c, rv64fd, rv64i, rv64m, zbb, zbc, zicond, zicsr
+from vpmu.hart.isa import hypervisor, rv64a, rv64c, rv64fd, rv64i, rv64m, zbb, zbc, zicond, zicsr
 from vpmu.hart.isa.instruction import Compressed, Format, Instruction, Kind
 
 Row = TypeVar("Row", Instruction, Compressed)
@@ -22,6 +22,7 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     *zbb.INSTRUCTIONS,
     *zbc.INSTRUCTIONS,
     *zicond.INSTRUCTIONS,
+    *hypervisor.INSTRUCTIONS,
 )
 BY_NAME = {row.name: row for row in INSTRUCTIONS}
 # An encoding of the C extension exists only when the operation that it stands for does (c.fld needs D).

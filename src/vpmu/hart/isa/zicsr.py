@@ -17,4 +17,5 @@ INSTRUCTIONS = (
     Instruction("sret", _NONE, 0xFFFFFFFF, 0x10200073, Kind.SYSTEM, "sret", event="system"),
     Instruction("wfi", _NONE, 0xFFFFFFFF, 0x10500073, Kind.SYSTEM, "wfi", event="system"),
     Instruction("sfence.vma", R, 0xFE007FFF, 0x12000073, Kind.SYSTEM, "sfence_vma", event="system"),
+    Instruction("mret", _NONE, 0xFFFFFFFF, 0x30200073, Kind.SYSTEM, "mret", event="system", whole=True),
 )

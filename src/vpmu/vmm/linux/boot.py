@@ -6,17 +6,19 @@ ends when the command has, its output cut out of everything else that the guest 
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vpmu.brief import Brief
 from vpmu.errors import ImageError
+from vpmu.vmm.console import keep
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.execution import EXEC_INIT, ExecStream, build_exec_archive
-from vpmu.vmm.loader import Buffer, ImageKind, read_file
+from vpmu.vmm.linux.trouble import Trouble, trouble
+from vpmu.vmm.loader import Buffer, ImageKind, LoadedImage, read_file
 
 if TYPE_CHECKING:
     from vpmu.vmm.machine import Host, Machine, RunResult
@@ -31,7 +33,6 @@ library, the jitter entropy test, parsing built-in certificates, and the names o
 
 CONSOLE = "earlycon=sbi console=ttyS0"
 
-_PANIC = re.compile(rb"Kernel panic - not syncing: ([^\r\n]*)")
 _PANIC_END = b"---[ end Kernel panic"
 _TAIL = 512  # of the console, looked at for the end of a panic
 
@@ -42,17 +43,17 @@ _COMPRESSED = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+@dataclass(frozen=True, slots=True, repr=False)
+class Outcome(Brief):
     """How a boot ended. `ok`: the command exited with 0, or without a command the guest powered off or
-    rebooted.
+    rebooted; and the kernel came to no harm.
     """
 
     result: RunResult
     status: int | None
     """Exit status of the command; None without one, or if it did not come to its end."""
     panic: str | None
-    """The kernel's words, if it panicked."""
+    """The kernel's words, if it panicked or oopsed."""
     started: bool
     """The command had begun."""
     failure: str | None
@@ -119,7 +120,8 @@ class LinuxBoot:
     kernel, initrd: their bytes. command: a shell command to run instead of a shell, `files` more files for it
     (by guest path). own_init: the initramfs is not ours, so the kernel is told to start our init from the
     archive. output: gets what a person wants to see: the command's output, or without a command the whole
-    console.
+    console. errors: gets what the command writes to its standard error, where the machine has a second serial
+    port; without it both go to `output`.
     """
 
     def __init__(
@@ -131,23 +133,31 @@ class LinuxBoot:
         files: Mapping[str, bytes | Path] | None = None,
         own_init: bool = False,
         output: Callable[[bytes], None] | None = None,
+        errors: Callable[[bytes], None] | None = None,
         kernel_name: str = "kernel",
     ) -> None:
         self.kernel, self.initrd = kernel, [] if initrd is None else [initrd]
         self._kernel_name = kernel_name
-        self._output = output
+        self._output, self._errors = output, errors
         self._machine: Machine | None = None
+        self.loaded: LoadedImage | None = None
         self._stream = ExecStream() if command is not None else None
         self._console = bytearray()
-        self._panic: str | None = None
         self._own_init = own_init
+        self.ended: Callable[[RunResult], None] = lambda result: None
+        """Told of the run's end."""
         if command is not None:
             size = 0 if initrd is None else len(initrd)
             self.initrd.append(cpio.behind(size, build_exec_archive(command, files)))
 
     @property
+    def has_command(self) -> bool:
+        """A command runs, and nobody gets a shell."""
+        return self._stream is not None
+
+    @property
     def console(self) -> bytes:
-        """Everything that the guest has printed."""
+        """What the guest has printed, the end of it."""
         return bytes(self._console)
 
     def arguments(self, append: str = "") -> str:
@@ -157,7 +167,7 @@ class LinuxBoot:
 
     def sink(self, data: bytes) -> None:
         """Take console output of the guest."""
-        self._console += data
+        keep(self._console, data)
         shown = data
         if self._stream is not None:
             shown = self._stream.feed(data)
@@ -166,9 +176,14 @@ class LinuxBoot:
         if self._output is not None and shown:
             self._output(shown)
         if b"\n" in data and _PANIC_END in self._console[-_TAIL:] and self._machine is not None:
-            found = _PANIC.search(self._console)
-            self._panic = found[1].decode("utf-8", "replace") if found else "reason not printed"
-            self._machine.halt("panic", self._panic)
+            found = trouble(self._console)
+            self._machine.halt("panic", found.words if found is not None else "reason not printed")
+
+    def _error(self, data: bytes) -> None:
+        keep(self._console, data)
+        to = self._errors or self._output
+        if to is not None:
+            to(data)
 
     def machine(self, **options: Any) -> Machine:
         """A machine that has this boot loaded; `options` are Machine's, the memory is DEFAULT_MEMORY if they
@@ -177,7 +192,7 @@ class LinuxBoot:
         from vpmu.vmm.machine import Machine
 
         machine = Machine(
-            **{"memory": DEFAULT_MEMORY, **options},
+            **{"memory": DEFAULT_MEMORY, "second_serial": self._stream is not None, **options},
             console_out=self.sink, bootargs=self.arguments(), plic=True,
         )  # fmt: skip
         self.load(machine)
@@ -186,8 +201,10 @@ class LinuxBoot:
     def load(self, machine: Machine) -> None:
         """Put kernel, initramfs and device tree into the machine. Raises ImageError or MachineError."""
         self._machine = machine
+        if self._stream is not None and machine.board.second_serial is not None:
+            machine.console.hand_errors_to(self._error)
         try:
-            machine.load(self.kernel, kind=ImageKind.LINUX, initrd=self.initrd)
+            self.loaded = machine.load(self.kernel, kind=ImageKind.LINUX, initrd=self.initrd)
         except ImageError as error:
             raise ImageError(self._kernel_name, error.what.partition(": ")[2] or error.what,
                              expected=error.expected, got=error.got) from None  # fmt: skip
@@ -198,45 +215,46 @@ class LinuxBoot:
         """Run the loaded machine to the end of the command, of the guest, or of what is allowed."""
         assert self._machine is not None, "load first"
         result = self._machine.run(max_instructions, timeout_ns, host)
+        self.ended(result)
+        return self.outcome(result)
+
+    def outcome(self, result: RunResult) -> Outcome:
+        """What a run of the machine has come to."""
         status = None if self._stream is None else self._stream.status
         started = self._stream is not None and self._stream.started
-        return Outcome(
-            result, status, self._panic, started, self._failure(result, status, started), self.console
-        )
-
-    def _failure(self, result: RunResult, status: int | None, started: bool) -> str | None:
-        """The one line that says what went wrong; None for a run that ended as it should."""
-        if status is not None:
-            return None
-        when = (
-            ""
-            if self._stream is None
-            else " while the command ran"
-            if started
-            else " before the command began"
-        )
-        match result.stop:
-            case "panic":
-                return f"guest: kernel panic{when}: {self._panic}"
-            case "kvm_run_failed":
-                return (
-                    None
-                    if result.kvm_run_errno is None
-                    else f"kvm: KVM_RUN failed with {_errno(result.kvm_run_errno)}{when}: {result.reason}"
-                )
-            case "idle" | "hung":
-                return f"guest: hangs{when}: {result.reason}"
-            case "timeout":
-                return f"guest: timed out{when}: {result.reason}"
-            case "budget":
-                used = f"{result.virtual_ns / 1e9:.3f} s of virtual time"
-                used += f", {result.instructions:,} instructions"
-                return f"guest: timed out{when}: {result.reason} ({used})"
-            case "left":
-                return None
+        when = ""
         if self._stream is not None:
-            return f"guest: powered off{when}: {result.reason}"
+            when = " while the command ran" if started else " before the command began"
+        said = trouble(self._console)
+        failure = failure_of(result, status, said, when)
+        return Outcome(result, status, None if said is None else said.words, started, failure, self.console)
+
+
+def failure_of(result: RunResult, status: int | None, said: Trouble | None, when: str) -> str | None:
+    """The one line that says what went wrong in a run of Linux; None for one that ended as it should. `when`
+    says how far a command had come, "" where there is none; `status` is its exit status.
+    """
+    if said is not None:  # whatever came then: a kernel may reboot by itself, or go on without a task
+        return f"guest: {said.text}{when}: {said.words}"
+    if status is not None:
         return None
+    match result.stop:
+        case "panic":
+            return f"guest: kernel panic{when}: {result.reason}"
+        case "kvm_run_failed" if result.kvm_run_errno is not None:
+            return f"kvm: KVM_RUN failed with {_errno(result.kvm_run_errno)}{when}: {result.reason}"
+        case "idle" | "hung":
+            return f"guest: hangs{when}: {result.reason}"
+        case "timeout":
+            return f"guest: timed out{when}: {result.reason}"
+        case "budget":
+            used = f"{result.virtual_ns / 1e9:.3f} s of virtual time, {result.instructions:,} instructions"
+            return f"guest: timed out{when}: {result.reason} ({used})"
+        case "left":
+            return None
+    if when:
+        return f"guest: powered off{when}: {result.reason}"
+    return f"guest: powered off with a failure: {result.reason}" if result.reset_reason else None
 
 
 def _errno(number: int) -> str:

@@ -21,44 +21,23 @@ if TYPE_CHECKING:
 
 PREFIX, LEAVE = b"\x01", b"xX"
 HELP = b"\r\nCtrl-A X  leave\r\nCtrl-A Ctrl-A  send Ctrl-A\r\n"
-LONGEST_WAIT = 0.5  # seconds of sleep without a look at the deadline
+LONGEST_WAIT = 0.5  # seconds of sleep without a look at whether the run shall end
 
 
-class HostTimeout:
-    """A host (vmm.machine.Host) that only watches the clock: the run ends after `seconds` of real time."""
+class Terminal:
+    """A host (vmm.machine.Host) that types what comes on a file descriptor into the guest."""
 
-    def __init__(self, machine: Machine, seconds: float | None) -> None:
-        self.machine, self.seconds = machine, seconds
-        self._end = None if seconds is None else time.monotonic() + seconds
-
-    def poll(self) -> None:
-        """End the run when the time is over."""
-        if self._end is not None and time.monotonic() >= self._end:
-            self.machine.halt("timeout", f"{self.seconds:g} seconds of real time are over")
-
-    def idle(self, now: int, wake: int | None) -> int | None:
-        """Nothing comes from outside."""
-        self.poll()
-        return None
-
-
-class Terminal(HostTimeout):
-    """A host that types what comes on a file descriptor into the guest. `echo` shows our own few words."""
-
-    def __init__(self, machine: Machine, descriptor: int, *, seconds: float | None = None) -> None:
-        super().__init__(machine, seconds)
-        self._descriptor = descriptor
+    def __init__(self, machine: Machine, descriptor: int) -> None:
+        self.machine, self._descriptor = machine, descriptor
         self._prefixed = self._closed = False
 
     def poll(self) -> None:
         """Take the keys that were typed."""
-        super().poll()
         while not self._closed and select.select([self._descriptor], [], [], 0)[0]:
             self._take()
 
     def idle(self, now: int, wake: int | None) -> int | None:
         """Wait for a key, until the guest's next timer at most."""
-        super().poll()
         if self._closed:
             return None
         wait = LONGEST_WAIT if wake is None else min(max(wake - now, 0) / 1e9, LONGEST_WAIT)

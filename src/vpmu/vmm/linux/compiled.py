@@ -36,15 +36,15 @@ def compile_boot(guest: DebianGuest, progress: Progress) -> int:
     """
     if find_spec("llvmlite") is None:
         return 0
+    from vpmu.hart.code_cache import make_folder, store
+
     mark = _mark(guest)
     try:
-        mark.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(mark.parent)
     except OSError:
         return 0
     if mark.exists():
         return 0
-    from vpmu.hart.native import store
-
     regions = 0
     for number, command in enumerate(COMMANDS, 1):
         progress.step(f"compiling what the guest's boot runs often: boot {number} of {len(COMMANDS)}")

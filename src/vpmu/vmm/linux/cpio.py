@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from vpmu.brief import Brief
 from vpmu.errors import VpmuError
 
 MAGIC = b"070701"
@@ -27,8 +28,8 @@ class CpioError(VpmuError):
     layer = "cpio"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+@dataclass(frozen=True, slots=True, repr=False)
+class Entry(Brief):
     """One member; no leading slash in `name`, `data` is content or link target, `device` (major, minor)."""
 
     name: str

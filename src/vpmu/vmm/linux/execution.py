@@ -13,14 +13,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vpmu.errors import UsageError
+from vpmu.vmm.console import keep
 from vpmu.vmm.linux import cpio
 
 EXEC_INIT = "/vpmu/init"
 """Path of init in an exec archive: `rdinit=` of it runs a command on any initramfs that has a shell."""
 
 _MARK = re.compile(rb"@vpmu-(begin|exit) ([0-9a-f]{16})(?: (\d{1,3}))?@")
+_OURS = re.compile(
+    rb"(?:\n@vpmu-file [^@\r\n]*@\r?\n.*?@vpmu-file-end@\r?\n)"
+    rb"|(?:@vpmu-(?:begin|exit|ready)(?: [^@\r\n]*)?@\r?\n?)",
+    re.DOTALL,
+)
 _STAMP = re.compile(rb"^\[ *\d+\.\d{6}\] ", re.MULTILINE)
 _LONGEST_MARK = len("@vpmu-begin 0123456789abcdef 255@\r\n")
+_LONGEST_LINE = 1 << 16  # without an end, in which a mark is still looked for
 
 
 def init_script() -> bytes:
@@ -64,10 +71,15 @@ def parse_exit_marker(line: str) -> int | None:
     return int(match[3]) if match and match[1] == b"exit" and match[3] else None
 
 
+def without_marks(console: bytes) -> bytes:
+    """A console as a person would have it: the marker lines are ours, and so are the files between marks."""
+    return _OURS.sub(b"", console)
+
+
 class ExecStream:
     """Cuts the command's own output out of the console's byte stream.
 
-    `console` is everything that came, `started` says that the command runs, `status` is its exit status.
+    `console` is the end of what came, `started` says that the command runs, `status` is its exit status.
     On a machine without a serial port the output comes as kernel log lines; their time stamps are taken off.
     """
 
@@ -81,7 +93,7 @@ class ExecStream:
 
     def feed(self, data: bytes) -> bytes:
         """Take console bytes; returns those that the command wrote, late by a marker's length or a line."""
-        self.console += data
+        keep(self.console, data)
         self._held += data
         output = b""
         while self.status is None and (match := _MARK.search(self._held)):
@@ -103,13 +115,15 @@ class ExecStream:
         if self.status is not None:
             return b""
         if self._logged or not self.started:
-            keep = self._held.rfind(b"\n") + 1
+            held = self._held.rfind(b"\n") + 1
         else:  # what may be the beginning of a marker waits
             at = self._held.rfind(b"@", max(0, len(self._held) - _LONGEST_MARK))
-            keep = len(self._held) if at < 0 else at
+            held = len(self._held) if at < 0 else at
+        if len(self._held) - held > _LONGEST_LINE:
+            held = len(self._held) - _LONGEST_MARK
         if self.started:
-            output += self._clean(self._held[:keep])
-        self._held = self._held[keep:]
+            output += self._clean(self._held[:held])
+        self._held = self._held[held:]
         return output
 
     def _clean(self, output: bytes) -> bytes:

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vpmu.errors import MachineError
-from vpmu.vmm.linux.boot import CONSOLE, FAST_BOOT, LinuxBoot, boot_arguments
+from vpmu.brief import Brief
+from vpmu.errors import BootError, MachineError
+from vpmu.vmm.linux.boot import CONSOLE, FAST_BOOT, LinuxBoot, boot_arguments, failure_of
 from vpmu.vmm.linux.execution import ExecStream, command_bytes
+from vpmu.vmm.linux.trouble import trouble
 from vpmu.vmm.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -32,10 +34,10 @@ SETTLE = 3_000_000
 __all__ = ["CONSOLE", "FAST_BOOT", "Answer", "LinuxSession"]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a command did. `status` None: it did not come to its end, `failure` says why. `result` is the
-    run's.
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer(Brief):
+    """What a command did. `status` None: it did not come to its end; `failure` says why, or what harm the
+    kernel came to. `panic` are the kernel's words of it. `result` is the run's.
     """
 
     output: bytes
@@ -71,7 +73,7 @@ class LinuxSession:
     ) -> LinuxSession:  # fmt: skip
         """Boot to the prompt. `build(console_out, bootargs)` gives a machine with an interrupt controller.
 
-        MachineError where the guest does not come so far.
+        BootError where the guest does not come so far.
         """
         boot = LinuxBoot(kernel, initrd, command=WAIT)
         sink = _Sink()
@@ -89,7 +91,9 @@ class LinuxSession:
         machine.serial.hold()
         result = machine.run(max_instructions)
         if result.stop != "ready":
-            raise MachineError("Linux did not boot to its prompt", got=f"{result.stop}: {result.reason}")
+            outcome = boot.outcome(result)
+            got = outcome.failure or f"{result.stop}: {result.reason}"
+            raise BootError("Linux did not boot to its prompt", got=got, outcome=outcome, machine=machine)
         sink.to = lambda data: None
         machine.run(SETTLE)
         run_id = next(found for found in seen.split(b"@vpmu-begin ")[1:])[:16]
@@ -119,9 +123,12 @@ class LinuxSession:
 
     def run(
         self, command: str, *, show: Callable[[bytes], None] | None = None,
+        errors: Callable[[bytes], None] | None = None,
         max_instructions: int | None = 2_000_000_000, restore: bool = True,
     ) -> Answer:  # fmt: skip
-        """Run a shell command, from the prompt, to its end or the budget."""
+        """Run a shell command, from the prompt, to its end or the budget. `errors`: gets what it writes to
+        its standard error, where the machine has a second serial port; else that is output like the rest.
+        """
         if len(command) > LONGEST_COMMAND or "\n" in command:
             raise MachineError(
                 "command for the guest", expected=f"one line of at most {LONGEST_COMMAND} characters"
@@ -132,7 +139,6 @@ class LinuxSession:
         stream = ExecStream()
         stream.started, stream._id = True, self._id
         output, console = bytearray(), bytearray()
-        panic: list[str] = []
 
         def take(data: bytes) -> None:
             console.extend(data)
@@ -143,15 +149,24 @@ class LinuxSession:
             if stream.status is not None:
                 machine.halt("exited", f"the command exited with status {stream.status}")
             elif data == b"\n" and b"---[ end Kernel panic" in console[-300:]:
-                line = bytes(console).partition(b"not syncing: ")[2].partition(b"\n")[0]
-                panic.append(line.decode("utf-8", "replace").strip())
-                machine.halt("panic", panic[0])
+                found = trouble(console)
+                machine.halt("panic", found.words if found is not None else "reason not printed")
 
+        def take_error(data: bytes) -> None:
+            console.extend(data)
+            if errors is not None:
+                errors(data)
+                return
+            output.extend(data)
+            if show is not None:
+                show(data)
+
+        if machine.board.second_serial is not None:
+            machine.console.hand_errors_to(take_error)
         self._sink.to = take
         machine.console_input(command_bytes(command) + b"\n")
         result = machine.run(max_instructions)
         self._sink.to = lambda data: None
-        failure = None
-        if stream.status is None:
-            failure = f"{result.stop}: {result.reason}"
-        return Answer(bytes(output), stream.status, panic[0] if panic else None, failure, result)
+        said = trouble(console)
+        failure = failure_of(result, stream.status, said, " while the command ran")
+        return Answer(bytes(output), stream.status, None if said is None else said.words, failure, result)

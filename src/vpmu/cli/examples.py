@@ -1,0 +1,61 @@
+"""Examples of every command, for its --help. Tests run them as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+DEBIAN, KVM = "fetches Debian", "starts QEMU and fetches Debian"
+"""What an example needs besides vpmu."""
+
+EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
+    "run": (
+        ("vpmu run counting", "a bundled payload counts a loop of its own", ""),
+        ("vpmu run overflow --trace t.jsonl --perfetto t.json", "trace it, twice", ""),
+        ("vpmu run counting --refuse cycles=ENOMEM", "the host's perf has no memory", ""),
+    ),
+    "stat": (("vpmu stat -e cycles,branches --host-pmu full counting", "count a payload from outside", ""),),
+    "demo": (("vpmu demo", "the scenarios, each before and after the fix", ""),),
+    "explain": (
+        ("vpmu explain cycles", "who counts it", ""),
+        ("vpmu explain cache-misses --profile kvm-6.9", "who says no, and what becomes of the guest", ""),
+    ),
+    "profiles": (("vpmu profiles kvm-7.2", "one profile, with its behaviours", ""),),
+    "events": (("vpmu events --host-pmu full", "what a host has that counts everything", ""),),
+    "replay": (("vpmu replay tests/tables/kvm-7.2-basic.txt", "in a clone of the repository", ""),),
+    "boot": (
+        ("vpmu boot", "a shell in Debian; Ctrl-A X leaves", DEBIAN),
+        ("vpmu boot --exec 'perf stat true'", "one command, and its exit status", DEBIAN),
+    ),
+    "perf": (
+        ("vpmu perf stat -e cycles,instructions true", "count", DEBIAN),
+        ("vpmu perf record -e cycles sh -c 'find / -xdev | sort'", "sample: perf.folded, perf.svg", DEBIAN),
+    ),
+    "conform": (
+        ("vpmu conform --profile kvm-7.2 --html page.html", "the suite on the model, and a page", ""),
+        ("vpmu conform --only cfg --only start --profile spec-3.0", "a part of it", ""),
+        ("vpmu conform --target kvm", "the suite on real KVM", KVM),
+    ),
+    "peers": (("vpmu peers kvm", "start real KVM and say what it is", KVM),),
+    "faults": (
+        ("vpmu faults check perf.create:event=cycles,errno=EBUSY", "is this a rule?", ""),
+        ("vpmu faults run F10 --profile kvm-7.2", "play one scenario", ""),
+    ),
+    "campaign": (("vpmu campaign plan.toml -j 2", "run a plan in two processes", ""),),
+    "compare": (
+        ("vpmu compare kvm-6.9 kvm-7.2 failing-event", "what the fix changed for this guest", ""),
+        ("vpmu compare kvm-6.9 kvm-7.2 'linux: perf stat true'", "and for Linux", DEBIAN),
+    ),
+    "fetch": (("vpmu fetch debian", "bring it, once", DEBIAN),),
+}
+"""Command -> (command line, what it does, what it needs)."""
+
+
+def as_text(command: str) -> str | None:
+    """The examples of a command as the end of its help; None where there are none."""
+    rows = EXAMPLES.get(command)
+    if rows is None:
+        return None
+    lines = ["examples:"]
+    for line, what, needs in rows:
+        lines += [f"  {line}", f"      {what}{f' ({needs})' * bool(needs)}"]
+    return "\n".join(lines)

@@ -1,0 +1,58 @@
+"""Limits that end a guest which does not end by itself, as options of every command that runs one."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..vmm.machine import Machine
+    from ..vmm.run_result import Limits
+
+_TIMES = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def count(text: str) -> int:
+    """A positive number, `_` or `,` allowed between digits, K, M or G (powers of ten) after them."""
+    match = re.fullmatch(r"(\d[\d_,]*)([kKMG]?)", text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected a number such as 1000000 or 10M, got {text!r}")
+    value = int(match.group(1).replace("_", "").replace(",", ""))
+    value *= {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}[match.group(2).upper()]
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"expected a number above zero, got {text!r}")
+    return value
+
+
+def seconds(text: str) -> float:
+    """Seconds from `30`, `30s`, `500ms`, `2m`."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)", text.strip())
+    if match is None or match[2] not in _TIMES or not float(match[1]):
+        raise argparse.ArgumentTypeError(f"expected a time such as 30s or 500ms, got {text!r}")
+    return float(match[1]) * _TIMES[match[2]]
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """What ends a guest that does not end by itself."""
+    parser.add_argument(
+        "--max-instructions", type=count, metavar="N", help="stop after N retired instructions of all harts"
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="TIME", help="give up after this much virtual time (30s, 500ms)"
+    )
+    parser.add_argument(
+        "--host-timeout", type=seconds, metavar="TIME", help="give up after this much real time"
+    )
+
+
+@contextmanager
+def limited(args: argparse.Namespace, machine: Machine) -> Iterator[Limits]:
+    """The limits of `add_limits` for a run of the machine inside this."""
+    from ..vmm.host_timeout import host_timeout
+
+    timeout = None if args.timeout is None else max(round(args.timeout * 1e9), 1)
+    with host_timeout(machine, args.host_timeout):
+        yield {"max_instructions": args.max_instructions, "timeout_ns": timeout}

@@ -1,0 +1,1 @@
+"""Where a guest is: symbols of its image, and what the state of its harts says."""

@@ -1,0 +1,41 @@
+"""Physical memory as the engine finds it, and its caches of translations (docs/engine.md)."""
+# ruff: noqa: F821 - written in the semantics language, see privileged/__init__.py
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+
+def find_region(address):
+    """Address of the region entry that holds a guest physical address, or 0."""
+    region = s.shared + REGIONS
+    end = region + m.region_count * REGION_BYTES
+    while region < end:
+        if address - load64(region) < load64(region + 8):
+            return region
+        region += REGION_BYTES
+    return 0
+
+
+def update_entry(pointer, entry):
+    """Write a page-table entry back with its accessed and dirty bits; 0 where the memory is read-only."""
+    region = find_region(pointer)
+    if load64(region + 32) & REGION_READONLY:
+        return 0
+    offset = pointer - load64(region)
+    page = load64(region + 24) + (offset >> 12)
+    store8(m.page_flags + page, PAGE_TOUCHED | PAGE_DIRTY)
+    store64(load64(region + 16) + offset, entry)
+    decoded = load64(m.code_map + 8 * page)
+    if decoded:
+        code_written(decoded, page, pointer & 4095, 8)
+    return 1
+
+
+def flush_cache(offset):
+    """Forget one kind of cached translation (TLB_READ, TLB_WRITE, TLB_FETCH) in every context."""
+    context = s.contexts + offset
+    end = context + CONTEXTS_SIZE
+    while context < end:
+        fill(context, 255, 4096)
+        context += CONTEXT_SIZE
+    return 0

@@ -1,0 +1,92 @@
+"""Pages of decoded instructions: fetch, and stores that hit code (docs/engine.md)."""
+# ruff: noqa: F821 - written in the semantics language, see __init__.py
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+
+def code_written(decoded, page, offset, size):
+    """A store hits a page with decoded code: forget the records that cover it. Pages that are mostly data
+    are given up.
+    """
+    first = offset & ~1
+    if first >= 2:
+        first -= 2
+    last = offset + size
+    if load64(decoded + DECODED_COMPILED):  # a region may hold any instruction of the page
+        fill(decoded, 0, 8 * 2048)
+        store64(decoded + DECODED_COMPILED, 0)
+    while first < last:
+        store64(decoded + first * 4, 0)
+        first += 2
+    stores = load64(decoded + DECODED_STORES) + 1
+    store64(decoded + DECODED_STORES, stores)
+    if stores == DECODED_STORES_MAX and decoded != s.dbase:
+        store64(m.code_map + 8 * page, 0)
+        flush_cache(TLB_FETCH)
+        m.epoch += 1
+        s.epoch = m.epoch
+    return 0
+
+
+def new_decoded_page(page, host):
+    """An empty decoded page for a page of memory; stores to it leave the write caches from now on."""
+    decoded = m.code_next
+    if decoded + DECODED_SIZE > m.code_end:  # the pool is full: start again
+        fill(m.code_map, 0, 8 * m.page_count)
+        flush_cache(TLB_FETCH)
+        decoded = m.code_pool
+    m.code_next = decoded + DECODED_STRIDE
+    fill(decoded, 0, DECODED_SIZE)
+    store64(decoded + 8 * 2048, RECORD_PAGE_END)
+    store64(decoded + 8 * 2049, RECORD_PAGE_END)
+    store64(decoded + DECODED_HOST, host)
+    store64(m.code_map + 8 * page, decoded)
+    flush_cache(TLB_WRITE)
+    m.epoch += 1
+    s.epoch = m.epoch
+    return decoded
+
+
+def fetch_page(address):
+    """The decoded page for an instruction address; fills the fetch cache. 0 when `s.fault` is set."""
+    physical = translate(address, FETCH)
+    if s.fault:
+        return 0
+    region = find_region(physical)
+    if region == 0:
+        return fetch_hole(physical, address)
+    offset = physical - load64(region)
+    page = load64(region + 24) + (offset >> 12)
+    flags = m.page_flags + page
+    if load8(flags) == 0:
+        store8(flags, PAGE_TOUCHED)
+        t.itlb_miss += 1
+    decoded = load64(m.code_map + 8 * page)
+    if decoded == 0:
+        decoded = new_decoded_page(page, load64(region + 16) + (offset & ~4095))
+    store64(decoded + DECODED_STORES, 0)
+    entry = s.ctx + TLB_FETCH + ((address >> 8) & 4080)
+    store64(entry, address & ~4095)
+    store64(entry + 8, decoded)
+    return decoded
+
+
+def fetch_half(address):
+    """The 16 bits of instruction memory at an address; `s.fault` on failure."""
+    physical = translate(address, FETCH)
+    if s.fault:
+        return 0
+    region = find_region(physical)
+    if region == 0:
+        return fetch_hole(physical, address)
+    return load16(load64(region + 16) + physical - load64(region))
+
+
+def synchronise():
+    """Before a run: another hart may have decoded or given up pages since this one ran."""
+    if s.epoch != m.epoch:
+        flush_cache(TLB_WRITE)
+        flush_cache(TLB_FETCH)
+        s.epoch = m.epoch
+    return 0

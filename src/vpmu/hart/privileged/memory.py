@@ -1,0 +1,137 @@
+"""Loads and stores that missed the engine's caches."""
+# ruff: noqa: F821 - written in the semantics language, see __init__.py
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+
+def load_sized(host, size):
+    if size == 8:
+        return load64(host)
+    if size == 4:
+        return load32(host)
+    if size == 2:
+        return load16(host)
+    return load8(host)
+
+
+def store_sized(host, size, value):
+    if size == 8:
+        return store64(host, value)
+    if size == 4:
+        return store32(host, value)
+    if size == 2:
+        return store16(host, value)
+    return store8(host, value)
+
+
+def slow_load(address, size):
+    """A load of `size` bytes, zero-extended; fills the read cache. Faults and MMIO set `s.fault`."""
+    if (address & 4095) + size > 4096:
+        return load_across(address, size)
+    physical = translate(address, LOAD)
+    if s.fault:
+        return 0
+    region = find_region(physical)
+    if region == 0:
+        return leave_mmio(STOP_MMIO_LOAD, physical, size, address)
+    offset = physical - load64(region)
+    host = load64(region + 16) + offset
+    flags = m.page_flags + load64(region + 24) + (offset >> 12)
+    if load8(flags) == 0:  # the first touch of a page faults once more, in the G-stage
+        store8(flags, PAGE_TOUCHED)
+        t.dtlb_read_miss += 1
+    if cacheable():
+        entry = s.ctx + TLB_READ + ((address >> 8) & 4080)
+        store64(entry, address & ~4095)
+        store64(entry + 8, host - address)
+    return load_sized(host, size)
+
+
+def load_across(address, size):
+    """A load that crosses a page, byte by byte."""
+    value = 0
+    i = 0
+    s.across = address
+    while i < size:
+        byte = slow_load(address + i, 1)
+        if s.fault:
+            s.across = 0
+            return 0
+        value = value | (byte << (8 * i))
+        i += 1
+    s.across = 0
+    return value
+
+
+def leave_mmio(stop, physical, size, address):
+    """A G-stage fault where no memory is: KVM makes it an MMIO exit."""
+    if stop == STOP_MMIO_LOAD:
+        t.dtlb_read_miss += 1
+    else:
+        t.dtlb_write_miss += 1
+    s.fault = EXIT
+    s.exit = stop
+    s.exit_a = physical
+    s.exit_b = size
+    s.exit_c = address
+    return 0
+
+
+def write_pointer(address, size):
+    """Host address for a write of `size` bytes inside one page; fills the write cache. 0 when `s.fault` is
+    set.
+    """
+    physical = translate(address, STORE)
+    if s.fault:
+        return 0
+    region = find_region(physical)
+    if region == 0:
+        return leave_mmio(STOP_MMIO_STORE, physical, size, address)
+    if load64(region + 32) & REGION_READONLY:
+        return leave_mmio(STOP_MMIO_STORE, physical, size, address)
+    offset = physical - load64(region)
+    page = load64(region + 24) + (offset >> 12)
+    flags = m.page_flags + page
+    if load8(flags) == 0:
+        t.dtlb_write_miss += 1
+    store8(flags, PAGE_TOUCHED | PAGE_DIRTY)
+    host = load64(region + 16) + offset
+    decoded = load64(m.code_map + 8 * page)
+    if decoded:
+        code_written(decoded, page, address & 4095, size)
+        return host
+    if cacheable():
+        entry = s.ctx + TLB_WRITE + ((address >> 8) & 4080)
+        store64(entry, address & ~4095)
+        store64(entry + 8, host - address)
+    return host
+
+
+def slow_store(address, size, value):
+    """A store of the low `size` bytes of `value`. Faults and MMIO set `s.fault`."""
+    if (address & 4095) + size > 4096:
+        return store_across(address, size, value)
+    host = write_pointer(address, size)
+    if s.fault:
+        return 0
+    return store_sized(host, size, value)
+
+
+def store_across(address, size, value):
+    """A store that crosses a page: both pages are checked before a byte is written."""
+    s.across = address
+    translate(address, STORE)
+    if s.fault == 0:
+        translate((address + size - 1) & ~4095, STORE)
+    s.across = 0
+    if s.fault:
+        return 0
+    i = 0
+    while i < size:
+        host = write_pointer(address + i, 1)
+        if s.fault:
+            return 0
+        store8(host, value >> (8 * i))
+        i += 1
+    return 0

@@ -1,0 +1,167 @@
+"""Access to CSRs: who may (privileged ISA, 2.1 and 21.6.1), and the instructions' own order of events."""
+# ruff: noqa: F821 - written in the semantics language, see privileged/__init__.py
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+
+def absent():
+    """There is no such CSR, or none for this mode."""
+    s.fault = leave_illegal()
+    return 0
+
+
+def forbidden():
+    """It exists, but the guest's hypervisor wants to answer."""
+    s.fault = leave_virtual()
+    return 0
+
+
+def csr_denied(csr, writes):
+    """0 where the mode may touch the CSR; else the answer of the trap."""
+    level = (csr >> 8) & 3
+    if writes and csr >> 10 == 3:
+        return leave_illegal()
+    if s.mode == MACHINE:
+        return 0
+    if level == 3:
+        return leave_illegal()
+    if level == 0 or (s.mode == SUPERVISOR and (level == 1 or s.virt == 0)):
+        return 0
+    if s.virt and csr_exists(csr):
+        return leave_virtual()
+    return leave_illegal()
+
+
+def csr_access(rd, csr, operand, operation, writes):
+    """One CSR instruction: operation 0 writes `operand`, 1 sets its bits, 2 clears them."""
+    denied = csr_denied(csr, writes)
+    if denied:
+        return denied
+    old = csr_read(csr)
+    if s.fault:
+        return s.fault
+    action = CONTINUE
+    if writes:
+        value = operand
+        if operation:
+            base = old
+            if csr == 0x344:  # a device's SEIP is seen, but not written back
+                base = (old & ~IP_SEI) | (s.sip & IP_SEI)
+            value = base | operand
+            if operation == 2:
+                value = base & ~operand
+        action = csr_write(csr, value)
+    s.x[rd] = old
+    if action == CONTINUE:
+        return CONTINUE
+    s.n -= 1
+    s.pc += s.length
+    return check_interrupts()
+
+
+def python_csr():
+    """A CSR of the PMU, which Python keeps: the whole instruction is its business."""
+    s.fault = EXIT
+    s.exit = STOP_CSR
+    return 0
+
+
+def guarded(bit, value):
+    """`value`, where the state enables (Smstateen) let the mode have it."""
+    if s.mode == MACHINE or (s.isa & ISA_SMSTATEEN) == 0:
+        return value
+    if (s.mstateen0 & bit) == 0:
+        return absent()
+    if s.virt and (s.hstateen0 & bit) == 0:
+        return forbidden()
+    return value
+
+
+def counter_denied(number):
+    """0 where the hart has a counter and the counter enables give it to the mode; else `s.fault` is set."""
+    if ((s.counters >> number) & 1) == 0:
+        return absent_counter()
+    if s.mode == MACHINE:
+        return 0
+    if ((s.mcounteren >> number) & 1) == 0:
+        absent()
+    elif s.virt:
+        if ((s.hcounteren >> number) & 1) == 0 or (s.mode == USER and ((s.scounteren >> number) & 1) == 0):
+            forbidden()
+    elif s.mode == USER and ((s.scounteren >> number) & 1) == 0:
+        absent()
+    return s.fault
+
+
+def absent_counter():
+    """The hart lacks the counter, which is illegal in every mode."""
+    absent()
+    return s.fault
+
+
+def python_counter(number):
+    if counter_denied(number):
+        return 0
+    return python_csr()
+
+
+def read_time():
+    if counter_denied(1):
+        return 0
+    if s.virt:
+        return now() + s.htimedelta
+    return now()
+
+
+def timer_denied():
+    """0 where stimecmp or vstimecmp may be touched (Sstc); else `s.fault` is set."""
+    if s.mode == MACHINE:
+        return 0
+    if (s.menvcfg & ENVCFG_STCE) == 0 or (s.mcounteren & 2) == 0:
+        absent()
+    elif s.virt and ((s.henvcfg & ENVCFG_STCE) == 0 or (s.hcounteren & 2) == 0):
+        forbidden()
+    return s.fault
+
+
+def read_stimecmp():
+    if timer_denied():
+        return 0
+    if s.virt:
+        return s.vstimecmp
+    return s.stimecmp
+
+
+def write_stimecmp(value):
+    if s.virt:
+        s.vstimecmp = value
+    else:
+        s.stimecmp = value
+    limit_to_timers()
+    return RESUME
+
+
+def read_vstimecmp():
+    if timer_denied():
+        return 0
+    return s.vstimecmp
+
+
+def write_vstimecmp(value):
+    s.vstimecmp = value
+    limit_to_timers()
+    return RESUME
+
+
+def write_htimedelta(value):
+    s.htimedelta = value
+    limit_to_timers()
+    return RESUME
+
+
+def read_scountovf():
+    """OF of the counters that the enables show; the hart's PMU knows them."""
+    if s.mode != MACHINE and (s.mcounteren == 0 or (s.virt and s.hcounteren <= 7)):
+        return 0
+    return python_csr()

@@ -1,0 +1,192 @@
+"""Fences, and what of the caches they make the hart forget (privileged ISA, 12.2.1 and 21.3.2)."""
+# ruff: noqa: F821 - written in the semantics language, see privileged/__init__.py
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+
+def protect(physical, access, address, mode):
+    """Physical memory protection of an access in `mode`; the physical address, or a fault."""
+    if s.pmp_count and pmp_denies(physical, access, mode):
+        return access_fault(address, access)
+    return physical
+
+
+def protect_table(physical, access, original, address):
+    """An access to a page table: it must be memory, and PMP must allow it as one of S mode."""
+    s.fault = 0
+    if find_region(physical) == 0:
+        return access_fault(address, original)
+    if s.pmp_count and pmp_denies(physical, access, SUPERVISOR):
+        return access_fault(address, original)
+    return 0
+
+
+def leaves():
+    """Two tables of bytes of the current V: which 2 MiB, and which 1 GiB, hold a part of a larger leaf that
+    is cached (in entries of one page each). Hashed, so that a mark may stand for another address, too.
+    """
+    if s.virt or s.as_guest:
+        return s.contexts + LEAVES
+    return s.contexts + LEAVES + 8192
+
+
+def note_leaf(address, level, entry):
+    """Mark a leaf that is larger than a page, so that a fence at any of its addresses finds it."""
+    if level == 1 or entry & PTE_N:
+        store8(leaves() + ((address >> 21) & 4095), 1)
+    elif level:
+        store8(leaves() + 4096 + ((address >> 30) & 4095), 1)
+    return 0
+
+
+def note_guest_page(address, level):
+    """Mark a guest physical page that may be in the caches (see hfence_gvma)."""
+    if level:
+        s.guest_superpages = 1
+    store8(s.contexts + GUEST_PAGES + ((address >> 12) & 0xFFFF), 1)
+    return 0
+
+
+def flush_contexts(first):
+    """Forget the cached and modelled translations of three contexts: of V=1 (0) or of V=0 (3)."""
+    context = s.contexts + first * CONTEXT_SIZE
+    end = context + 3 * CONTEXT_SIZE
+    while context < end:
+        fill(context, 255, MODEL_L1D)
+        context += CONTEXT_SIZE
+    marks = s.contexts + LEAVES
+    if first:
+        marks += 8192
+    fill(marks, 0, 8192)
+    return 0
+
+
+def flush_virtual():
+    """Forget every translation of V=1."""
+    fill(s.contexts + GUEST_PAGES, 0, 0x10000)
+    s.guest_superpages = 0
+    return flush_contexts(0)
+
+
+def flush_all():
+    """Forget every translation, of M too."""
+    flush_virtual()
+    flush_contexts(3)
+    fill(s.contexts + 6 * CONTEXT_SIZE, 255, MODEL_L1D)
+    return 0
+
+
+def flush_page(first, address):
+    """Forget one page in three contexts; or all of them, where it may be part of a larger leaf."""
+    marks = s.contexts + LEAVES
+    if first:
+        marks += 8192
+    if load8(marks + ((address >> 21) & 4095)) or load8(marks + 4096 + ((address >> 30) & 4095)):
+        return flush_contexts(first)
+    context = s.contexts + first * CONTEXT_SIZE
+    end = context + 3 * CONTEXT_SIZE
+    while context < end:
+        entry = context + ((address >> 8) & 4080)
+        store64(entry + TLB_READ, INVALID)
+        store64(entry + TLB_WRITE, INVALID)
+        store64(entry + TLB_FETCH, INVALID)
+        entry = context + ((address >> 9) & 2040)
+        store64(entry + MODEL_DTLB_READ, INVALID)
+        store64(entry + MODEL_DTLB_WRITE, INVALID)
+        store64(entry + MODEL_ITLB, INVALID)
+        context += CONTEXT_SIZE
+    return 0
+
+
+def flush_current():
+    """Forget what satp and sstatus of the current V translate."""
+    if s.virt:
+        return flush_contexts(0)
+    return flush_contexts(3)
+
+
+def after_fence():
+    s.n -= 1
+    s.pc += s.length
+    return RESUME
+
+
+def sfence_vma(rd, rs1, rs2, imm, size):
+    if s.virt:
+        if s.mode == USER or s.hstatus & HSTATUS_VTVM:
+            return leave_virtual()
+    elif s.mode == USER or (s.mode == SUPERVISOR and s.mstatus & MSTATUS_TVM):
+        return leave_illegal()
+    first = 3
+    if s.virt:
+        first = 0
+    if rs1 == 0:
+        flush_contexts(first)
+    else:
+        flush_page(first, s.x[rs1])
+    return after_fence()
+
+
+def sfence_w_inval(rd, rs1, rs2, imm, size):
+    """SFENCE.W.INVAL and SFENCE.INVAL.IR: each SINVAL is done at once, so nothing is left to order."""
+    if (s.isa & ISA_SVINVAL) == 0:
+        return leave_illegal()
+    if s.mode == USER:
+        if s.virt:
+            return leave_virtual()
+        return leave_illegal()
+    return CONTINUE
+
+
+def sinval_vma(rd, rs1, rs2, imm, size):
+    if (s.isa & ISA_SVINVAL) == 0:
+        return leave_illegal()
+    return sfence_vma(rd, rs1, rs2, imm, size)
+
+
+def hypervisor_denies():
+    """0 where an HFENCE is legal, else the answer of its handler."""
+    if (s.isa & ISA_H) == 0:
+        return leave_illegal()
+    if s.virt:
+        return leave_virtual()
+    if s.mode == USER:
+        return leave_illegal()
+    return 0
+
+
+def hfence_vvma(rd, rs1, rs2, imm, size):
+    denied = hypervisor_denies()
+    if denied:
+        return denied
+    if rs1 == 0:
+        flush_contexts(0)
+    else:
+        flush_page(0, s.x[rs1])
+    return after_fence()
+
+
+def hfence_gvma(rd, rs1, rs2, imm, size):
+    """The caches are by virtual address: a page that was never cached needs nothing, any other all."""
+    denied = hypervisor_denies()
+    if denied:
+        return denied
+    if s.mode == SUPERVISOR and s.mstatus & MSTATUS_TVM:
+        return leave_illegal()
+    page = s.contexts + GUEST_PAGES + ((s.x[rs1] >> 10) & 0xFFFF)
+    if rs1 == 0 or s.guest_superpages or load8(page):
+        flush_virtual()
+    return after_fence()
+
+
+def hinval_vvma(rd, rs1, rs2, imm, size):
+    if (s.isa & ISA_SVINVAL) == 0:
+        return leave_illegal()
+    return hfence_vvma(rd, rs1, rs2, imm, size)
+
+
+def hinval_gvma(rd, rs1, rs2, imm, size):
+    if (s.isa & ISA_SVINVAL) == 0:
+        return leave_illegal()
+    return hfence_gvma(rd, rs1, rs2, imm, size)

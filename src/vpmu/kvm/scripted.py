@@ -1,0 +1,47 @@
+"""A guest without machine code: what it does in VS mode, done for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vpmu.hart.state import TICK_NS
+from vpmu.kvm import vcpu_insn
+from vpmu.kvm.vcpu_api import GuestTrap
+from vpmu.kvm.vcpu_onereg import GUEST_CSRS
+from vpmu.see.pmu import IllegalCounter
+from vpmu.spec.csr import Cause, Csr
+from vpmu.spec.sbi import Eid, SbiRet
+
+if TYPE_CHECKING:
+    from vpmu.kvm.vcpu import Vcpu
+
+
+def pmu_call(vcpu: Vcpu, fid: int, *args: int) -> tuple[int, int]:
+    """A call of the PMU extension: (error, value). Raises KvmRunError, GuestTrap."""
+    answer = vcpu.ecall(Eid.PMU, fid, *args)
+    assert isinstance(answer, SbiRet)  # it is KVM's own: no exit to user space
+    return answer.error, answer.value or 0
+
+
+def csr_read(vcpu: Vcpu, csr: int) -> int:
+    """Read a CSR. Raises GuestTrap where that traps."""
+    if csr in GUEST_CSRS:
+        return vcpu.interrupts.one_reg_sip() if csr == Csr.SIP else vcpu.hart.get(GUEST_CSRS[Csr(csr)])
+    if csr == Csr.TIME:
+        return vcpu.hart.time_ns // TICK_NS
+    try:
+        return vcpu_insn.read_counter_csr(vcpu, csr, writes=False)
+    except IllegalCounter:
+        raise GuestTrap(Cause.ILLEGAL_INSTRUCTION, csr << 20 | 0x2073) from None
+
+
+def work(vcpu: Vcpu, instructions: int) -> None:
+    """Retire `instructions`, overflowing counters exactly where they would."""
+    while instructions > 0:
+        if vcpu.at_entry is not None:
+            vcpu.at_entry(vcpu)
+        overflow = vcpu.perf.budget()
+        step = instructions if overflow is None else min(instructions, max(overflow, 1))
+        vcpu.hart.advance(step)
+        vcpu.perf.poll()
+        instructions -= step

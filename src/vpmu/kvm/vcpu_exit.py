@@ -1,0 +1,62 @@
+"""Exits but the ECALL: what KVM serves itself, and what is user space's (arch/riscv/kvm/vcpu_exit.c)."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from vpmu.hart.exits import Stop
+from vpmu.kvm import vcpu_insn
+from vpmu.kvm.exits import HungExit, KvmRunError, VcpuExit
+from vpmu.kvm.vcpu_trap import instruction, redirect
+from vpmu.profiles.behaviours import B
+from vpmu.spec.csr import Cause
+
+if TYPE_CHECKING:
+    from vpmu.kvm.vcpu import Vcpu
+
+# Firmware events that KVM counts when it sends an exception back to the guest.
+_FIRMWARE_EVENT = {
+    Cause.LOAD_MISALIGNED: 0,
+    Cause.STORE_MISALIGNED: 1,
+    Cause.LOAD_ACCESS: 2,
+    Cause.STORE_ACCESS: 3,
+}
+_FW_ILLEGAL_INSN = 4
+
+
+def handle(vcpu: Vcpu, stop: Stop) -> VcpuExit | None:
+    """Serve the stop of the hart; None: the guest goes on. Raises KvmRunError."""
+    details = vcpu.hart.details
+    match stop:
+        case Stop.VIRTUAL:
+            vcpu_insn.virtual_instruction(vcpu)
+            return None
+        case Stop.ILLEGAL:
+            if not vcpu.profile.has(B.ILLEGAL_INSN_DELEGATED):
+                vcpu.pmu.incr_fw(_FW_ILLEGAL_INSN)
+            redirect(vcpu, Cause.ILLEGAL_INSTRUCTION, instruction(vcpu))
+            return None
+        case Stop.MMIO_LOAD | Stop.MMIO_STORE:
+            return vcpu_insn.mmio_exit(vcpu, details.a, stop is Stop.MMIO_STORE)
+        case Stop.WFI:
+            vcpu.hart.pc += 4
+            vcpu.blocking, vcpu.suspended = True, False
+            return None
+        case Stop.EXCEPTION:
+            if details.a in _FIRMWARE_EVENT:
+                vcpu.pmu.incr_fw(_FIRMWARE_EVENT[Cause(details.a)])
+            redirect(vcpu, details.a, details.b)
+            return None
+        case Stop.FETCH_HOLE:
+            # gstage_page_fault emulates loads and stores only
+            raise KvmRunError(
+                errno.EOPNOTSUPP,
+                f"instruction fetch at {vcpu.hart.pc:#x}: no memory at guest physical address {details.a:#x}",
+            )
+        case Stop.TRAP_STORM:
+            return HungExit(
+                f"the trap handler at {vcpu.hart.get('stvec') & ~3:#x} itself traps, for ever "
+                f"(cause {vcpu.hart.get('scause')})"
+            )
+    raise AssertionError(stop)

@@ -1,0 +1,48 @@
+"""A vCPU's reset: what it clears, and when a requested one is done (kvm_riscv_reset_vcpu)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vpmu.kvm import vcpu_timer
+from vpmu.profiles.behaviours import B
+
+if TYPE_CHECKING:
+    from vpmu.kvm.vcpu import Vcpu
+
+
+def requested(vcpu: Vcpu) -> None:
+    """kvm_riscv_check_vcpu_requests: a pending vCPU reset is done before the guest is entered."""
+    assert vcpu.reset_to is not None
+    if vcpu.blocking:  # non-retentive suspend: the reset comes with the wake-up
+        vcpu_timer.expire(vcpu)
+        vcpu.hart.set("sip", vcpu.interrupts.flush())
+        if not vcpu.hart.get("sip") & vcpu_timer.wake_mask(vcpu):
+            return
+    pc, opaque = vcpu.reset_to
+    vcpu.reset_to = None
+    reset(vcpu)
+    vcpu.hart.pc = pc
+    vcpu.regs[10], vcpu.regs[11] = vcpu.hart_id, opaque
+
+
+def reset(vcpu: Vcpu) -> None:
+    """Registers, pending interrupts, timer and virtual PMU."""
+    vcpu.hart.reset()
+    configure_hart(vcpu)
+    if vcpu.faults is None or vcpu.faults.ask("kvm.reset", vcpu.hart_id) is None:
+        vcpu.pmu.reset()
+    vcpu.interrupts.reset()
+    vcpu.firmware_features.clear()
+    vcpu.timer = None
+    vcpu.blocking = vcpu.sbi_pending = False
+    vcpu.mmio = None
+    if vcpu.watch is not None:
+        vcpu.watch(vcpu, None, 0)
+
+
+def configure_hart(vcpu: Vcpu) -> None:
+    """henvcfg, which a vCPU reset does not change. ADUE is set where the ISA of the vCPU has Svadu and
+    not Svade, as the recorded hosts offer it (kvm_riscv_vcpu_config_ran_once).
+    """
+    vcpu.hart.set("adue", not vcpu.profile.has(B.SVADU_WITHHELD))

@@ -1,0 +1,121 @@
+"""KVM_RUN: enter the guest, serve its exits, until something is user space's (kvm_arch_vcpu_ioctl_run)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vpmu.hart.exits import Stop
+from vpmu.hart.state import STATE, TICK_NS
+from vpmu.kvm import vcpu_reset, vcpu_timer
+from vpmu.kvm.exits import BudgetExit, HungExit, IdleExit, VcpuExit
+from vpmu.kvm.vcpu_api import MP_STATE_STOPPED
+from vpmu.kvm.vcpu_exit import handle
+from vpmu.kvm.vcpu_insn import serve_on_bus
+from vpmu.kvm.vcpu_sbi import sbi_call
+
+if TYPE_CHECKING:
+    from vpmu.kvm.vcpu import Vcpu
+
+UNLIMITED = 1 << 62
+SLICE = 50_000_000  # instructions between two chances for Ctrl-C: an engine does not see signals
+# exits in a row, without a retired instruction, of a guest that hangs: less than a second of them
+STALLED_EXITS = 20_000
+
+_SIP, _TIME = STATE["sip"], STATE["time_ns"]
+_COUNT_VU, _COUNT_VS = STATE["count_vu"], STATE["count_vs"]
+
+# Asked for at every exit: Enum.name is a descriptor, and an enum's member hashes slowly.
+_STOP_NAME = tuple(stop.name for stop in Stop)
+
+
+def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = None) -> VcpuExit:
+    """See Vcpu.run."""
+    vcpu.extensions.ran_at_least_once = True
+    hart, words, interrupts = vcpu.hart, vcpu.hart.words, vcpu.interrupts
+    limit = UNLIMITED if max_instructions is None else hart.instructions + max_instructions
+    while True:
+        if vcpu.at_entry is not None:
+            vcpu.at_entry(vcpu)
+        if vcpu.reset_to is not None:
+            vcpu_reset.requested(vcpu)
+        if vcpu.mp_state == MP_STATE_STOPPED:
+            return IdleExit(None)
+        if vcpu.timer is not None:
+            vcpu_timer.expire(vcpu)
+        words[_SIP] = interrupts.flush() if interrupts.pending_mask else interrupts.hvip
+        if vcpu.blocking:
+            if not words[_SIP] & vcpu_timer.wake_mask(vcpu):
+                return IdleExit(vcpu_timer.deadline(vcpu))
+            vcpu.blocking = False
+        retired = words[_COUNT_VU] + words[_COUNT_VS]
+        budget = _budget(vcpu, limit - retired, until_ns)
+        if budget <= 0 or vcpu.immediate_exit:
+            return BudgetExit()
+        hung = hangs(vcpu, retired)
+        if hung is not None:
+            return hung
+        stop = _enter_guest(vcpu, budget)
+        if words[_SIP] != interrupts.hvip:
+            interrupts.sync(words[_SIP])
+        vcpu.perf.poll()
+        if stop is Stop.BUDGET:
+            continue
+        vcpu.exits[_STOP_NAME[stop]] += 1
+        exit_ = sbi_call(vcpu) if stop is Stop.ECALL else handle(vcpu, stop)
+        if exit_ is not None:
+            return exit_
+
+
+def hangs(vcpu: Vcpu, retired: int) -> HungExit | None:
+    """Asked before each entry, with the instructions retired so far: whether the guest only exits."""
+    if retired != vcpu.progress:
+        vcpu.progress, vcpu.stalled = retired, 0
+        return None
+    vcpu.stalled += 1
+    if vcpu.stalled <= STALLED_EXITS:
+        return None
+    pc = vcpu.hart.pc
+    return HungExit(f"{STALLED_EXITS} exits, the last at pc {pc:#x}, without one retired instruction")
+
+
+def _enter_guest(vcpu: Vcpu, budget: int) -> Stop:
+    """Run the hart; accesses to devices on the in-kernel bus are served on the way."""
+    hart, words = vcpu.hart, vcpu.hart.words
+    end = words[_TIME] + budget
+    stop = hart.run(budget)
+    bus = vcpu.io_bus or _no_bus
+    while stop is Stop.MMIO_LOAD or stop is Stop.MMIO_STORE:
+        vcpu.interrupts.sync(words[_SIP])
+        if not serve_on_bus(vcpu, bus, stop is Stop.MMIO_STORE):
+            return stop
+        vcpu.exits[_STOP_NAME[stop]] += 1
+        now = words[_TIME]
+        budget = end - now
+        if budget <= 0 or vcpu.immediate_exit or vcpu.stalled >= STALLED_EXITS:
+            return Stop.BUDGET
+        words[_SIP] = vcpu.interrupts.flush()
+        stop = hart.run(budget)
+        if words[_TIME] == now:
+            vcpu.stalled += 1
+    return stop
+
+
+def _no_bus(gpa: int, size: int, is_write: bool, value: int) -> None:
+    """A vCPU without devices in the kernel."""
+
+
+def _budget(vcpu: Vcpu, left: int, until_ns: int | None) -> int:
+    """Instructions until user space's limit, the timer, or the next host counter overflow."""
+    budget = left if left < SLICE else SLICE
+    if until_ns is not None or vcpu.timer is not None:
+        now = vcpu.hart.time_ns
+        if until_ns is not None and until_ns - now < budget:
+            budget = until_ns - now
+        if vcpu.timer is not None:
+            # A tick after its time: KVM's hrtimer is never early and reaches the guest by an exit, so
+            # that a guest which has just read `time` never finds the interrupt ahead of what it read.
+            budget = min(budget, max((vcpu.timer + 1) * TICK_NS - now, 1))
+    overflow = vcpu.perf.budget()
+    if overflow is not None and overflow < budget:
+        budget = min(budget, max(overflow, 1))
+    return budget

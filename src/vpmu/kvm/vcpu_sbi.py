@@ -1,0 +1,61 @@
+"""SBI calls of a guest: from its ECALL to the answer in its registers (arch/riscv/kvm/vcpu_sbi.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vpmu.hart.state import STATE
+from vpmu.kvm.exits import SystemEvent, VcpuExit
+from vpmu.kvm.vcpu_api import MP_STATE_RUNNABLE, GuestTrap
+from vpmu.kvm.vcpu_trap import redirect
+from vpmu.see.pmu import LeaveCall
+from vpmu.spec.sbi import U64, SbiRet
+
+if TYPE_CHECKING:
+    from vpmu.kvm.vcpu import Vcpu
+
+_PC = STATE["pc"]
+MANY_CALLS = 1000
+"""Kinds of calls, by EID, FID and error, that are counted each; a guest that makes up more of them has those
+counted as EID and FID of all ones.
+"""
+
+
+def sbi_call(vcpu: Vcpu) -> VcpuExit | None:
+    """Answer the ECALL at pc; an exit is user space's to serve."""
+    a0, a1, a2, a3, a4, a5, fid, eid = vcpu.hart.words[10:18]
+    try:
+        answer = vcpu.answers(vcpu, eid, fid, (a0, a1, a2, a3, a4, a5))
+    except GuestTrap as trap:
+        redirect(vcpu, trap.cause, trap.stval)
+        return None
+    except LeaveCall:
+        return None
+    if isinstance(answer, SbiRet):
+        finish(vcpu, eid, fid, answer)
+        return None
+    if isinstance(answer, SystemEvent):
+        return answer
+    vcpu.sbi_pending = True
+    return answer
+
+
+def finish(vcpu: Vcpu, eid: int, fid: int, answer: SbiRet) -> None:
+    """Put the answer into a0 and a1 and go on behind the ECALL."""
+    error, value = int(answer.error), answer.value
+    calls, key = vcpu.sbi_calls, (eid, fid, error)
+    calls[key if key in calls or len(calls) < MANY_CALLS else (U64, U64, error)] += 1
+    if vcpu.reset_to is not None and vcpu.mp_state == MP_STATE_RUNNABLE and not vcpu.blocking:
+        return
+    words = vcpu.hart.words
+    words[10] = error & U64
+    if value is not None:
+        words[11] = value & U64
+    words[_PC] = words[_PC] + 4 & U64
+
+
+def complete(vcpu: Vcpu, error: int, value: int | None) -> None:
+    """User space's answer to an SbiExit."""
+    if vcpu.sbi_pending:
+        vcpu.sbi_pending = False
+        finish(vcpu, vcpu.regs[17], vcpu.regs[16], SbiRet(error, value))

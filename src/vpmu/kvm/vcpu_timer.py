@@ -1,0 +1,48 @@
+"""The timer of a vCPU, and what it waits for: kvm_riscv_vcpu_timer_*, kvm_arch_vcpu_runnable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vpmu.hart.state import STATE, TICK_NS
+from vpmu.kvm.vcpu_api import MP_STATE_STOPPED
+from vpmu.spec.csr import Irq
+
+if TYPE_CHECKING:
+    from vpmu.kvm.vcpu import Vcpu
+
+NEVER = (1 << 64) - 1
+_SIE = STATE["sie"]
+
+
+def arm(vcpu: Vcpu, next_cycle: int) -> None:
+    """The timer interrupt comes when `time` reaches `next_cycle`, all ones: never; a pending one is gone."""
+    vcpu.timer = None if next_cycle == NEVER else next_cycle
+    vcpu.interrupts.unset(Irq.TIMER)
+    expire(vcpu)
+
+
+def expire(vcpu: Vcpu) -> None:
+    """Raise the timer interrupt if its time has come."""
+    if vcpu.timer is not None and vcpu.hart.time_ns // TICK_NS >= vcpu.timer:
+        vcpu.timer = None
+        vcpu.interrupts.set(Irq.TIMER)
+
+
+def deadline(vcpu: Vcpu) -> int | None:
+    """Virtual time in ns at which the timer interrupt comes, if one is set."""
+    return None if vcpu.timer is None else vcpu.timer * TICK_NS
+
+
+def wake_mask(vcpu: Vcpu) -> int:
+    """The interrupts that end waiting: those that sie enables, or, in a suspension, all of them."""
+    return NEVER if vcpu.suspended else vcpu.hart.words[_SIE]
+
+
+def sleeps(vcpu: Vcpu, now_ns: int) -> bool:
+    """True where nothing is to do at virtual time `now_ns`: stopped, or waiting for an interrupt."""
+    if vcpu.mp_state == MP_STATE_STOPPED:
+        return True
+    if not vcpu.blocking or (vcpu.timer is not None and vcpu.timer * TICK_NS <= now_ns):
+        return False
+    return not vcpu.interrupts.flush() & wake_mask(vcpu)

@@ -1,0 +1,43 @@
+"""Subjects of the commits that behaviours cite: Linux by twelve digits of the hash, OpenSBI by eight."""
+
+from __future__ import annotations
+
+COMMITS: dict[str, str] = {
+    "0cb74b65d2e5": "RISC-V: KVM: Implement perf support without sampling",
+    "badc386869e2": "RISC-V: KVM: Support firmware events",
+    "a9ac6c37521f": "RISC-V: KVM: Implement trap & emulate for hpmcounters",
+    "c39cea6f38ee": "RISC-V: KVM: Increment firmware pmu events",
+    "57990ab90ce3": "RISC-V: KVM: Fix the initial sample period value",
+    "98ce906bd0a6": "RISC-V: KVM: No need to update the counter value during reset",
+    "2196c066f138": "RISC-V: KVM: No need to exit to the user space if perf event failed",
+    "c2f41ddbcdd7": "RISC-V: KVM: Implement SBI PMU Snapshot feature",
+    "16b0bde9a37c": "RISC-V: KVM: Add perf sampling support for guests",
+    "08fb07d6dcf7": "RISC-V: KVM: Support 64 bit firmware counters on RV32",
+    "4e21f2238ad5": "RISC-V: KVM: Improve firmware counter read function",
+    "5aa09297a3dc": "RISC-V: KVM: Fix to allow hpmcounter31 from the guest",
+    "7d1ffc8b087e": "RISC-V: KVM: Allow legacy PMU access from guest",
+    "47d40d93292d": "RISC-V: KVM: Don't zero-out PMU snapshot area before freeing data",
+    "0611f78f83c9": "riscv: KVM: Fix SBI IPI error generation",
+    "b90148485299": "riscv: KVM: Fix SBI TIME error generation",
+    "bbb622488749": "RISC-V: KVM: Disable the kernel perf counter during configure",
+    "97eccf7db4f2": "RISC-V: KVM: Add Svade and Svadu Extensions Support for Guest/VM",
+    "3729fe8cbb48": "RISC-V: KVM: Delegate illegal instruction fault to VS mode",
+    "190b74154299": "RISC-V: KVM: Add support for Raw event v2",
+    "41f4d0cc331a": "RISC-V: KVM: No need of explicit writable slot check",
+    "e309fd113b9f": "RISC-V: KVM: Implement get event info function",
+    "2e7be1629966": "RISC-V: KVM: Don't treat SBI HFENCE calls as NOPs",
+    "5c1bb0787111": "RISC-V: KVM: fix off-by-one array access in SBI PMU",
+    "1762ac42eed6": "RISC-V: KVM: Fix integer overflow in kvm_pmu_validate_counter_mask()",
+    "99594f75b49e": "RISC-V: KVM: Fix array out-of-bounds in pmu_ctr_read() and pmu_fw_ctr_read_hi()",
+    "0835ee26938e": "riscv: kvm: return SBI_ERR_FAILURE for pmu_snapshot_set_shmem() when OOM",
+    "0e9d0e7a7c78": "riscv: kvm: return SBI_ERR_FAILURE for pmu_event_info() when OOM",
+    "c7e2cc38c561": "RISC-V: KVM: Fix perf-backed counter accounting across stop and read",
+    "8b3fd1a8b305": "RISC-V: KVM: Preserve firmware counter value across stop/start",
+    "057dd2639cea": "RISC-V: KVM: Report snapshot write failure to the guest",
+    "41e81f7e3ef9": "RISC-V: KVM: Fix HSM hart status error propagation",
+    "b7749531a9b1": "RISC-V: KVM: Fix sdata leak and stale snapshot_addr in snapshot_set_shmem",
+    "52c6b7d20d3e": "RISC-V: KVM: Fix the conversion between vsip and hvip",
+    # OpenSBI
+    "bdb3c42b": "lib: sbi: Do not clear active_events for cycle/instret when stopping",
+    "674e0199": "lib: sbi: Fix counter index calculation for SBI_PMU_CFG_FLAG_SKIP_MATCH",
+}

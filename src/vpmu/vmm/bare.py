@@ -1,0 +1,61 @@
+"""A hart whose M mode is software on it: Python plays devices and keeps the PMU's CSRs, nothing else."""
+
+from __future__ import annotations
+
+from vpmu.hart.pmu_csrs import NoCsr, PmuCsrs
+from vpmu.hart.state import STATE
+from vpmu.spec.csr import Cause
+from vpmu.spec.privileged import IP_LCOFI
+from vpmu.vmm.supervisor import Supervisor
+
+_SIP, _LINES = STATE["sip"], STATE["lines"]
+_WRITE, _SET = 1, 2  # funct3 of CSRRW and CSRRS; CSRRC is 3
+
+
+class BareHart(Supervisor):
+    """A hart that starts in M mode, and its PMU's CSRs."""
+
+    csrs: PmuCsrs
+
+    def set_interrupt(self, irq: int) -> None:
+        self.hart.words[_LINES] |= 1 << irq
+        if self.wakes is not None and self.blocking:
+            self.wakes()
+
+    def unset_interrupt(self, irq: int) -> None:
+        self.hart.words[_LINES] &= ~(1 << irq)
+
+    def overflowed(self, counter: int) -> None:
+        """OF of a counter went from 0 to 1: LCOFIP is set, once (Sscofpmf)."""
+        self.overflows += 1
+        self.hart.words[_SIP] |= IP_LCOFI
+
+    def reset(self) -> None:
+        """Power on: M mode at the reset vector's work done, all counters at rest."""
+        self.hart.reset()
+        self.csrs.reset()
+        self.blocking = False
+        self.mmio = None
+
+    def _present_interrupts(self) -> None:
+        """What devices raise are lines; the rest is the hart's own."""
+
+    def _take_back_interrupts(self) -> None:
+        """The latches are the hart's own."""
+
+    def _counter_csr(self) -> None:
+        hart, word = self.hart, self.hart.fetched_instruction() or 0
+        csr, funct3, source, rd = word >> 20, word >> 12 & 7, word >> 15 & 31, word >> 7 & 31
+        operand = source if funct3 & 4 else hart.x(source)
+        operation = funct3 & 3
+        try:
+            old = self.csrs.read(csr)
+        except NoCsr:
+            hart.inject(Cause.ILLEGAL_INSTRUCTION, word)
+            return
+        hart.advance(1)  # what is written holds from the next instruction on
+        if operation == _WRITE or source:
+            new = operand if operation == _WRITE else old | operand if operation == _SET else old & ~operand
+            self.csrs.write(csr, new)
+        hart.set_x(rd, old)
+        hart.pc += 4

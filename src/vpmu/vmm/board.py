@@ -1,0 +1,122 @@
+"""What stands around the harts: RAM, the bus, and the devices on it (QEMU's `virt` in layout)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from vpmu.errors import MachineError
+from vpmu.hart.memory import PhysicalMemory
+from vpmu.vmm.clint import Clint
+from vpmu.vmm.console import Console
+from vpmu.vmm.devices import Bus, Device, Ns16550a, Plic, SifiveTest
+from vpmu.vmm.devicetree import (
+    CLINT_BASE,
+    CLINT_SIZE,
+    IRQ_M_SOFTWARE,
+    PLIC_BASE,
+    PLIC_SIZE,
+    SECOND_UART_BASE,
+    SECOND_UART_IRQ,
+    TEST_BASE,
+    TEST_SIZE,
+    UART_BASE,
+    UART_IRQ,
+    UART_SIZE,
+)
+
+if TYPE_CHECKING:
+    from vpmu.kvm.vcpu import Vcpu
+
+RAM_BASE = 0x80000000
+MIN_MEMORY = 64 << 10
+
+
+class Board:
+    """Memory and devices of a machine. `external`: called with (hart, level) when the interrupt line from the
+    interrupt controller changes. `second_serial`: there is a second port. `exits` counts accesses to devices
+    as exits to user space.
+    """
+
+    def __init__(
+        self,
+        harts: int,
+        base: int,
+        size: int,
+        *,
+        plic: bool,
+        second_serial: bool,
+        console_out: Callable[[bytes], None] | None,
+        external: Callable[[int, bool], None],
+        exits: Counter[str],
+    ) -> None:
+        if size < MIN_MEMORY or size % 4096:
+            raise MachineError(
+                "memory size",
+                expected=f"at least {MIN_MEMORY >> 10} KiB, in whole pages",
+                got=f"{size} bytes",
+            )
+        self.memory = PhysicalMemory()
+        try:
+            self.memory.set_slot(0, base, size)
+        except (ValueError, OSError, OverflowError) as error:
+            raise MachineError(str(error)) from None
+        self.bus = Bus()
+        self.console = Console(self.memory, console_out)
+        self.serial = Ns16550a(self.console.emit, self._serial_interrupt if plic else None)
+        self.plic = Plic(harts, external) if plic else None
+        self.bus.attach(UART_BASE, UART_SIZE, self.serial)
+        self.bus.attach(TEST_BASE, TEST_SIZE, SifiveTest())
+        if self.plic:
+            self.bus.attach(PLIC_BASE, PLIC_SIZE, self.plic)
+        self._exits = exits
+        self._plain: dict[int, tuple[Device, int]] = {UART_BASE >> 12: (self.serial, UART_BASE)}
+        self.second_serial: Ns16550a | None = None
+        if second_serial:
+            interrupt = self._second_serial_interrupt if plic else None
+            self.second_serial = Ns16550a(self.console.emit_error, interrupt)
+            self.bus.attach(SECOND_UART_BASE, UART_SIZE, self.second_serial)
+            self._plain[SECOND_UART_BASE >> 12] = self.second_serial, SECOND_UART_BASE
+        if self.plic:
+            self._plain |= dict.fromkeys(
+                range(PLIC_BASE >> 12, PLIC_BASE + PLIC_SIZE >> 12), (self.plic, PLIC_BASE)
+            )
+
+    def access(self, gpa: int, size: int, is_write: bool, value: int) -> int | None:
+        """The bus of the devices that only take and give bytes: no access to them ends the run by itself."""
+        device = self._plain.get(gpa >> 12)
+        if device is None:
+            return None
+        self._exits["mmio"] += 1
+        if is_write:
+            device[0].write(gpa - device[1], value & (1 << 8 * size) - 1, size)
+            return 0
+        return device[0].read(gpa - device[1], size) & (1 << 8 * size) - 1
+
+    def add_clint(self, vcpus: Sequence[Vcpu]) -> None:
+        """The CLINT, for harts whose M mode is software."""
+        from vpmu.hart.whole import WholeHart
+
+        harts = [vcpu.hart for vcpu in vcpus if isinstance(vcpu.hart, WholeHart)]
+
+        def software(hart: int, level: bool) -> None:
+            (vcpus[hart].set_interrupt if level else vcpus[hart].unset_interrupt)(IRQ_M_SOFTWARE)
+
+        clint = Clint(harts, software)
+        self.bus.attach(CLINT_BASE, CLINT_SIZE, clint)
+        self._plain |= dict.fromkeys(
+            range(CLINT_BASE >> 12, CLINT_BASE + CLINT_SIZE >> 12), (clint, CLINT_BASE)
+        )
+
+    def is_device(self, gpa: int) -> bool:
+        """Whether a device lies at a physical address."""
+        return self.bus.find(gpa) is not None
+
+    def _serial_interrupt(self, level: bool) -> None:
+        if self.plic is not None:
+            self.plic.set_line(UART_IRQ, level)
+
+    def _second_serial_interrupt(self, level: bool) -> None:
+        if self.plic is not None:
+            self.plic.set_line(SECOND_UART_IRQ, level)

@@ -1,0 +1,92 @@
+"""What a machine's harts have: ISA strings, and QEMU's words for a CPU's properties.
+
+The names are the ISA manual's. What every hart of ours has cannot be taken away; what one can have or lack is
+in `hart.whole.ISA_BITS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vpmu.errors import UnknownNameError, UsageError
+from vpmu.vmm.devicetree import DEFAULT_ISA
+
+ALWAYS = frozenset(DEFAULT_ISA) - {"sscofpmf"}
+"""What all harts have."""
+SWITCHABLE = (
+    "h", "sstc", "sscofpmf", "smstateen", "smaia", "ssaia", "svadu", "svpbmt", "svnapot", "svinval",
+)  # fmt: skip
+"""What a hart with all its modes can have."""
+IMPLIED = frozenset(
+    ("zca", "zcd", "zaamo", "zalrsc", "zmmul", "zicclsm", "svade", "za64rs", "ziccif", "ziccrse")
+)
+"""Parts of what all harts have, and names for how they behave: accepted, and nothing changes."""
+FIRMWARE_ISA = ("h", "sstc", "sscofpmf")
+"""What a hart has under firmware where nothing is said."""
+_LETTERS = "imafdc"
+
+
+def parse(text: str) -> frozenset[str]:
+    """What an ISA string (`rv64imafdch_sstc_sscofpmf`) or QEMU's CPU words (`rv64,h=true,sstc=false`) names
+    beyond what all harts have.
+
+    Raises UsageError for RV32, a base letter that is missing, and what contradicts itself; UnknownNameError
+    for an extension that no hart of ours has.
+    """
+    lower = text.strip().lower()
+    if not lower.startswith("rv64"):
+        raise UsageError("ISA", expected="one that begins with rv64", got=repr(text))
+    names = _of_words(lower) if "," in lower or lower == "rv64" else _of_string(lower)
+    for name in sorted(names):
+        if name not in ALWAYS and name not in SWITCHABLE and name not in IMPLIED:
+            raise UnknownNameError("extension", name, [*ALWAYS, *SWITCHABLE], layer="vmm")
+    if {"svade", "svadu"} <= names:
+        raise UsageError("ISA", expected="svade or svadu", got="both")
+    return frozenset(names) & frozenset(SWITCHABLE)
+
+
+def _of_string(text: str) -> set[str]:
+    letters, *rest = text.removeprefix("rv64").split("_")
+    # multi-letter extensions may follow the single letters without an underscore: rv64gcsstc is nobody's, but
+    # rv64imafdczicsr is legal (ISA manual, "ISA Extension Naming Conventions")
+    for position, letter in enumerate(letters):
+        if letter in "zsx":
+            letters, rest = letters[:position], [letters[position:], *rest]
+            break
+    letters = letters.replace("g", "imafd")
+    missing = [letter for letter in _LETTERS if letter not in letters]
+    if missing:
+        raise UsageError(
+            "ISA", expected=f"at least rv64{_LETTERS}, which all harts of ours have",
+            got=f"{text!r} without {', '.join(missing)}",
+        )  # fmt: skip
+    return {*letters, *(name for name in rest if name)}
+
+
+def _of_words(text: str) -> set[str]:
+    _, *words = text.split(",")
+    chosen: dict[str, bool] = dict.fromkeys(FIRMWARE_ISA, True)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if value not in ("true", "false", "on", "off") or not equals:
+            raise UsageError("CPU property", expected="NAME=true or NAME=false", got=repr(word))
+        wanted = value in ("true", "on")
+        if name in ALWAYS and not wanted:
+            raise UsageError("CPU property", expected=f"{name}=true: all harts of ours have it", got=word)
+        chosen[name] = wanted
+    for name in chosen:
+        if name not in ALWAYS and name not in SWITCHABLE and name not in IMPLIED:
+            raise UnknownNameError("extension", name, [*ALWAYS, *SWITCHABLE], layer="vmm")
+    return {name for name, wanted in chosen.items() if wanted} | set(_LETTERS)
+
+
+def check(isa: Iterable[str], *, has_sscofpmf: bool, answered_by_kvm: bool) -> None:
+    """Raise UsageError where an ISA does not go with the rest of the machine."""
+    names = frozenset(isa)
+    if "sscofpmf" in names and not has_sscofpmf:
+        raise UsageError("ISA", expected="no sscofpmf, which the host PMU lacks", got="sscofpmf")
+    if answered_by_kvm and names:
+        raise UsageError(
+            "ISA", expected="a profile of firmware (opensbi-1.6, spec-3.0), or --firmware, below it",
+            got=f"{', '.join(sorted(names))} under a profile of KVM",
+        )  # fmt: skip

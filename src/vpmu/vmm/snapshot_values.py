@@ -1,0 +1,49 @@
+"""State as plain data: numbers, texts, and containers of nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+
+State = dict[str, object]
+_LEAVES = (int, bool, str, bytes, type(None), float)
+
+
+def plain(value: object) -> bool:
+    """True for numbers, texts, and containers of nothing else."""
+    kind = type(value)
+    if kind in _LEAVES or kind is bytearray:
+        return True
+    if kind in (list, tuple, set, frozenset, deque):
+        return all(map(plain, value))  # type: ignore[call-overload]
+    if kind in (dict, Counter):
+        return all(plain(key) and plain(item) for key, item in value.items())  # type: ignore[attr-defined]
+    return False
+
+
+def copied(value: object) -> object:
+    """A copy that shares nothing that can change."""
+    kind = type(value)
+    if kind in (list, set, deque, tuple, frozenset):
+        return kind(map(copied, value))  # type: ignore[call-overload]
+    if kind in (dict, Counter):
+        return kind({key: copied(item) for key, item in value.items()})  # type: ignore[attr-defined, misc]
+    return bytearray(value) if isinstance(value, bytearray) else value
+
+
+def attributes(thing: object) -> State:
+    """All plain attributes of an object."""
+    return {name: copied(value) for name, value in vars(thing).items() if plain(value)}
+
+
+def picked(thing: object, names: tuple[str, ...]) -> State:
+    """These attributes of an object."""
+    return {name: copied(getattr(thing, name)) for name in names}
+
+
+def put(thing: object, values: Mapping[str, object]) -> None:
+    """Set attributes to what `attributes` or `picked` gave. KeyError for one that the object has not."""
+    for name, value in values.items():
+        if not hasattr(thing, name) or callable(getattr(thing, name)):
+            raise KeyError(name)
+        setattr(thing, name, copied(value))

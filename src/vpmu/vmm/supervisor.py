@@ -1,0 +1,158 @@
+"""A hart with all its modes whose M mode Python plays: SBI calls, counters, and devices of an HS-mode system.
+
+It is a `Vcpu` in what SBI extensions and devices see of it. But nothing is emulated for the supervisor: traps
+go where the hart's own rules send them, and what comes out is the ECALL, a CSR of the PMU, WFI and MMIO.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from vpmu.hart.exits import Stop
+from vpmu.hart.state import STATE, TICK_NS
+from vpmu.kvm import vcpu_insn, vcpu_reset, vcpu_timer
+from vpmu.kvm.exits import BudgetExit, HungExit, IdleExit, KvmRunError, VcpuExit
+from vpmu.kvm.vcpu import Vcpu
+from vpmu.kvm.vcpu_api import MP_STATE_STOPPED
+from vpmu.kvm.vcpu_run import SLICE, UNLIMITED, hangs
+from vpmu.kvm.vcpu_sbi import sbi_call
+from vpmu.see.pmu import IllegalCounter
+from vpmu.spec.csr import Cause
+
+if TYPE_CHECKING:
+    from vpmu.hart.whole import WholeHart
+
+_SIP = STATE["sip"]
+_STOP_NAME = tuple(stop.name for stop in Stop)
+
+
+class Supervisor(Vcpu):
+    """A hart in S mode above firmware that Python plays."""
+
+    hart: WholeHart
+
+    def run(self, max_instructions: int | None = None, until_ns: int | None = None) -> VcpuExit:
+        """Run the hart until something is the machine's, at most `max_instructions` or until a time."""
+        self.extensions.ran_at_least_once = True
+        hart = self.hart
+        limit = UNLIMITED if max_instructions is None else hart.instructions + max_instructions
+        while True:
+            if self.at_entry is not None:
+                self.at_entry(self)
+            if self.reset_to is not None:
+                vcpu_reset.requested(self)
+            if self.mp_state == MP_STATE_STOPPED:
+                return IdleExit(None)
+            if self.timer is not None:
+                vcpu_timer.expire(self)
+            self._present_interrupts()
+            if self.blocking:
+                if not hart.can_wake():
+                    return IdleExit(self.timer_ns)
+                self.blocking = False
+            retired = hart.instructions
+            budget = self._budget(limit - retired, until_ns)
+            if budget <= 0 or self.immediate_exit:
+                return BudgetExit()
+            hung = hangs(self, retired)
+            if hung is not None:
+                return hung
+            stop = hart.run(budget)
+            self._take_back_interrupts()
+            self.perf.poll()
+            if stop is Stop.BUDGET:
+                continue
+            self.exits[_STOP_NAME[stop]] += 1
+            exit_ = sbi_call(self) if stop is Stop.ECALL else self._handle(stop)
+            if exit_ is not None:
+                return exit_
+
+    def _present_interrupts(self) -> None:
+        """Before an entry: what firmware and devices raise is what the supervisor finds in sip."""
+        interrupts = self.interrupts
+        self.hart.words[_SIP] = interrupts.flush() if interrupts.pending_mask else interrupts.hvip
+
+    def _take_back_interrupts(self) -> None:
+        """After an exit: what the supervisor did to its sip."""
+        bits = self.hart.words[_SIP]
+        if bits != self.interrupts.hvip:
+            self.interrupts.sync(bits)
+
+    @property
+    def timer_ns(self) -> int | None:
+        """Virtual time at which something of this hart may happen by itself."""
+        own, firmware = self.hart.next_timer_ns(), super().timer_ns
+        return min((at for at in (own, firmware) if at is not None), default=None)
+
+    def sleeps(self, now_ns: int) -> bool:
+        """Whether the hart has nothing to do at virtual time `now_ns`."""
+        if self.mp_state == MP_STATE_STOPPED:
+            return True
+        if not self.blocking:
+            return False
+        timer = self.timer_ns
+        if timer is not None and timer <= now_ns:
+            return False
+        self._present_interrupts()
+        return not self.hart.can_wake()
+
+    def _budget(self, left: int, until_ns: int | None) -> int:
+        """Instructions until a limit, firmware's timer, or an overflow. The hart's own timers end a run."""
+        now = self.hart.time_ns
+        bounds = [left, SLICE]
+        if until_ns is not None:
+            bounds.append(until_ns - now)
+        if self.timer is not None:
+            bounds.append(max(self.timer * TICK_NS - now, 1))
+        overflow = self.perf.budget()
+        if overflow is not None:
+            bounds.append(max(overflow, 1))
+        return min(bounds)
+
+    def _handle(self, stop: Stop) -> VcpuExit | None:
+        hart = self.hart
+        match stop:
+            case Stop.MMIO_LOAD | Stop.MMIO_STORE:
+                return self._device(stop is Stop.MMIO_STORE)
+            case Stop.CSR:
+                self._counter_csr()
+                return None
+            case Stop.WFI:  # pc stays on it: it goes on where something can wake it
+                self.blocking, self.suspended = True, False
+                return None
+            case Stop.EXCEPTION:
+                return HungExit(
+                    f"exception {hart.details.a} at pc {hart.pc:#x}, which nobody handles: "
+                    "medeleg keeps it in M mode, where Python plays the firmware"
+                )
+            case Stop.TRAP_STORM:
+                return HungExit(
+                    f"the trap handler at {hart.get('stvec') & ~3:#x} itself traps, for ever "
+                    f"(cause {hart.get('scause'):#x}, mode {hart.mode.name})"
+                )
+        raise AssertionError(stop)
+
+    def _device(self, is_write: bool) -> VcpuExit | None:
+        hart = self.hart
+        physical, virtual = hart.get("exit_a"), hart.get("exit_c")
+        if self.io_bus is not None and vcpu_insn.serve_on_bus(self, self.io_bus, is_write):
+            return None
+        if self.devices(physical):
+            with suppress(KvmRunError):  # a device takes integer loads and stores only
+                return vcpu_insn.mmio_exit(self, physical, is_write)
+        hart.inject(Cause.STORE_ACCESS if is_write else Cause.LOAD_ACCESS, virtual)
+        return None
+
+    def _counter_csr(self) -> None:
+        hart = self.hart
+        word = hart.fetched_instruction() or 0
+        try:
+            value = vcpu_insn.read_counter_csr(self, word >> 20, writes=False)
+        except IllegalCounter:
+            hart.inject(Cause.ILLEGAL_INSTRUCTION, word)
+            return
+        rd = word >> 7 & 31
+        if rd:
+            hart.words[rd] = value
+        hart.pc += 4
