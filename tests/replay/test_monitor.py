@@ -23,6 +23,10 @@ class Pmu:
     undetermined = False
 
 
+class Hart:
+    instructions = 0
+
+
 class Vcpu:
     """A vCPU whose guest is a generator: it yields exits, and is sent what user space answers."""
 
@@ -35,6 +39,8 @@ class Vcpu:
         self.pmu = Pmu()
         self.mp_state = 0
         self.overflows = 0
+        self.exits: dict[str, int] = {}
+        self.hart = Hart()
 
     def run(self, max_instructions: int) -> Exit:
         answer, self.answer = self.answer, 0

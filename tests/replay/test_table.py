@@ -128,7 +128,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_table(tmp_path)
     binary = tmp_path / "binary"
     binary.write_bytes(b"\x7fELF\xff\xfe")
-    with pytest.raises(TableError, match="binary: not text"):
+    with pytest.raises(TableError, match="binary:1: not a text file: expected UTF-8, got byte 0xff"):
         read_table(binary)
 
 

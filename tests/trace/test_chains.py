@@ -171,7 +171,7 @@ HEADER = '{"schema": "vpmu-trace", "version": 1, "time_unit": "virtual ns"}\n'
         ("", "not a trace"),
         ("hello\n", "not a trace"),
         (HEADER.replace("1", "2"), "expected vpmu-trace 1"),
-        (HEADER + '{"time": 1', "run:2: truncated trace"),
+        (HEADER + '{"time": 1\n' + HEADER, "run:2: damaged trace"),
         (HEADER + '{"time": 1}\n', "run:2: damaged trace"),
         (HEADER + '{"time":"1","hart":0,"layer":"sbi","actor":"a","action":"b"}\n', "run:2: damaged trace"),
         (HEADER + "[" * 100_000 + "\n", "run:2: damaged trace"),

@@ -117,6 +117,7 @@ BAD = {
     "script": (b"#!/bin/sh\nexit 0\n", "got a script"),
     "gzip": (b"\x1f\x8b\x08\x00" + bytes(100), "got a gzip file (decompress it first)"),
     "xz": (b"\xfd7zXZ\x00" + bytes(100), "got an xz file"),
+    "snapshot": (b"vpmu-snapshot\r\n\0" + bytes(100), "got a snapshot of vpmu"),
     "PE": (b"MZ" + bytes(100), "got a PE file without the RISC-V Image header"),
     "zboot": (b"MZ\0\0zimg" + bytes(100), "got a compressed kernel"),
     "32-bit": (

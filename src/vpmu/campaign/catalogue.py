@@ -6,14 +6,17 @@ The data lie in `faults/catalogue/*.toml`; this module runs them and gives verdi
 
 from __future__ import annotations
 
-import tomllib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
-from ..errors import UnknownNameError, UsageError
-from ..faults.plan import FaultPlan, Rule
+from ..errors import FileError, UnknownNameError, UsageError, VpmuError
+from ..faults.plan import FaultPlan, PlanError, Rule
+from ..files import parse_toml
 from ..perf.description import HostPmuDescription, load_host_pmu
 from ..profiles.behaviours import BEHAVIOURS
 from ..profiles.profiles import IMPL_ID_OPENSBI, get_profile
@@ -104,25 +107,46 @@ def load_catalogue() -> dict[str, Scenario]:
     found: dict[str, Scenario] = {}
     for file in resources.files("vpmu.faults").joinpath("catalogue").iterdir():
         if file.name.endswith(".toml"):
-            for name, entry in tomllib.loads(file.read_text("utf-8")).items():
-                found[name] = _scenario(name, entry)
+            found |= read_catalogue(file.read_text("utf-8"), file.name)
     return {
         scenario.id: scenario for scenario in sorted(found.values(), key=lambda scenario: scenario.number)
     }
 
 
+def read_catalogue(text: str, path: str | Path) -> dict[str, Scenario]:
+    """The scenarios in the text of a TOML file. FileError names the one that is none."""
+    found = {}
+    for name, entry in parse_toml(text, path, "faults").items():
+        try:
+            if not isinstance(entry, dict) or not re.fullmatch(r"F\d{1,4}", name):
+                raise UsageError("scenario", expected="a table F1, F2, ...", got=name[:60])
+            found[name] = _scenario(name, entry)
+        except KeyError as error:
+            raise FileError(path, f"{name}: {error} is missing", layer="faults") from None
+        except (VpmuError, PlanError) as error:
+            raise FileError(path, f"{name}: {error}", layer="faults") from None
+    return found
+
+
 def _scenario(name: str, entry: Mapping[str, object]) -> Scenario:
-    rules = entry.get("rules", [])
-    assert isinstance(rules, list)
+    options = _kind(entry, "machine", dict, {})
+    rules = _kind(entry, "rules", list, [])
+    if not all(isinstance(rule, dict) for rule in rules):
+        raise UsageError("rules", expected="tables", got=repr(rules)[:60])
     plan = FaultPlan(tuple(Rule.build(rule) for rule in rules), name, str(entry["title"]))
-    options = entry.get("machine", {})
-    assert isinstance(options, dict)
     return Scenario(
         name, str(entry["layer"]), str(entry["title"]), str(entry.get("note", "")), plan,
         parse_script(str(entry.get("guest", ""))), str(options.get("host_pmu", "full")),
         {key: value for key, value in options.items() if key != "host_pmu"},
         str(entry.get("absent", "")), str(entry.get("needs", "")),
     )  # fmt: skip
+
+
+def _kind(entry: Mapping[str, object], key: str, kind: type, default: object) -> Any:
+    value = entry.get(key, default)
+    if not isinstance(value, kind):
+        raise UsageError(key, expected=f"a {kind.__name__}", got=repr(value)[:60])
+    return value
 
 
 def find_scenarios(names: Iterable[str]) -> list[Scenario]:

@@ -183,14 +183,19 @@ class Coordinator:
 def campaign(
     plan: CampaignPlan, folder: str | Path, *, workers: int = 1, progress: Progress | None = None,
     scheduler: str | None = None, spawned: Iterable[subprocess.Popen[bytes]] = (),
+    note: Callable[[str], None] | None = None,
 ) -> tuple[str, list[Result]]:  # fmt: skip
     """Run a campaign, or the rest of it, into `folder`; the hash of its results, and they themselves.
 
     `scheduler`: address of a Dask scheduler instead of processes of this machine. `spawned`: the first of
-    them, already begun; the caller ends those that are not needed. FileError, UsageError.
+    them, already begun; the caller ends those that are not needed. `note` is told what was found damaged and
+    is done again. FileError, UsageError.
     """
     store = Store(folder, plan)
     try:
+        if note is not None:
+            for text in store.notes:
+                note(text)
         if scheduler is not None:
             from .dask import run_on_dask
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..brief import Brief
-from ..errors import BootError, VpmuError
+from ..errors import BootError, FileError, VpmuError
 from ..faults.plan import FaultPlan
 from ..perf.description import load_host_pmu
 from ..profiles.profiles import get_profile
@@ -143,11 +143,15 @@ class LinuxStation:
         )
         described = hashlib.sha256(what.encode()).hexdigest()[:8]
         kept = folder / f"linux-{implementation.name}-{Path(host_pmu).stem}-{described}.snapshot"
-        with kept.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker boots, the others wait for what it keeps
-            session = self._kept(kept) or _booted(profile, host_pmu)
-            if not kept.exists():
-                session.snapshot.save(kept)
+        try:
+            with kept.with_suffix(".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker boots, the others wait for what it keeps
+                session = self._kept(kept) or _booted(profile, host_pmu)
+                if not kept.exists():
+                    with suppress(FileError):  # a full disk: every worker boots for itself
+                        session.snapshot.save(kept)
+        except OSError as error:
+            raise FileError.from_os_error(kept, error) from None
         return session
 
     @staticmethod

@@ -22,8 +22,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +29,7 @@ from pathlib import Path
 from ..errors import FileError, UnknownNameError, UsageError, VpmuError
 from ..faults.plan import FaultPlan, Rule
 from ..faults.read import load_plan, plan_of
+from ..files import read_toml
 from ..perf.description import load_host_pmu
 from ..profiles.profiles import get_profile
 
@@ -154,19 +153,7 @@ def _as_rule(row: list[object]) -> Rule:
 
 def load_campaign(path: str | Path) -> CampaignPlan:
     """A plan from a TOML file. FileError or UsageError in one line."""
-    try:
-        text = Path(path).read_bytes().decode()
-    except OSError as error:
-        raise FileError.from_os_error(path, error) from None
-    except (UnicodeDecodeError, ValueError):
-        raise FileError(path, "not a text file", expected="UTF-8", layer="campaign") from None
-    try:
-        content = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        found = re.search(r" \(at line (\d+), column \d+\)$", str(error))
-        what = str(error) if found is None else str(error)[: found.start()]
-        line = None if found is None else int(found[1])
-        raise FileError(path, what, line=line, expected="TOML", layer="campaign") from None
+    content, _ = read_toml(path, "campaign")
     try:
         return _build(content, Path(path).parent)
     except FileError:

@@ -1,6 +1,6 @@
 """Results of a campaign on disk.
 
-journal.jsonl    every result as it came; what a stopped campaign goes on from
+journal.jsonl    every result as it came, each line with a checksum; what a stopped campaign goes on from
 results.jsonl    all results, in the order of the runs: the same bytes however the campaign was run
 results.sqlite   the same, for queries
 plan.json        what was run, and by which vpmu
@@ -11,14 +11,20 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
+import re
 import sqlite3
+import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from .. import __version__
 from ..errors import FileError
+from ..files import read_bytes, write_file
 from .plan import CampaignPlan
+from .run import described
+from .verdict import Verdict
 
 Result = dict[str, object]
 _COLUMNS = (
@@ -29,112 +35,168 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+_CHECK = re.compile(rb',"crc32":"([0-9a-f]{8})"}\n\Z')
+"""How a line of the journal ends: a result, and the checksum of its line without this."""
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "INTEGER PRIMARY KEY": int, "INTEGER": (int, type(None)), "TEXT": (str, list, dict),
+}  # fmt: skip
+
+
 class Store:
     """The folder of a campaign. FileError where it belongs to another plan, or another campaign works in
-    it.
+    it. `notes` say what was found damaged and is done again.
     """
 
     def __init__(self, folder: str | Path, plan: CampaignPlan) -> None:
         self.folder, self.plan = Path(folder), plan
-        self._plan_file = self.folder / "plan.json"
+        self.notes: list[str] = []
+        self._plan_file, self._journal_file = self.folder / "plan.json", self.folder / "journal.jsonl"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / ".lock").open("w")
-        except OSError as error:
-            raise FileError.from_os_error(folder, error) from None
+        except (OSError, ValueError) as error:
+            raise _file_error(folder, error) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._check_plan()
-            self._lines: dict[int, tuple[int, int]] = {}  # where the line of a run stands in the journal
-            self.done = self._read_journal()
-            self._check_maker()
-            self._journal: IO[bytes] = (self.folder / "journal.jsonl").open("ab")
-            self._end = self._journal.tell()
+            self._lines: dict[int, bytes] = {}
+            self.done: dict[int, Result] = {}
+            self._take_up()
+            self._journal = os.open(self._journal_file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._end = os.lseek(self._journal, 0, os.SEEK_END)
         except BlockingIOError:
             self._lock.close()
             raise FileError(folder, "another campaign works in this folder", layer="campaign") from None
         except OSError as error:
             self._lock.close()
-            raise FileError.from_os_error(folder, error) from None
+            raise FileError.from_os_error(error.filename or folder, error) from None
         except FileError:
             self._lock.close()
             raise
 
-    def _check_plan(self) -> None:
-        if self._plan_file.exists():
-            known = str(self._noted("digest"))
-            if known != self.plan.digest:
-                raise FileError(self._plan_file, "results of another plan", expected=self.plan.digest[:12],
-                                got=known[:12], layer="campaign")  # fmt: skip
-
-    def _check_maker(self) -> None:
-        """Results of two versions of vpmu are not mixed: what is half done is finished by who began it."""
-        maker = made_by()
-        if 0 < len(self.done) < len(self.plan) and self._noted("made_by") != maker:
+    def _take_up(self) -> None:
+        """Results that are there. Those of two plans or of two versions of vpmu are not mixed: what is half
+        done is finished by who began it.
+        """
+        noted, maker = self._noted(), made_by()
+        if noted is not None and noted["digest"] != self.plan.digest:
+            raise FileError(self._plan_file, "results of another plan", expected=self.plan.digest[:12],
+                            got=str(noted["digest"])[:12], layer="campaign")  # fmt: skip
+        self._read_journal(usable=noted is not None)
+        if noted is not None and 0 < len(self.done) < len(self.plan) and noted["made_by"] != maker:
             raise FileError(self._plan_file, "begun by another version of vpmu; take a new folder",
-                            expected=maker, got=str(self._noted("made_by")), layer="campaign")  # fmt: skip
+                            expected=maker, got=str(noted["made_by"])[:60], layer="campaign")  # fmt: skip
         if not self.done:
             content = {"digest": self.plan.digest, "made_by": maker, "runs": len(self.plan),
                        "plan": self.plan.as_object()}  # fmt: skip
-            self._plan_file.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+            write_file(self._plan_file, json.dumps({**content, "check": _check(content)}, indent=1) + "\n")
 
-    def _noted(self, key: str) -> object:
-        """What the folder's plan.json says."""
+    def _noted(self) -> dict[str, object] | None:
+        """What the folder's plan.json says; None where there is none, or it is damaged."""
         try:
-            return json.loads(self._plan_file.read_text("utf-8"))[key]
-        except (ValueError, KeyError, TypeError):
-            return "unknown"
+            data = self._plan_file.read_bytes()
+        except FileNotFoundError:
+            return None
+        with suppress(ValueError, AttributeError, RecursionError):
+            noted: dict[str, object] = json.loads(data)
+            told = noted.pop("check", None)
+            if _check(noted) == told if told is not None else {"digest", "made_by"} <= noted.keys():
+                return noted
+        self.notes.append(f"{self._plan_file}: damaged; every run is done again")
+        return None
 
-    def _read_journal(self) -> dict[int, Result]:
-        """Results that are there; what a killed process left half written is cut off, and done again."""
-        path = self.folder / "journal.jsonl"
-        done: dict[int, Result] = {}
-        if not path.exists():
-            return done
-        data = path.read_bytes()
-        good = 0
-        for line in data.splitlines(keepends=True):
-            try:
-                result = json.loads(line)
-                number = result["run"]
-            except (ValueError, KeyError, TypeError):
-                break
-            if not line.endswith(b"\n") or not isinstance(number, int) or not 0 <= number < len(self.plan):
-                break
-            done.setdefault(number, result)
-            self._lines.setdefault(number, (good, good + len(line)))
-            good += len(line)
-        if good != len(data):
-            with path.open("r+b") as stream:
-                stream.truncate(good)
-        return done
+    def _read_journal(self, *, usable: bool) -> None:
+        """Take the lines that are whole; those that are not are removed, and their runs done again."""
+        try:
+            data = self._journal_file.read_bytes()
+        except FileNotFoundError:
+            return
+        kept, lost = [], []
+        for number, text in enumerate(data.splitlines(keepends=True), 1):
+            result = self._result(text) if usable else None
+            if result is None:
+                lost.append(number)
+            elif self._note(result, _CHECK.sub(b"}\n", text)):
+                kept.append(text)
+        if lost and usable:
+            lines = f"line {lost[0]}" if len(lost) == 1 else f"{len(lost)} lines, the first is {lost[0]}"
+            self.notes.append(f"{self._journal_file}: damaged ({lines}); what is missing is done again")
+        if lost:
+            write_file(self._journal_file, kept)
 
-    def add(self, result: Result, written: bytes | None = None) -> bool:
-        """Note a result; False for a run that has one already. `written`: the same as `line` has it."""
+    def _result(self, text: bytes) -> Result | None:
+        """The result of a line of the journal, None for a line that is damaged."""
+        found = _CHECK.search(text)
+        if found is None or int(found[1], 16) != zlib.crc32(text[: found.start()]):
+            return None
+        with suppress(ValueError, RecursionError):
+            result = json.loads(text)
+            if isinstance(result, dict) and result.pop("crc32") and is_result(result, self.plan):
+                return result
+        return None
+
+    def _note(self, result: Result, text: bytes) -> bool:
         number = result["run"]
         assert isinstance(number, int)
         if number in self.done:
             return False
-        self.done[number] = result
-        data = written or line(result)
-        self._journal.write(data)
-        self._journal.flush()
-        self._lines[number] = (self._end, self._end + len(data))
+        self.done[number], self._lines[number] = result, text
+        return True
+
+    def add(self, result: Result, written: bytes | None = None) -> bool:
+        """Note a result; False for a run that has one already. `written`: the same as `line` has it.
+        FileError: it cannot be written; the journal is as before.
+        """
+        text = written or line(result)
+        if not self._note(result, text):
+            return False
+        body = text.removesuffix(b"}\n")
+        data = body + b',"crc32":"%08x"}\n' % zlib.crc32(body)
+        try:
+            at = os.write(self._journal, data)
+            while at < len(data):  # a disk that becomes full takes a part, and refuses the next
+                at += os.write(self._journal, data[at:])
+        except OSError as error:
+            os.ftruncate(self._journal, self._end)
+            raise FileError.from_os_error(self._journal_file, error) from None
         self._end += len(data)
         return True
 
     def finish(self) -> str:
-        """Write the sorted files; the hash of results.jsonl."""
-        journal = (self.folder / "journal.jsonl").read_bytes()
-        data = b"".join(journal[slice(*self._lines[number])] for number in sorted(self.done))
-        (self.folder / "results.jsonl").write_bytes(data)
-        write_sqlite(self.folder / "results.sqlite", (self.done[number] for number in sorted(self.done)))
+        """Write the sorted files; the hash of results.jsonl. FileError."""
+        data = b"".join(self._lines[number] for number in sorted(self.done))
+        write_file(self.folder / "results.jsonl", data)
+        write_file(self.folder / "results.sqlite", sqlite(self.done[number] for number in sorted(self.done)))
         return hashlib.sha256(data).hexdigest()
 
     def close(self) -> None:
         """Let go of the folder."""
-        self._journal.close()
+        os.close(self._journal)
         self._lock.close()
+
+
+def _check(content: Mapping[str, object]) -> str:
+    return f"{zlib.crc32(json.dumps(content, sort_keys=True).encode()):08x}"
+
+
+def _file_error(path: str | Path, error: OSError | ValueError) -> FileError:
+    return FileError.from_os_error(path, error) if isinstance(error, OSError) else FileError(path, str(error))
+
+
+def is_result(value: Mapping[str, object], plan: CampaignPlan) -> bool:
+    """Whether it has what a result of this plan has, of the right kinds."""
+    number = value.get("run")
+    if type(number) is not int or not 0 <= number < len(plan) or value.get("verdict") not in set(Verdict):
+        return False
+    for name, kind in _COLUMNS:
+        item = value.get(_key(name), 0 if kind.startswith("INTEGER") else "")
+        if not isinstance(item, _KINDS[kind]) or (isinstance(item, int) and item >> 63 not in (0, -1)):
+            return False
+    return described(plan.run(number)).items() <= value.items()
+
+
+def _key(column: str) -> str:
+    """The word of a result that stands in a column."""
+    return "values" if column == "compared" else column
 
 
 def made_by() -> str:
@@ -150,21 +212,20 @@ def line(result: Mapping[str, object]) -> bytes:
     return json.dumps(result, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
-def write_sqlite(path: Path, results: Iterable[Result]) -> None:
-    """A database with the table `runs`, anew."""
-    path.unlink(missing_ok=True)
-    with sqlite3.connect(path) as database:
+def sqlite(results: Iterable[Result]) -> bytes:
+    """A database with the table `runs`."""
+    database = sqlite3.connect(":memory:")
+    with database:
         database.execute(f"CREATE TABLE runs ({', '.join(f'{name} {kind}' for name, kind in _COLUMNS)})")
         marks = ", ".join("?" * len(_COLUMNS))
         database.executemany(
             f"INSERT INTO runs VALUES ({marks})",
-            (
-                [_cell(result.get("values" if name == "compared" else name)) for name, _ in _COLUMNS]
-                for result in results
-            ),
+            ([_cell(result.get(_key(name))) for name, _ in _COLUMNS] for result in results),
         )
         database.execute("CREATE INDEX by_verdict ON runs (verdict, profile, fault)")
+    data = database.serialize()
     database.close()
+    return data
 
 
 def _cell(value: object) -> object:
@@ -176,9 +237,12 @@ def load_results(folder: str | Path) -> list[Result]:
     path = Path(folder)
     if path.is_dir():
         path = path / "results.jsonl"
-    try:
-        return [json.loads(text) for text in path.read_bytes().splitlines()]
-    except OSError as error:
-        raise FileError.from_os_error(path, error) from None
-    except ValueError as error:
-        raise FileError(path, f"not the results of a campaign: {error}", layer="campaign") from None
+    results = []
+    for number, text in enumerate(read_bytes(path, "campaign", 1 << 32).splitlines(), 1):
+        result = None
+        with suppress(ValueError, RecursionError):
+            result = json.loads(text)
+        if not isinstance(result, dict) or "verdict" not in result:
+            raise FileError(path, "not a result of a campaign", line=number, layer="campaign")
+        results.append(result)
+    return results

@@ -20,6 +20,7 @@ from subprocess import Popen
 from typing import TYPE_CHECKING
 
 from ..campaign.verdict import Verdict
+from ..files import write_file
 from .limits import count
 from .options import Subparsers, add_json, names
 from .output import print_json
@@ -93,14 +94,15 @@ def _run(args: argparse.Namespace, workers: list[Popen[bytes]]) -> int:
     started = time.perf_counter()
     shown = Progress(len(plan), quiet=args.quiet or args.json)
     digest, results = campaign(
-        plan, folder, workers=args.workers, progress=shown, scheduler=args.scheduler, spawned=workers
-    )
+        plan, folder, workers=args.workers, progress=shown, scheduler=args.scheduler, spawned=workers,
+        note=lambda text: print(f"vpmu: {text}", file=sys.stderr),
+    )  # fmt: skip
     shown.close()
     seconds = time.perf_counter() - started
     looking = Progress(0, quiet=args.quiet or args.json, what="wrong results looked at")
     cases = [] if args.no_cases else find_cases(plan, results, Runner(plan, folder), args.workers, looking)
     looking.close()
-    (folder / "report.html").write_text(page(plan, results, cases), encoding="utf-8")
+    write_file(folder / "report.html", page(plan, results, cases))
     if args.json:
         print_json(
             {

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from ..errors import FileError
+from ..files import write_file
 from .limits import add_limits, limited
 from .options import DEFAULT_HOST_PMU, Subparsers, add_inject_option, add_json, fault_plan, natural
 from .output import print_json
@@ -66,10 +65,7 @@ def run(args: argparse.Namespace) -> int:
     text = markdown(found)
     for path, content in ((args.markdown, text), (args.html, page(found) if args.html else "")):
         if path is not None:
-            try:
-                Path(path).write_text(content, encoding="utf-8", errors="backslashreplace")
-            except OSError as error:
-                raise FileError.from_os_error(path, error) from None
+            write_file(path, content)
     if args.json:
         print_json(
             {

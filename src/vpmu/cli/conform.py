@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import FileError, UsageError
+from ..errors import UsageError
+from ..files import write_file
 from .options import Subparsers, add_inject_option, add_json, fault_plan, names, natural
 from .output import print_json, say
 from .parser import out_file
@@ -110,11 +110,11 @@ def run(args: argparse.Namespace) -> int:
         for target, outcomes in columns:
             print(f"# {target.profile.name}: {in_words(outcomes)}")
     if args.junit:
-        save(args.junit, junit(columns))
+        write_file(args.junit, junit(columns))
     if args.html:
         from ..report.conformance import matrix
 
-        save(args.html, matrix(columns))
+        write_file(args.html, matrix(columns))
     return 0 if all(passed(outcomes) for _, outcomes in columns) else 1
 
 
@@ -221,11 +221,3 @@ def print_list(tests: list[Test], *, as_json: bool) -> int:
         for test in tests:
             say(f"{test.id:28}  {test.title} [{test.spec}]")
     return 0
-
-
-def save(path: str, text: str) -> None:
-    """Write a report. Raises FileError."""
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise FileError.from_os_error(path, error) from None

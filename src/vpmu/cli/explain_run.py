@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import FileError, UsageError
+from ..files import read_json
 from ..trace.chain_views import as_object, as_text, legend
 from ..trace.chains import MAX_CHAINS, Walker, groups
-from ..trace.read import read_trace
+from ..trace.read import Trace, read_trace
 from ..trace.recorder import Record
 from ..trace.views import as_text as record_text
 from .images import campaign_run
@@ -46,8 +47,12 @@ def explain_runs(names: list[str], *, as_json: bool, records: bool) -> int:
             found = read_trace(name)
         walker = _walk(found, show=records and not as_json)
         bad |= bool(walker.chains)
+        cut = found.cut if isinstance(found, Trace) else None
+        if cut is not None:
+            say = f"vpmu: {name}:{cut}: the trace is cut off here; what came before is explained"
+            print(say, file=sys.stderr)
         if as_json:
-            told.append(_as_object(name, walker, verdict))
+            told.append({**_as_object(name, walker, verdict), "cut": cut})
         else:
             _print(name, walker, verdict)
     if as_json:
@@ -106,12 +111,11 @@ def _plan(folder: Path, number: int) -> CampaignPlan:
     from ..campaign.plan import CampaignPlan
 
     path = folder / "plan.json"
+    content = read_json(path, "campaign")
     try:
-        plan = CampaignPlan.from_object(json.loads(path.read_text("utf-8"))["plan"])
-    except OSError as error:
-        raise FileError.from_os_error(path, error) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise FileError(path, f"not the plan of a campaign: {error}", layer="campaign") from None
+        plan = CampaignPlan.from_object(content["plan"])
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise FileError(path, f"not the plan of a campaign: {error}"[:200], layer="campaign") from None
     if number >= len(plan):
         raise UsageError("number of a run", expected=f"0 to {len(plan) - 1}", got=number)
     return plan

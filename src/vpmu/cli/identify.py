@@ -13,9 +13,8 @@ where it does not come up, 4 where it cannot be had on this machine.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from ..errors import FileError
+from ..files import write_file
 from .options import Subparsers, add_json
 from .output import print_json
 from .parser import out_file
@@ -72,10 +71,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         opened[-1].close()
     if args.save is not None:
-        try:
-            Path(args.save).write_text(as_toml(found.profile, found.profile.summary), encoding="utf-8")
-        except OSError as error:
-            raise FileError.from_os_error(args.save, error) from None
+        write_file(args.save, as_toml(found.profile, found.profile.summary))
     if args.json:
         print_json(found.as_object())
     else:

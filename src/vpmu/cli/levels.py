@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FileError, UsageError
+from ..files import write_file
 from .parser import in_file, out_file
 
 if TYPE_CHECKING:
@@ -127,8 +128,5 @@ def dumped(args: argparse.Namespace, machine: Machine) -> bool:
     path = getattr(args, "dumpdtb", None)
     if path is None:
         return False
-    try:
-        Path(path).write_bytes(machine.device_tree or b"")
-    except OSError as error:
-        raise FileError.from_os_error(path, error) from None
+    write_file(path, machine.device_tree or b"")
     return True

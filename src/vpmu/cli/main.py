@@ -1,22 +1,23 @@
 """Finds the command, runs it, and turns every outcome into one line and an exit status.
 
-Exit status: 0 pass, 1 fail, 2 bad usage or bad input, 4 skip, 130 interrupted, 141 reader gone.
+Exit status: 0 pass, 1 fail, 2 bad usage or bad input, 4 skip, 130 interrupted, 141 reader gone, 143 ended.
 """
 
 from __future__ import annotations
 
 import gc
+import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from io import TextIOWrapper
 
 from .. import __version__
 from ..errors import UnknownNameError, VpmuError
 from .parser import Parser
 
-PASS, FAIL, USAGE, SKIP, INTERRUPTED, READER_GONE = 0, 1, 2, 4, 130, 141
+PASS, FAIL, USAGE, SKIP, INTERRUPTED, READER_GONE, TERMINATED = 0, 1, 2, 4, 130, 141, 143
 
 COMMANDS = {
     "run": "run a guest image",
@@ -40,6 +41,28 @@ COMMANDS = {
 `run(args)`."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: as an interrupt, so that whatever is written is ended properly."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the second one ends at once
+    raise Terminated
+
+
+def _prepare_process() -> None:
+    """What a process needs beside its arguments: an end that closes files, streams that take every text (the
+    names of files hold bytes that are none), and all three streams even where somebody has closed one.
+    """
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (default: that of the process) and return the exit status. Never raises
     for bad input."""
@@ -47,8 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         # What a run allocates is short-lived and free of cycles: look for them rarely.
         gc.set_threshold(20_000, 50, 100)
-        if isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(errors="surrogateescape")  # a file's name may be no text
+        _prepare_process()
     try:
         status = _dispatch(arguments)
         sys.stdout.flush()
@@ -57,15 +79,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         _flush()
         _complain(f"error: {error}")
         return error.exit_status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        terminated = isinstance(error, Terminated)
         _flush()
-        _complain("interrupted")
-        return INTERRUPTED
+        _complain("terminated" if terminated else "interrupted")
+        return TERMINATED if terminated else INTERRUPTED
     except BrokenPipeError:
         _let_go_of_stdout()
         return READER_GONE
     except OSError as error:  # a full disk behind stdout, and the like
-        _let_go_of_stdout()
+        _flush()
         _complain(f"error: file: {error.filename or 'output'}: {error.strerror or error}")
         return USAGE
 
@@ -100,7 +123,7 @@ def _parser() -> Parser:
 def _complain(message: str) -> None:
     try:
         print(f"vpmu: {message}", file=sys.stderr, flush=True)
-    except BrokenPipeError:
+    except OSError:  # nobody reads it, or its disk is full: the exit status says it
         _let_go_of_stdout()
 
 

@@ -91,10 +91,7 @@ def archive_sources(args: argparse.Namespace) -> list[AptSource] | None:
 
     if args.sources is None:
         return None
-    try:
-        return read_sources(Path(args.sources))
-    except OSError as error:
-        raise FileError.from_os_error(args.sources, error) from None
+    return read_sources(Path(args.sources))
 
 
 def add_profile_options(parser: argparse.ArgumentParser, *, host_pmu: str | None = DEFAULT_HOST_PMU) -> None:

@@ -9,10 +9,10 @@ machine.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import FileError, UnknownNameError
+from ..errors import UnknownNameError
+from ..files import write_file
 from .options import Subparsers, add_archive_options, add_json, archive_sources
 from .output import print_json
 from .parser import out_file
@@ -47,10 +47,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         described = describe(target)
         if args.console is not None:
-            try:
-                Path(args.console).write_text(target.console(), encoding="utf-8")
-            except OSError as error:
-                raise FileError.from_os_error(args.console, error) from None
+            write_file(args.console, target.console())
     except TargetLost as lost:
         lost.exit_status = 1
         raise

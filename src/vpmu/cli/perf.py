@@ -16,7 +16,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from ..errors import FileError, UsageError
+from ..errors import UsageError
+from ..files import write_file
 from ..vmm.linux.perf_command import GUEST_INPUT, READING, SAMPLES, FilesOut, Recording, reading, recording
 from ..vmm.linux.samples import Samples, flame_graph, parse_script
 from ..vmm.loader import LoadedImage, read_file
@@ -107,7 +108,7 @@ def save_samples(output: FilesOut, wanted: Recording, args: argparse.Namespace) 
         return {}
     told: dict[str, object] = {}
     if wanted.output is not None and data is not None:
-        _write(wanted.output, data)
+        write_file(wanted.output, data)
         told["data"] = wanted.output
         _say(args, f"perf's data: {wanted.output} ({len(data):,} bytes; vpmu perf report -i {wanted.output})")
     found = parse_script(text.decode("utf-8", "replace")) or [Samples()]
@@ -116,8 +117,8 @@ def save_samples(output: FilesOut, wanted: Recording, args: argparse.Namespace) 
     for samples in found:
         apart = samples.event if len(found) > 1 else ""
         collapsed, graph = _named(args.collapsed, apart), _named(args.flame_graph, apart)
-        _write(collapsed, samples.collapsed().encode())
-        _write(graph, flame_graph(samples, f"{title}: {apart}" if apart else title).encode())
+        write_file(collapsed, samples.collapsed().encode())
+        write_file(graph, flame_graph(samples, f"{title}: {apart}" if apart else title).encode())
         _say(args, f"{samples.count} samples, {samples.weight:,} {samples.event}: {collapsed}, {graph}")
         events.append({
             "event": samples.event, "samples": samples.count, "weight": samples.weight,
@@ -134,13 +135,6 @@ def _named(path: str, event: str) -> str:
     return str(
         file.with_name(f"{file.stem}.{re.sub(r'[^A-Za-z0-9_-]+', '-', event).strip('-')}{file.suffix}")
     )
-
-
-def _write(path: str, content: bytes) -> None:
-    try:
-        Path(path).write_bytes(content)
-    except OSError as error:
-        raise FileError.from_os_error(path, error) from None
 
 
 def _say(args: argparse.Namespace, text: str) -> None:

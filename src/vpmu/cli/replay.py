@@ -40,8 +40,11 @@ def run(args: argparse.Namespace) -> int:
     # Every file is read before the first one runs: a malformed table must not come after minutes of replay.
     tables = [read_table(path) for path in args.tables]
 
-    from ..vmm.replay_machine import Options
+    from ..vmm.replay_machine import Options, check_table
     from ..vmm.replay_report import replay_table
+
+    for table in tables:
+        check_table(table, args.profile)
 
     options = Options(
         args.profile, tuple(args.with_), tuple(args.without), args.host_pmu, args.engine, fault_plan(args)

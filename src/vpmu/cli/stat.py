@@ -12,10 +12,10 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-from ..errors import FileError, UsageError
+from ..errors import UsageError
+from ..files import write_file
 from .ended import ended
 from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, names, recording
@@ -116,14 +116,14 @@ def run(args: argparse.Namespace) -> int:
         told = {**as_object(result, console.text), **end_of_it.as_object()}
         print_json({"counters": counts, "seconds": seconds, **told})
     else:
-        with Output(args.output) as stream:
-            if args.separator is not None:
-                print(
-                    "\n".join(csv_line(line, counted, args.separator, seconds) for line in counted),
-                    file=stream,
-                )
-            else:
-                print(text_table(args.image, counted, seconds), file=stream)
+        if args.separator is not None:
+            text = "\n".join(csv_line(line, counted, args.separator, seconds) for line in counted)
+        else:
+            text = text_table(args.image, counted, seconds)
+        if args.output is None:
+            print(text, file=sys.stderr)  # as perf
+        else:
+            write_file(args.output, text + "\n")
         if not result.ok:
             print(f"vpmu: {sum_up(result)}", file=sys.stderr)
             end_of_it.show()
@@ -224,23 +224,3 @@ def as_json(line: Counted, counted: Sequence[Counted]) -> dict[str, object]:
         "metric_value": None if found is None else round(found[0], 4),
         "metric_unit": None if found is None else found[1],
     }
-
-
-class Output:
-    """A context manager: the file `path` for writing, or stderr, as perf."""
-
-    def __init__(self, path: str | None) -> None:
-        self.path = path
-        self.stream: IO[str] = sys.stderr
-
-    def __enter__(self) -> IO[str]:
-        if self.path is not None:
-            try:
-                self.stream = Path(self.path).open("w", encoding="utf-8")
-            except OSError as error:
-                raise FileError.from_os_error(self.path, error) from None
-        return self.stream
-
-    def __exit__(self, *exception: object) -> None:
-        if self.path is not None:
-            self.stream.close()

@@ -32,11 +32,12 @@ def possible(args: argparse.Namespace, command: str) -> bool:
     """Whether the options describe a guest that can be kept: the fetched Debian, a modelled host, nothing
     recorded, and no limit that the boot would count towards.
     """
+    from ..vmm.linux.execution import command_bytes
     from ..vmm.linux.session import LONGEST_COMMAND
 
     given = (args.kernel, args.initrd, args.trace, args.input)
     plain = (*given, args.max_instructions, args.timeout, args.host_timeout) == (None,) * 7
-    short = len(command.encode()) <= LONGEST_COMMAND and "\n" not in command
+    short = len(command_bytes(command)) <= LONGEST_COMMAND and "\n" not in command
     return plain and short and not args.append and args.perf == "model" and not args.cold
 
 

@@ -4,10 +4,12 @@ its profile.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from ..brief import Brief
+from ..profiles.behaviour import Behaviour
+from ..profiles.profiles import get_profile
 from ..spec.sbi import Eid, PmuFid, SbiError
 from .calls import Call, Operand, Result, as_table, pmu
 from .in_process import InProcessTarget
@@ -31,6 +33,20 @@ class Finding:
     reason: str
     calls: list[Call]
     results: list[Result]
+    behaviours: tuple[str, ...] = ()
+    """Those of the profile that explain it (`no NAME`: one that it lacks). Empty: nothing does."""
+
+    def lines(self) -> list[str]:
+        """A section of a table that `vpmu replay` takes."""
+        why = [f"# known divergence: {', '.join(self.behaviours)}"] if self.behaviours else []
+        return [f"# ######## sequence {self.number}", f"# {self.reason}", *why,
+                *as_table(self.calls, self.results)]  # fmt: skip
+
+    def as_object(self) -> dict[str, object]:
+        """An entry of `--json`."""
+        table = as_table(self.calls, self.results)
+        return {"sequence": self.number, "reason": self.reason, "behaviours": list(self.behaviours),
+                "table": table}  # fmt: skip
 
 
 @dataclass(slots=True, repr=False)
@@ -43,6 +59,10 @@ class Exploration(Brief):
     sequences: int = 0
     calls: int = 0
     findings: list[Finding] = field(default_factory=list)
+    known: list[Finding] = field(default_factory=list)
+    """One example of each divergence that behaviours of the profile explain."""
+    diverging: int = 0
+    """Sequences with such a divergence."""
     lost: str = ""
 
     @property
@@ -56,12 +76,10 @@ class Exploration(Brief):
             f"# {self.description}",
             f"# {self.sequences} sequences, {self.calls} calls, seed {self.seed}, profile {self.profile}",
         ]
-        for finding in self.findings:
-            out += [
-                f"# ######## sequence {finding.number}",
-                f"# {finding.reason}",
-                *as_table(finding.calls, finding.results),
-            ]
+        for finding in (*self.known, *self.findings):
+            out += finding.lines()
+        if self.known:
+            out.append(f"# {self.diverging} sequences with {len(self.known)} known divergences")
         if self.lost:
             out.append(f"# target lost: {self.lost}")
         out.append(f"# {len(self.findings)} disagreements")
@@ -76,27 +94,24 @@ class Exploration(Brief):
             "sequences": self.sequences,
             "calls": self.calls,
             "lost": self.lost or None,
-            "results": [
-                {
-                    "sequence": finding.number,
-                    "reason": finding.reason,
-                    "table": as_table(finding.calls, finding.results),
-                }
-                for finding in self.findings
-            ],
+            "diverging": self.diverging,
+            "known": [finding.as_object() for finding in self.known],
+            "results": [finding.as_object() for finding in self.findings],
         }
 
 
 def explore(
     count: int, seed: int, against: str | None, profile: str | None, host_pmu: str = "qemu-virt"
 ) -> Exploration:
-    """Run `count` sequences: in process against the properties, or on the target `against` and on the model
-    of its profile. Stops after MAX_FINDINGS. Raises TargetError where the target cannot be had.
+    """Run `count` sequences: in process against the properties, less what behaviours of the profile explain,
+    or on the target `against` and on the model of its profile. Stops after MAX_FINDINGS. Raises TargetError
+    where the target cannot be had.
     """
     target = open_target(against or "in-process", profile, host_pmu)
     try:
         facts = probe(target)
         judge = _Compared(target, facts, host_pmu) if against is not None else _Checked(target, facts)
+        known = _Known(target, facts, host_pmu) if against is None else None
         report = Exploration(target.description, target.profile.name, seed)
         generator = Generator(facts, seed)
         prologue = generator.prologue()
@@ -104,9 +119,20 @@ def explore(
             calls = generator.sequence()
             report.sequences, report.calls = number + 1, report.calls + len(calls)
             try:
-                reason = judge.reason(prologue, calls)
-                if reason is not None:
+                if judge.reason(prologue, calls) is None:
+                    continue
+                if known is None:
                     report.findings.append(_shortest(judge, prologue, calls, number))
+                elif known.unexplained(calls) is not None:
+                    found = _shortest(judge, prologue, calls, number, known.fails)
+                    found.reason = known.unexplained(found.calls) or found.reason
+                    report.findings.append(found)
+                else:
+                    report.diverging += 1
+                    if known.news(calls):
+                        found = _shortest(judge, prologue, calls, number, known.news)
+                        found.behaviours = known.learn(found.calls)
+                        report.known.append(found)
             except TargetLost as lost:
                 report.lost = str(lost)
                 break
@@ -117,8 +143,11 @@ def explore(
     return report
 
 
-def _shortest(judge: _Checked | _Compared, prologue: list[Call], calls: list[Call], number: int) -> Finding:
-    best = shrink(calls, lambda candidate: judge.reason(prologue, candidate) is not None)
+def _shortest(
+    judge: _Checked | _Compared, prologue: list[Call], calls: list[Call], number: int,
+    also: Callable[[list[Call]], bool] = lambda calls: True,
+) -> Finding:  # fmt: skip
+    best = shrink(calls, lambda candidate: judge.reason(prologue, candidate) is not None and also(candidate))
     reason = judge.reason(prologue, best) or "it does not happen every time"
     return Finding(number, reason, [_rebased(call, judge.target) for call in best], list(judge.results))
 
@@ -140,6 +169,48 @@ class _Checked:
             if broken is not None:
                 return f"call {number + 1}: {broken}"
         return None
+
+
+class _Known:
+    """Divergences that behaviours of a profile explain: without them (or with what the specification has and
+    this profile has not yet) the same calls keep the properties.
+    """
+
+    def __init__(self, target: Target, facts: Facts, host_pmu: str) -> None:
+        self._profile, self._facts, self._host_pmu = target.profile, facts, host_pmu
+        self._ours = target.profile.behaviours ^ get_profile("spec-3.0").behaviours
+        self._found: frozenset[Behaviour] = frozenset()
+        self._without: dict[frozenset[Behaviour], _Checked] = {}
+
+    def _broken(self, calls: list[Call], without: frozenset[Behaviour]) -> str | None:
+        """What the calls break even where these behaviours are as the specification has them."""
+        checked = self._without.get(without)
+        if checked is None:
+            profile = replace(self._profile, behaviours=self._profile.behaviours ^ without)
+            checked = self._without[without] = _Checked(InProcessTarget(profile, self._host_pmu), self._facts)
+        return checked.reason([], calls)
+
+    def unexplained(self, calls: list[Call]) -> str | None:
+        """What is wrong whatever the behaviours are."""
+        return self._broken(calls, self._ours)
+
+    def fails(self, calls: list[Call]) -> bool:
+        """Whether something is wrong whatever the behaviours are."""
+        return self.unexplained(calls) is not None
+
+    def news(self, calls: list[Call]) -> bool:
+        """Whether it takes others than those that were found before."""
+        return self.unexplained(calls) is None and self._broken(calls, self._found) is not None
+
+    def learn(self, calls: list[Call]) -> tuple[str, ...]:
+        """The fewest behaviours that explain the calls; they count as found."""
+        needed = self._ours
+        for behaviour in sorted(self._ours, key=lambda behaviour: behaviour.name):
+            if self._broken(calls, needed - {behaviour}) is None:
+                needed -= {behaviour}
+        self._found |= needed
+        has = self._profile.behaviours
+        return tuple(sorted(one.name if one in has else f"no {one.name}" for one in needed))
 
 
 class _Compared:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import FileError, UnknownNameError, UsageError
+from ..files import MAX_TOML, parse_toml, read_text
 from .plan import WORDS, FaultPlan, PlanError, Rule
 from .sites import SITES
 
@@ -26,33 +27,12 @@ MAX_RULES = 4096
 
 def load_plan(path: str | Path) -> FaultPlan:
     """A plan from a TOML file. FileError names file, line, what was expected, what came, and near names."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise FileError.from_os_error(path, error) from None
-    except ValueError as error:  # a NUL in the name
-        raise FileError(repr(str(path)), str(error)) from None
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise FileError(path, "not a text file", expected="UTF-8", layer="faults") from None
-    return parse_plan(text, path)
+    return parse_plan(read_text(path, "faults", MAX_TOML), path)
 
 
 def parse_plan(text: str, path: str | Path = "<plan>") -> FaultPlan:
     """A plan from the text of a TOML file; `path` is for messages."""
-    import tomllib  # only here: its import costs milliseconds
-
-    try:
-        content = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        found = re.search(r" \(at line (\d+), column \d+\)$", str(error))
-        what = str(error) if found is None else str(error)[: found.start()]
-        line = text.count("\n") + 1 if found is None else int(found[1])
-        raise FileError(path, what, line=line, expected="TOML", layer="faults") from None
-    except ValueError as error:  # a date or a number that TOML allows and Python does not have
-        raise FileError(path, str(error), expected="TOML", layer="faults") from None
-    return _Reader(text, path).plan(content)
+    return _Reader(text, path).plan(parse_toml(text, path, "faults"))
 
 
 def plan_of(text: str) -> FaultPlan:

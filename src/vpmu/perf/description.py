@@ -4,13 +4,13 @@ make of them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from vpmu.errors import FileError, UnknownNameError
+from vpmu.errors import UnknownNameError
+from vpmu.files import read_toml
 from vpmu.hart.events import HartEvent
 from vpmu.hart.pmu import FIRST_PROGRAMMABLE, MAX_PROGRAMMABLE, CounterLayout, Selector
 from vpmu.perf.event_map import COUNTABLE
@@ -101,21 +101,7 @@ def _load_own(name: str) -> HostPmuDescription:
 
 
 def _read(path: Path) -> HostPmuDescription:
-    import tomllib  # only here: its import costs milliseconds
-
-    try:
-        text = path.read_bytes().decode()
-    except OSError as error:
-        raise FileError.from_os_error(path, error) from error
-    except UnicodeDecodeError as error:
-        raise FileError(path, "not a text file", expected="UTF-8") from error
-    try:
-        content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = re.search(r" \(at line (\d+), column \d+\)$", str(error))
-        what = str(error) if found is None else str(error)[: found.start()]
-        line = text.count("\n") + 1 if found is None else int(found[1])  # no place: at the end
-        raise FileError(path, what, line=line, expected="TOML") from error
+    content, text = read_toml(path)
     return _describe(Table(path, "", content, text))
 
 

@@ -13,18 +13,17 @@ Only `base` must be there.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import FileError, VpmuError
+from ..files import read_toml
 from .profiles import IMPL_ID_KVM, IMPL_ID_OPENSBI, PROFILES, Profile, changed, get_profile
 from .releases import linux_version_code, parse_release
 
 _KEYS = ("base", "name", "summary", "with", "without", "release")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
-_LARGEST = 1 << 20
 
 
 class _Bad(VpmuError):
@@ -33,27 +32,7 @@ class _Bad(VpmuError):
 
 def read_profile(path: str | Path) -> Profile:
     """The profile in a TOML file. Raises FileError: no such file, no TOML, or a value that does not fit."""
-    try:
-        with Path(path).open("rb") as stream:
-            data = stream.read(_LARGEST + 1)
-        text = data.decode()
-    except OSError as error:
-        raise FileError.from_os_error(path, error) from None
-    except UnicodeDecodeError:
-        raise FileError(path, "not a text file", expected="UTF-8", layer="profile") from None
-    except ValueError as error:  # a zero byte in the name
-        raise FileError(path, str(error), layer="profile") from None
-    if len(data) > _LARGEST:
-        raise FileError(
-            path, "too large for a profile", expected=f"at most {_LARGEST} bytes", layer="profile"
-        )
-    try:
-        content = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        found = re.search(r" \(at line (\d+), column \d+\)$", str(error))
-        what = str(error) if found is None else str(error)[: found.start()]
-        line = None if found is None else int(found[1])
-        raise FileError(path, what, line=line, expected="TOML", layer="profile") from None
+    content, _ = read_toml(path, "profile")
     try:
         return _profile(content, Path(path).stem)
     except VpmuError as error:

@@ -7,9 +7,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
+from ..errors import FileError
 from .recorder import LAYERS, Record
+from .stream import Stream
 from .views import as_chrome_event
 
 
@@ -18,7 +19,7 @@ class PerfettoFile:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._file: IO[str] | None = None
+        self._stream: Stream | None = None
         self._harts: set[int] = set()
         self._first = True
         self._last = 0
@@ -27,8 +28,7 @@ class PerfettoFile:
         self._counted: set[tuple[int, str]] = set()
 
     def __enter__(self) -> PerfettoFile:
-        self._file = self.path.open("w", encoding="utf-8", newline="\n")
-        self._file.write('{"displayTimeUnit":"ns","traceEvents":[\n')
+        self._stream = Stream(self.path, '{"displayTimeUnit":"ns","traceEvents":[\n')
         return self
 
     def __call__(self, record: Record) -> None:
@@ -77,12 +77,12 @@ class PerfettoFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            for key in list(self._since):  # the run ended while it counted
-                self._slice(key, self._last)
-            self._file.write("\n]}\n")
-            self._file.close()
-            self._file = None
+        if self._stream is not None:
+            if not isinstance(error, FileError):
+                for key in list(self._since):  # the run ended while it counted
+                    self._slice(key, self._last)
+            self._stream.close("\n]}\n", failed=error is not None)
+            self._stream = None
 
     def _name(self, hart: int) -> None:
         self._event(name="process_name", ph="M", pid=hart, args={"name": f"hart {hart}"})
@@ -93,9 +93,9 @@ class PerfettoFile:
         self._put(json.dumps(event, separators=(",", ":")))
 
     def _put(self, text: str) -> None:
-        if self._file is None:
+        if self._stream is None:
             raise ValueError(f"trace {self.path}: a record came while the file was not open")
-        self._file.write(text if self._first else f",\n{text}")
+        self._stream.write(text if self._first else f",\n{text}")
         self._first = False
 
 

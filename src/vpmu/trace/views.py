@@ -9,11 +9,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 from ..spec.sbi import Eid, error_name
 from ..spec.sbi_events import event_name
 from .recorder import LAYERS, Record
+from .stream import Stream
 
 _EXTENSIONS = frozenset(int(eid) for eid in Eid)
 
@@ -168,27 +168,24 @@ class TraceFile:
         elif suffix == ".json":
             self._render = as_chrome_event
             self._open, self._between, self._close = '{"traceEvents":[\n', ",\n", "\n]}\n"
-        self._file: IO[str] | None = None
+        self._stream: Stream | None = None
         self._count = 0
 
     def __enter__(self) -> TraceFile:
-        self._file = self.path.open("w", encoding="utf-8", newline="\n")
-        self._file.write(self._open)
+        self._stream = Stream(self.path, self._open)
         return self
 
     def __call__(self, record: Record) -> None:
-        if self._file is None:
+        if self._stream is None:
             raise ValueError(f"trace {self.path}: a record came while the file was not open")
-        if self._count:
-            self._file.write(self._between)
+        text = self._render(record)
+        self._stream.write(f"{self._between}{text}" if self._count else text)
         self._count += 1
-        self._file.write(self._render(record))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            if self._count or self._between == ",\n":
-                self._file.write(self._close)
-            self._file.close()
-            self._file = None
+        if self._stream is not None:
+            ends = self._count or self._between == ",\n"
+            self._stream.close(self._close if ends else "", failed=error is not None)
+            self._stream = None

@@ -270,7 +270,10 @@ def _pair(value: int) -> list[int]:
 def _string(text: str) -> bytes:
     if "\0" in text:
         raise MachineError(f"a NUL in the device-tree string {text!r}")
-    return text.encode() + b"\0"
+    try:
+        return text.encode() + b"\0"
+    except UnicodeEncodeError:
+        raise MachineError("a string of the device tree", expected="UTF-8", got=ascii(text)[:80]) from None
 
 
 def _encode(name: str, value: Value) -> bytes:

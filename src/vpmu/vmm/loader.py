@@ -45,6 +45,7 @@ _NOT_CODE = (
     (b"#!", "a script"),
     (b"\xd0\x0d\xfe\xed", "a device tree blob"),
     (b"070701", "a cpio archive"),
+    (b"vpmu-snapshot\r\n", "a snapshot of vpmu (from Python: Snapshot.load)"),
     (b"\xcf\xfa\xed\xfe", "a Mach-O file"),
 )
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..hart.memory import HostMemory, PhysicalMemory
-from ..kvm.exits import KvmRunError, MmioExit, SbiExit, SystemEvent
+from ..kvm.exits import BudgetExit, KvmRunError, MmioExit, SbiExit, SystemEvent
+from .replay_limits import MAX_LINES, Patience
 from .replay_report import HOST_VALUE, LATE_OVERFLOW, TIME_READ, StepOutput
 from .replay_table import U64, Run, Step, error_name, result_line, sharp_hex, signed
 
@@ -20,14 +21,9 @@ MAILBOX = 0x10000000
 RAM_BASE = 0x88000000
 RAM_SIZE = 4 << 20
 PAGE = 4096
-EXTRA_PAGES = 64
-"""Pages of the monitor's that `m` can put into the guest's address space and `v` looks at."""
-HSM_HELPER = 0x400
-"""Offset of the code that VCPU 1 runs for `R`, in the payload that has it."""
-MAX_FAILURES = 50
-"""After more failing KVM_RUNs than this the monitor gives up."""
-STEP_BUDGET = 1 << 32
-"""Instructions after which a step that has not ended is given up: `w 0` would loop 2^64 times."""
+EXTRA_PAGES = 64  # of the monitor's that `m` can put into the guest's address space and `v` looks at
+HSM_HELPER = 0x400  # offset of the code that VCPU 1 runs for `R`, in the payload that has it
+MAX_FAILURES = 50  # after more failing KVM_RUNs than this the monitor gives up
 KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY = 1, 2
 MP_STATE_RUNNABLE, MP_STATE_STOPPED = 0, 5
 CSR_SEPC = 0x141
@@ -63,6 +59,7 @@ class Monitor:
         self.outputs = [StepOutput() for _ in run.steps]
         self.extra = HostMemory(EXTRA_PAGES * PAGE)
         self.kvm_runs = 0
+        self._patience = Patience(self.vcpu)
         self._steps: Iterator[tuple[Step, StepOutput]] = iter(zip(run.steps, self.outputs, strict=True))
         self._step = Step(0, "")
         self._output = StepOutput()
@@ -83,7 +80,10 @@ class Monitor:
             return
 
     def _say(self, text: str) -> None:
-        self._output.lines.append(text)
+        lines = self._output.lines
+        lines.append(text if len(lines) < MAX_LINES else f"more than {MAX_LINES} lines")
+        if len(lines) > MAX_LINES:
+            raise _Stopped
 
     def _answer(self, result: str) -> None:
         self._say(result_line(self._step.script, result))
@@ -91,7 +91,7 @@ class Monitor:
     def _once(self) -> None:
         self.kvm_runs += 1
         try:
-            exit_ = self.vcpu.run(max_instructions=STEP_BUDGET)
+            exit_ = self._patience.run()
         except KvmRunError as error:
             self._failed(error.errno)
             return
@@ -106,6 +106,9 @@ class Monitor:
                 self.vcpu.complete_sbi(-2, 0)
             case SystemEvent():
                 self._say(f"SYSTEM_EVENT type {exit_.type}")
+                raise _Stopped
+            case BudgetExit():
+                self._say(self._patience.lost)
                 raise _Stopped
             case _:
                 self._say(f"the guest left the protocol: {exit_}")
@@ -145,6 +148,7 @@ class Monitor:
         """Take the next step that the payload does; the monitor's own are done on the way."""
         self._command = [0] * 10
         self._trapped = False
+        self._patience.begin()
         # It tells of the last call to the PMU, which an earlier step may have made.
         self.vcpu.pmu.undetermined = False
         for step, output in self._steps:
@@ -227,7 +231,7 @@ class Monitor:
         second.regs[13] = RAM_BASE
         answer, done = 0xDEAD, 0
         try:
-            exit_ = second.run(max_instructions=STEP_BUDGET)
+            exit_ = Patience(second).run()
         except KvmRunError as error:
             self._say(f"VCPU1 run errno {error.errno}")
         else:
@@ -246,7 +250,7 @@ class Monitor:
             if attempt:
                 self.kvm_runs += 1
                 try:
-                    self.vcpu.run(max_instructions=STEP_BUDGET)
+                    self._patience.run()
                     errno = 0
                 except KvmRunError as error:
                     errno = error.errno

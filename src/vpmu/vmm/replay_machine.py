@@ -10,11 +10,12 @@ from ..faults.plan import FaultPlan
 from ..payloads import path
 from ..perf.description import HostPmuDescription, load_host_pmu
 from ..profiles.behaviours import B
-from ..profiles.profiles import IMPL_ID_KVM, get_profile
+from ..profiles.profiles import IMPL_ID_KVM, IMPL_ID_OPENSBI, get_profile
+from .loader import DEFAULT_MEMORY_BASE
 from .machine import Machine
-from .replay import RAM_BASE, RAM_SIZE, Monitor
-from .replay_native import NativeMonitor
-from .replay_table import Run
+from .replay import _OPCODES, RAM_BASE, RAM_SIZE, Monitor
+from .replay_native import ENTRIES, ENTRY, NativeMonitor
+from .replay_table import Run, Table, TableError
 
 PAYLOADS = {684: "mailbox-first", 1544: "mailbox"}
 """The mailbox payloads by their size, as a table's header gives it: the first one had fewer operations."""
@@ -76,6 +77,30 @@ class Options:
         machine.vcpu(0).write(base, path("mailbox-native").read_bytes())
         machine.vcpu(0).pc = base
         return NativeMonitor(machine, run, base)
+
+
+def check_table(table: Table, profile: str) -> None:
+    """TableError for a table that no machine of ours can replay under that profile."""
+    firmware = get_profile(profile).impl_id == IMPL_ID_OPENSBI
+    for run in table.runs:
+        base = run.native_base
+        if base is None:
+            continue
+        if not firmware:
+            raise TableError(
+                table.path, "recorded on OpenSBI, without KVM", line=run.number,
+                expected="--profile opensbi-...", got=profile,
+            )  # fmt: skip
+        last = DEFAULT_MEMORY_BASE + NATIVE_MEMORY - ENTRIES - ENTRY * (len(run.steps) + 1)
+        if not DEFAULT_MEMORY_BASE <= base <= last or base % 4:
+            raise TableError(
+                table.path, "place of the payload", line=run.number, got=hex(base),
+                expected=f"a multiple of 4 from {DEFAULT_MEMORY_BASE:#x} to {last:#x}",
+            )  # fmt: skip
+        for step in run.steps:
+            if step.operation not in _OPCODES:
+                raise TableError(table.path, "an operation of the monitor's, and there was none",
+                                 line=step.number, got=step.operation)  # fmt: skip
 
 
 def host_for(run: Run, choice: str | None) -> HostPmuDescription:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from ..kvm.exits import SystemEvent
+from ..kvm.exits import BudgetExit, KvmRunError, SystemEvent
 from ..spec.sbi import Eid
-from .replay import _OPCODES, STEP_BUDGET
+from .replay import _OPCODES
+from .replay_limits import Patience
 from .replay_report import TIME_READ, StepOutput
 from .replay_table import Run, Step, error_name, result_line, sharp_hex, signed
 
@@ -44,9 +45,15 @@ class NativeMonitor:
             self.vcpu.write(table + ENTRY * number, _entry(step))
         self.vcpu.write(table + ENTRY * len(self.run_.steps), bytes(ENTRY))
         self._watch(table)
-        exit_ = self.vcpu.run(max_instructions=STEP_BUDGET)
+        patience = Patience(self.vcpu, len(self.outputs))
+        try:
+            exit_ = patience.run()
+        except KvmRunError as error:
+            self.outputs[0].lines.append(f"KVM_RUN failed with errno {error.errno}")
+            return
         if not isinstance(exit_, SystemEvent):
-            self.outputs[0].lines.append(f"the guest left the protocol: {exit_}")
+            lost = isinstance(exit_, BudgetExit)
+            self.outputs[0].lines.append(patience.lost if lost else f"the guest left the protocol: {exit_}")
             return
         for number, (step, output) in enumerate(zip(self.run_.steps, self.outputs, strict=True)):
             words = struct.unpack("<32Q", self.vcpu.read(table + ENTRY * number, ENTRY))

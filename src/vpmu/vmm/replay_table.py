@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import FileError
+from ..errors import FileError, UnknownNameError
+from ..files import read_text
 from ..spec.sbi import SbiError
 
 U64 = (1 << 64) - 1
@@ -134,19 +135,19 @@ def _strtoull(token: str) -> int:
     try:
         value = int(digits, base)
     except ValueError:
-        raise ValueError(f"expected a number, got {token!r}") from None
+        raise ValueError(f"expected a number, got {token[:60]!r}") from None
     if len(sign) > 1 or "_" in digits:
-        raise ValueError(f"expected a number, got {token!r}")
+        raise ValueError(f"expected a number, got {token[:60]!r}")
     value = min(value, U64)
     return -value & U64 if sign == "-" else value
 
 
 _SECTION = re.compile(r"# ?#{3,}\s*(.*)")
-_PAYLOAD = re.compile(r"# payload (\d+) bytes\b")
-_SET_SBI = re.compile(r"# set SBI ext (\d+)=(\d+)")
+_PAYLOAD = re.compile(r"# payload (\d{1,9}) bytes\b")
+_SET_SBI = re.compile(r"# set SBI ext (\d{1,9})=(\d+)")
 _SBI_EXTENSIONS = re.compile(r"# SBI exts:((?: \w+=\S+)*)")
-_ISA = re.compile(r"# ISA exts enabled:((?: \d+)*)")
-_NATIVE = re.compile(r"S-mode payload at (0x[0-9a-fA-F]+)")
+_ISA = re.compile(r"# ISA exts enabled:((?: \d{1,9}\b)*)")
+_NATIVE = re.compile(r"S-mode payload at (0x[0-9a-fA-F]{1,16})\b")
 _NO_SSCOFPMF = re.compile(r"sscofpmf\s*=\s*(?:false|off)|without\s+sscofpmf", re.IGNORECASE)
 _DEBIAN = re.compile(r"^# KVM = Debian")  # whose kernels are built without RISCV_SBI_V01
 _UNMODIFIED = re.compile(r"\bunmodified\b", re.IGNORECASE)
@@ -160,13 +161,8 @@ _OPEN_RESULT = re.compile(r"KVM_RUN (?:FAILED|AGAIN)|EXIT_RISCV_SBI ")
 
 def read_table(path: str | Path) -> Table:
     """The table in the file `path`. Raises TableError naming file and line for what is not in the format."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise TableError.from_os_error(path, error) from None
-    except UnicodeDecodeError as error:
-        raise TableError(path, f"not text (byte {error.start}: {error.reason})") from None
-    return parse_table(text.splitlines(), str(path))
+    text = read_text(path, "table", kind=TableError)
+    return parse_table(text.split("\n"), str(path))
 
 
 def parse_table(lines: Iterable[str], path: str = "<table>") -> Table:
@@ -216,27 +212,31 @@ class _Parser:
             self.run = self.open(section.group(1), number)
             self.runs.append(self.run)
         where = self.run if self.run is not None else self.header
-        self.describe(where, text)
+        self.describe(where, number, text)
 
     def open(self, title: str, number: int) -> Run:
         # What stands above the first section is said of every machine in the file.
         top = self.header
         return Run(title, number, sscofpmf=top.sscofpmf, native_base=top.native_base, legacy=top.legacy)
 
-    @staticmethod
-    def describe(run: Run, text: str) -> None:
+    def describe(self, run: Run, number: int, text: str) -> None:
+        """What a comment in line `number` says of the machine of `run`."""
         if found := _PAYLOAD.match(text):
             run.payload_size = int(found.group(1))
         elif found := _SBI_EXTENSIONS.match(text):
             # `PMU=err-2` says that there is no such switch: nothing to set.
-            switches = dict(item.split("=") for item in found.group(1).split())
+            switches = dict(item.split("=", 1) for item in found.group(1).split())
+            for name in switches:
+                if name not in KVM_SBI_EXTENSIONS:
+                    hint = UnknownNameError("SBI extension", name[:60], KVM_SBI_EXTENSIONS).what
+                    raise self.error(number, hint)
             run.sbi_extensions = {
                 name: value == "1" for name, value in switches.items() if value in ("0", "1")
             }
         elif found := _SET_SBI.match(text):
-            number = int(found.group(1))
-            if number < len(KVM_SBI_EXTENSIONS):
-                run.sbi_extensions[KVM_SBI_EXTENSIONS[number]] = found.group(2) != "0"
+            extension = int(found.group(1))
+            if extension < len(KVM_SBI_EXTENSIONS):
+                run.sbi_extensions[KVM_SBI_EXTENSIONS[extension]] = found.group(2) != "0"
         elif found := _ISA.match(text):
             run.isa_extensions = frozenset(map(int, found.group(1).split()))
         elif _SECTION.match(text) or not run.steps:

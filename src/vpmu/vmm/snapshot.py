@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..brief import Brief
-from ..errors import MachineError
+from ..errors import FileError, MachineError
 from ..hart.memory import PAGE, HostMemory, Region
 from ..perf.host_event import HostPmuEvent
 from ..perf.host_pmu import HostPmuPerf
@@ -60,6 +60,8 @@ class Snapshot(Brief):
     wanted: dict[int, int]
     owner: weakref.ref[Machine] | None = None
     events: list[list[HostPmuEvent]] = field(default_factory=list)
+    file: str | None = None
+    """Where it was read from, until its content has been checked against a machine."""
 
     @property
     def pages(self) -> int:
@@ -75,7 +77,7 @@ class Snapshot(Brief):
         """A new machine in this state (a fork)."""
         from .machine import Machine
 
-        with _sensible():
+        with _sensible(self):
             machine = Machine(**self.arguments, console_out=console_out, recorder=recorder)  # type: ignore[arg-type]
         restore(machine, self)
         return machine
@@ -87,13 +89,14 @@ class Snapshot(Brief):
         """
         from .machine import Machine
 
-        with _sensible():
+        with _sensible(self):
             machine = Machine(**self.arguments, console_out=console_out)  # type: ignore[arg-type]
             memory = machine.memory
             own = find_backings(memory)
             if [backing.size for backing in own] != [image.size for image in self.images]:
                 raise MachineError("snapshot of another machine: memory slots")
             check_slots(self.slots, self.images, memory._next_page)
+            _check(machine, self)
             memory.set_regions(_regions(self.slots, self.images))
             _put_states(machine, self)
             memory._flags.view[: len(self.flags)] = self.flags
@@ -173,12 +176,12 @@ def restore(machine: Machine, snapshot: Snapshot) -> None:
     """Bring a machine to the state of a snapshot; a fault plan begins anew. MachineError where it does not
     fit.
     """
-    with _sensible():
+    with _sensible(snapshot):
         _restore(machine, snapshot)
 
 
 @contextmanager
-def _sensible() -> Iterator[None]:
+def _sensible(snapshot: Snapshot) -> Iterator[None]:
     """What comes out of a file may be anything: nonsense is one line, not a traceback."""
     try:
         yield
@@ -191,23 +194,25 @@ def _sensible() -> Iterator[None]:
         AssertionError,
         OverflowError,
     ) as error:
-        raise MachineError(
-            "snapshot that makes no sense", got=f"{type(error).__name__}: {error}"[:80]
-        ) from error
+        what, got = "snapshot that makes no sense", f"{type(error).__name__}: {error}"[:80]
+        if snapshot.file is not None:
+            raise FileError(snapshot.file, what, got=got, layer="snapshot") from error
+        raise MachineError(what, got=got) from error
 
 
 def _restore(machine: Machine, snapshot: Snapshot) -> None:
     here = fingerprint(machine)
     if here != snapshot.fingerprint:
-        key = next(key for key in here if here[key] != snapshot.fingerprint.get(key))
+        key = next((key for key in here if here[key] != snapshot.fingerprint.get(key)), "more words")
         raise MachineError(
             f"snapshot of another machine: {key}", expected=str(snapshot.fingerprint.get(key))[:60],
-            got=str(here[key])[:60],
+            got=str(here.get(key))[:60],
         )  # fmt: skip
     memory = machine.memory
     backings = find_backings(memory)
     if [backing.size for backing in backings] != [image.size for image in snapshot.images]:
         raise MachineError("snapshot of another machine: memory slots")
+    _check(machine, snapshot)
     changed = find_written(memory, backings, bytes(memory._flags.view[: memory._next_page]))
     if machine.base is not snapshot:
         changed = [union(mask, other) for mask, other in zip(changed, snapshot.stored, strict=True)]
@@ -224,6 +229,23 @@ def _restore(machine: Machine, snapshot: Snapshot) -> None:
     _made_clean(machine, snapshot)
     if machine.injection is not None:
         machine.injection.begin()
+
+
+def _check(machine: Machine, snapshot: Snapshot) -> None:
+    """FileError for the content of a file that no machine can have saved; it is checked once."""
+    if snapshot.file is None:
+        return
+    from .snapshot_check import check
+    from .snapshot_kinds import Senseless
+
+    try:
+        check(machine, snapshot, list(_providers(machine)))
+    except Senseless as error:
+        raise FileError(
+            snapshot.file, f"snapshot that makes no sense: {error.where}", expected=error.expected,
+            got=repr(error.got)[:60], layer="snapshot",
+        ) from None  # fmt: skip
+    snapshot.file = None
 
 
 def _regions(slots: tuple[Slot, ...], backings: list[HostMemory]) -> dict[int, Region]:

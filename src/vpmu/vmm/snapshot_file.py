@@ -24,8 +24,9 @@ from typing import IO
 
 from .. import __version__
 from ..errors import FileError, VpmuError
+from ..files import written
 from ..hart import state as layout
-from ..hart.memory import PAGE, HostMemory
+from ..hart.memory import MAX_REGIONS, PAGE, HostMemory
 from ..perf.description import HostPmuDescription, load_host_pmu
 from ..profiles.profiles import FIRMWARE, Profile, changed, get_profile
 from .snapshot import Snapshot
@@ -54,23 +55,16 @@ def layout_name() -> str:
 def save(snapshot: Snapshot, path: str | Path) -> None:
     """Write a snapshot; the file is there completely or not at all. Raises FileError."""
     header = json.dumps(_header(snapshot), separators=(",", ":")).encode()
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(_HEAD.pack(MAGIC, VERSION, len(header), zlib.crc32(header)))
-            stream.write(header)
-            crc = 0
-            for image, mask in zip(snapshot.images, snapshot.stored, strict=True):
-                for first, last in runs(mask):
-                    part = image.view[first * PAGE : last * PAGE]
-                    crc = zlib.crc32(part, crc)
-                    stream.write(part)
-            stream.write(_CRC.pack(crc))
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise FileError.from_os_error(path, error) from None
+    with written(path) as stream:
+        stream.write(_HEAD.pack(MAGIC, VERSION, len(header), zlib.crc32(header)))
+        stream.write(header)
+        crc = 0
+        for image, mask in zip(snapshot.images, snapshot.stored, strict=True):
+            for first, last in runs(mask):
+                part = image.view[first * PAGE : last * PAGE]
+                crc = zlib.crc32(part, crc)
+                stream.write(part)
+        stream.write(_CRC.pack(crc))
 
 
 def load(path: str | Path) -> Snapshot:
@@ -107,7 +101,8 @@ def _load(stream: IO[bytes], path: str | Path) -> Snapshot:
                 got=f"{header['layout']} (vpmu {header['vpmu']})", layer="snapshot",
             )  # fmt: skip
         snapshot, expected = _parts(header)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError, _Damaged) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError, OverflowError,
+            MemoryError, zlib.error, OSError, _Damaged) as error:  # fmt: skip
         what = f"damaged snapshot: {type(error).__name__}: {error}"
         raise FileError(path, what[:120], layer="snapshot") from None
     except VpmuError as error:
@@ -125,6 +120,7 @@ def _load(stream: IO[bytes], path: str | Path) -> Snapshot:
             crc = zlib.crc32(part, crc)
     if stream.read(_CRC.size) != _CRC.pack(crc):
         raise FileError(path, "damaged snapshot: the checksum of the pages is wrong", layer="snapshot")
+    snapshot.file = str(path)
     return snapshot
 
 
@@ -176,10 +172,8 @@ def _parts(header: Mapping[str, object]) -> tuple[Snapshot, int]:
     host_pmu = load_host_pmu(name)  # type: ignore[has-type]
     if repr(host_pmu) != description:  # type: ignore[has-type]
         raise _Damaged(f"the host PMU {host_pmu.name} is not described as it was then")
-    arguments = decode(header["arguments"])
-    fingerprint, vcpus = decode(header["fingerprint"]), decode(header["vcpus"])
-    devices, wanted = decode(header["devices"]), decode(header["wanted"])
-    packed = decode(header["flags"])
+    names, budget = ("arguments", "fingerprint", "vcpus", "devices", "wanted", "flags"), [MAX_HEADER]
+    arguments, fingerprint, vcpus, devices, wanted, packed = (decode(header[n], budget=budget) for n in names)
     if not (
         isinstance(arguments, dict) and isinstance(fingerprint, dict) and isinstance(vcpus, list)
         and isinstance(devices, dict) and isinstance(wanted, dict) and isinstance(packed, bytes)
@@ -192,10 +186,12 @@ def _parts(header: Mapping[str, object]) -> tuple[Snapshot, int]:
     arguments["profile"] = replace(profile, **dict(zip(kinds, told, strict=True)))  # type: ignore[has-type]
     arguments["host_pmu"] = host_pmu
     slots = tuple(Slot(*row) for row in header["slots"])  # type: ignore[attr-defined]
-    images, stored, total = [], [], 0
+    images: list[HostMemory] = []
+    stored, total, room = [], 0, MAX_MEMORY // PAGE
     for pages, *spans in header["runs"]:  # type: ignore[attr-defined]
-        if not 0 < pages <= MAX_MEMORY // PAGE:
+        if not 0 < pages <= room or len(images) >= MAX_REGIONS:
             raise _Damaged(f"{pages} pages in a slot")
+        room -= pages
         mask, end = bytearray(pages), 0
         for first, last in spans:
             if not end <= first < last <= pages:
@@ -206,7 +202,8 @@ def _parts(header: Mapping[str, object]) -> tuple[Snapshot, int]:
         images.append(HostMemory(pages * PAGE))
         stored.append(bytes(mask))
     flags = zlib.decompressobj().decompress(packed, MAX_MEMORY // PAGE)
-    return Snapshot(arguments, fingerprint, vcpus, devices, slots, images, stored, flags, wanted), total
+    found = Snapshot(arguments, fingerprint, vcpus, devices, slots, images, stored, flags, wanted)
+    return found, total
 
 
 def encode(value: object) -> object:
@@ -234,8 +231,11 @@ def encode(value: object) -> object:
     raise TypeError(f"no plain data: {type(value).__name__}")
 
 
-def decode(value: object, depth: int = 0) -> object:
-    """What `encode` gave. Raises TypeError, ValueError or IndexError for what it cannot have given."""
+def decode(value: object, depth: int = 0, budget: list[int] | None = None) -> object:
+    """What `encode` gave; `budget` holds how many bytes may still come out. Raises TypeError, ValueError or
+    IndexError for what it cannot have given.
+    """
+    budget = [MAX_HEADER] if budget is None else budget
     if not isinstance(value, list):
         if isinstance(value, dict):
             raise TypeError("a table where none can be")
@@ -245,8 +245,9 @@ def decode(value: object, depth: int = 0) -> object:
     kind, content = value[0], value[1]
     if kind in ("bytes", "bytearray"):
         size = value[2]
-        if not isinstance(size, int) or not 0 <= size <= MAX_HEADER:
+        if not isinstance(size, int) or not 0 <= size <= budget[0]:
             raise ValueError("bytes of no size")
+        budget[0] -= size
         try:
             data = zlib.decompressobj().decompress(base64.b64decode(content, validate=True), size + 1)
         except zlib.error as error:
@@ -255,6 +256,8 @@ def decode(value: object, depth: int = 0) -> object:
             raise ValueError("bytes of another size")
         return data if kind == "bytes" else bytearray(data)
     if kind in ("dict", "Counter"):
-        return _KINDS[kind]({decode(key, depth + 1): decode(item, depth + 1) for key, item in content})
-    items = [decode(item, depth + 1) for item in content]
+        return _KINDS[kind](
+            {decode(key, depth + 1, budget): decode(item, depth + 1, budget) for key, item in content}
+        )
+    items = [decode(item, depth + 1, budget) for item in content]
     return items if kind == "list" else _KINDS[kind](items)

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from vpmu.errors import VpmuError
+from vpmu.errors import FileError, VpmuError
+from vpmu.files import read_json, replacing
 
 HINT = "; or pass your own guest with --kernel IMAGE and --initrd ARCHIVE"
 FORMAT = 1
@@ -74,12 +75,12 @@ class Cache:
     def current(self) -> Manifest | None:
         """The manifest, when every file it names is there unchanged; None when a fetch has to be done."""
         try:
-            raw = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+            raw = read_json(self.folder / MANIFEST)
             if raw.pop("format") != FORMAT:
                 return None
             files = {name: Result(**result) for name, result in raw.pop("files").items()}
             manifest = Manifest(files=files, **raw)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (FileError, ValueError, TypeError, KeyError, AttributeError):
             return None
         return manifest if all(self._unchanged(name, result) for name, result in files.items()) else None
 
@@ -95,15 +96,8 @@ class Cache:
 
     def write(self, name: str, data: bytes) -> Result:
         """Put a result file in place, whole or not at all."""
-        part = self.folder / f"{name}.part"
-        try:
-            with part.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(self.folder / name)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(self.folder / name) as stream:
+            stream.write(data)
         status = (self.folder / name).stat()
         return Result(status.st_size, status.st_mtime_ns, hashlib.sha256(data).hexdigest())
 

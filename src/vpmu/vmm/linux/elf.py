@@ -25,7 +25,7 @@ def dynamic(image: bytes) -> Dynamic | None:
         return None
     try:
         return _parse(image)
-    except (struct.error, ValueError):
+    except (struct.error, ValueError, OverflowError):
         return None
 
 

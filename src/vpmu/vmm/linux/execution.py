@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from vpmu.errors import UsageError
 from vpmu.vmm.console import keep
 from vpmu.vmm.linux import cpio
 
@@ -34,6 +35,16 @@ def init_script() -> bytes:
     return Path(__file__).with_name("init").read_bytes()
 
 
+def command_bytes(command: str) -> bytes:
+    """A command as the guest's shell gets it: bytes of a command line that are no UTF-8 stay as they are.
+    UsageError for what no command line can have held.
+    """
+    try:
+        return command.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        raise UsageError("command", expected="text", got=ascii(command)[:80]) from None
+
+
 def build_exec_archive(
     command: str, files: Mapping[str, bytes | Path] | None = None, more: Iterable[cpio.Entry] = ()
 ) -> bytes:
@@ -42,7 +53,7 @@ def build_exec_archive(
 
     The same command and files give the same bytes.
     """
-    script = command.encode() + b"\n"
+    script = command_bytes(command) + b"\n"
     extra = {
         name: data.read_bytes() if isinstance(data, Path) else data for name, data in (files or {}).items()
     }

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from .flame import draw
 
 _SAMPLE = re.compile(
-    r"^(?P<comm>\S.*?) +\d+ +(?P<time>[\d.]+): +(?P<period>\d+) +(?P<event>\S+): *(?P<frame>.*)$"
+    r"^(?P<comm>\S.*?) +\d+ +(?P<time>[\d.]+): +(?P<period>\d{1,20}) +(?P<event>\S+): *(?P<frame>.*)$"
 )
 _FRAME = re.compile(r"^(?P<ip>[0-9a-f]+) (?P<symbol>.*) \((?P<object>.*)\)$")
 

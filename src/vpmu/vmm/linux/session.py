@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vpmu.brief import Brief
 from vpmu.errors import BootError, MachineError
 from vpmu.vmm.linux.boot import CONSOLE, FAST_BOOT, LinuxBoot, boot_arguments, failure_of
-from vpmu.vmm.linux.execution import ExecStream
+from vpmu.vmm.linux.execution import ExecStream, command_bytes
 from vpmu.vmm.linux.trouble import trouble
 from vpmu.vmm.snapshot import Snapshot
 
@@ -164,7 +164,7 @@ class LinuxSession:
         if machine.board.second_serial is not None:
             machine.console.hand_errors_to(take_error)
         self._sink.to = take
-        machine.console_input(command.encode() + b"\n")
+        machine.console_input(command_bytes(command) + b"\n")
         result = machine.run(max_instructions)
         self._sink.to = lambda data: None
         said = trouble(console)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vpmu.files import read_bytes
+
 # A suite name is only a hint that an archive is Debian's own; its signature and content decide.
 DEBIAN_SUITES = ("buster", "bullseye", "bookworm", "trixie", "forky", "duke", "sid",
                  "oldoldstable", "oldstable", "stable", "testing", "unstable")  # fmt: skip
@@ -52,7 +54,7 @@ def machine_sources() -> list[AptSource]:
 
 def read_sources(path: Path) -> list[AptSource]:
     """The enabled `deb` sources of one file; its suffix tells the format, as APT does it."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    text = read_bytes(path).decode(errors="replace")
     return list(parse_deb822(text) if path.suffix == ".sources" else parse_one_line(text))
 
 
