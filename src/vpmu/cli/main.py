@@ -52,7 +52,7 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def _as_it_came(error: UnicodeError) -> tuple[str | bytes, int]:
-    """For a character that no encoding has: the byte of a file's name that it stands for, or else its number."""
+    """What no encoding has: the byte of a file name that it stands for, or else its number."""
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:
