@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import VpmuError
 from ..peers.host_image import HostImage, host_image
 from ..peers.kvm_host import agent_path, command, find_program, firmware, monitor_path, prepare, trouble
 from ..profiles.profiles import Profile
@@ -26,7 +25,7 @@ from .calls import Call
 from .frames import FrameReader
 from .host_facts import HostFacts, parse_facts
 from .qemu import PROGRAM, ProcessLink, version
-from .target import TargetError, TargetLost
+from .target import PeerAbsent, TargetError, TargetLost
 
 WAIT = 20.0
 """Seconds for an answer before the first repetition: nothing is lost on this line, the host is only slow."""
@@ -41,13 +40,6 @@ DEVICE = Path("/dev/kvm")
 CONSOLE = "console.log"
 # The monitor's memory map (vpmu.peers.monitor), which must not be imported for two numbers.
 MEMORY_END = 0x8000_0000 + (4 << 20)
-
-
-class PeerAbsent(VpmuError):
-    """The peer cannot be had on this machine: nothing is said about it, a command skips."""
-
-    layer = "peers"
-    exit_status = 4
 
 
 class KvmLink(ProcessLink):

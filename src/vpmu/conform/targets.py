@@ -9,7 +9,7 @@ from .target import Target
 
 OURS = ("in-process", "agent")
 """Machines of ours: a profile says what they are; of the others, what is expected of them."""
-NAMES = ("in-process", "agent", "qemu", "kvm", "serial:DEVICE")
+NAMES = ("in-process", "agent", "opensbi", "qemu", "kvm", "serial:DEVICE")
 RUNNERS = ("qemu", "vpmu")
 """What a Debian host of real KVM runs on: `kvm:sid@vpmu`."""
 
@@ -35,6 +35,10 @@ def open_target(
         from .machine_link import agent_target
 
         return agent_target(profile, host_pmu)
+    if name == "opensbi" or name.startswith("opensbi:"):
+        from .machine_link import opensbi_target
+
+        return opensbi_target(name, profile)
     if name == "qemu":
         from .qemu import qemu_target
 
