@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
@@ -132,6 +132,8 @@ class AgentTarget:
         self._fresh: list[Call] = []
         self._pending_reset = self._without_pmu = False
         self.switches = False
+        self.rewind: Callable[[], None] | None = None
+        """Takes all of the other end back to its start, where that can be had."""
         self.identity = identity_of(self)
         try:
             if isinstance(profile, Profile):
@@ -157,7 +159,15 @@ class AgentTarget:
         calls.append(Call("C", (1, 1 << Irq.LCOFI | 1 << Irq.SOFTWARE)))
         return calls
 
+    @property
+    def revives(self) -> bool:
+        """A reset brings it back, however it was lost."""
+        return self.rewind is not None
+
     def reset(self, *, pmu: bool = True) -> None:
+        if self.rewind is not None:
+            self.rewind()
+            self._reader.forget()
         self._pending_reset, self._without_pmu = True, not pmu
 
     def close(self) -> None:

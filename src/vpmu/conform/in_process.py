@@ -53,6 +53,7 @@ class InProcessTarget:
         self.memory_end = MEMORY_BASE + MEMORY
         self.hole = 0x40_0000_0000
         self.slack = 16
+        self.revives = True
         self.reset()
         self.profile = self._machine.profile
         self.switches = self.profile.impl_id != IMPL_ID_OPENSBI  # nobody is above a firmware to switch it

@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -118,13 +118,6 @@ class KvmTarget(AgentTarget):
         super().__init__(link, "kvm", where, profile=profile, memory_end=MEMORY_END, slack=SLACK)
         self.missing = frozenset()
         self.switches = True
-        self.rewind: Callable[[], None] | None = None
-        """Takes the whole host back to its start, where that can be had."""
-
-    def reset(self, *, pmu: bool = True) -> None:
-        if self.rewind is not None:
-            self.rewind()
-        super().reset(pmu=pmu)
 
     def _reset_calls(self) -> list[Call]:
         return []

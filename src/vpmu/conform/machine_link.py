@@ -93,9 +93,10 @@ def opensbi_target(name: str, profile: str | Profile | None = None, host_pmu: st
             break
     if hart.mode is Mode.M:
         raise TargetError(f"{firmware} has not started the agent", expected="S mode", got=f"pc {hart.pc:#x}")
+    base = link.machine.snapshot()  # before the agent has seen a request: it answers a repeated one again
     said = re.search(rb"OpenSBI v\S+", bytes(link.machine.console.output))
     version = said[0].decode() if said else firmware.name
-    return AgentTarget(
+    target = AgentTarget(
         link,
         "opensbi",
         f"{version} on vpmu, host PMU {link.machine.host_pmu.name}",
@@ -104,6 +105,8 @@ def opensbi_target(name: str, profile: str | Profile | None = None, host_pmu: st
         interrupts=True,
         slack=slack,
     )
+    target.rewind = lambda: link.machine.restore(base)
+    return target
 
 
 def _fetched(suite: str) -> Path:

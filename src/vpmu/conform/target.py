@@ -60,9 +60,15 @@ class Target(Protocol):
     memory_end: int
     hole: int
     slack: int
+
     missing: frozenset[str]
     interrupts: bool
     switches: bool
+
+    @property
+    def revives(self) -> bool:
+        """Whether `reset` brings it back after it was lost."""
+        ...
 
     def run(self, calls: Sequence[Call]) -> list[Result]:
         """Do the calls in order; one result for each."""

@@ -62,7 +62,7 @@ class Outcome:
 
 
 def run_suite(target: Target, tests: Iterable[Test]) -> list[Outcome]:
-    """Run the tests in order. After `target lost` the remaining ones are skipped."""
+    """Run the tests in order. After `target lost` the remaining ones are skipped, where it stays so."""
     outcomes: list[Outcome] = []
     facts = probe(target)
     lost = ""
@@ -71,7 +71,7 @@ def run_suite(target: Target, tests: Iterable[Test]) -> list[Outcome]:
             outcomes.append(Outcome(test, Verdict.SKIPPED, lost))
             continue
         outcome = run_test(target, test, facts)
-        if outcome.verdict is Verdict.LOST:
+        if outcome.verdict is Verdict.LOST and not target.revives:
             lost = f"the target was lost in {test.id}"
         outcomes.append(outcome)
     return outcomes

@@ -29,8 +29,21 @@ from vpmu.vmm.devicetree import (
 if TYPE_CHECKING:
     from vpmu.kvm.vcpu import Vcpu
 
+PCIE_WINDOWS = (0x40000000, 0x40000000), (0x400000000, 0x400000000)
+"""Where QEMU's virt has PCIe's memory: firmware that reads at random finds ones there, and goes on."""
 RAM_BASE = 0x80000000
 MIN_MEMORY = 64 << 10
+
+
+class NothingThere:
+    """A window of a bus with nothing behind it: reads give ones, writes go nowhere."""
+
+    def read(self, offset: int, size: int = 8) -> int:
+        """Ones."""
+        return (1 << 8 * size) - 1
+
+    def write(self, offset: int, value: int, size: int = 8) -> None:
+        """Nothing."""
 
 
 class Board:
@@ -105,6 +118,8 @@ class Board:
 
         clint = Clint(harts, software)
         self.bus.attach(CLINT_BASE, CLINT_SIZE, clint)
+        for base, size in PCIE_WINDOWS:
+            self.bus.attach(base, size, NothingThere())
         self._plain |= dict.fromkeys(
             range(CLINT_BASE >> 12, CLINT_BASE + CLINT_SIZE >> 12), (clint, CLINT_BASE)
         )
