@@ -44,7 +44,12 @@ def test_every_behaviour_is_cited(behaviour: object) -> None:
     assert not behaviour.commit or behaviour.subject or behaviour.project != "Linux"  # type: ignore[attr-defined]
     known = {*PROFILES.values()}
     users = [profile.name for profile in known if profile.has(behaviour)]  # type: ignore[arg-type]
-    needs_no_profile = (B.EVENT_INFO_OOM_ENDS_KVM_RUN, B.CSR_ILLEGAL_WITHOUT_CONFIG, B.LEGACY_NOT_BUILT)
+    needs_no_profile = (
+        B.EVENT_INFO_OOM_ENDS_KVM_RUN,
+        B.CSR_ILLEGAL_WITHOUT_CONFIG,
+        B.LEGACY_NOT_BUILT,
+        B.SHMEM_FAILURE_DROPS_PAGE,
+    )
     older = behaviour.project == "OpenSBI" and behaviour.until  # type: ignore[attr-defined]
     assert users or behaviour in needs_no_profile or older
 

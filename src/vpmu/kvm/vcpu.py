@@ -63,6 +63,7 @@ class Vcpu:
         self.hart, self.memory, self.profile, self.perf, self.recorder = hart, memory, profile, perf, recorder
         self.vcpus = vcpus
         self.interrupts = VcpuInterrupts()
+        self.wakes_by = VcpuInterrupts.wakes_by(profile)  # what ends waiting, where sie enables it
         self._lcofi = lcofi
         vcpu_reset.configure_hart(self)
         self.pmu = pmu(self._raise_overflow)

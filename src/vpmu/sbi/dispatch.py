@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..kvm.exits import KvmRunError, SbiExit, SystemEvent
+from ..kvm.exits import HostLostError, KvmRunError, SbiExit, SystemEvent
 from ..kvm.vcpu_api import VcpuLike
 from ..spec.sbi import Eid, SbiRet
 from ..spec.sbi_functions import function
@@ -30,7 +30,8 @@ def ecall(vcpu: VcpuLike, eid: int, fid: int, args: Args) -> Answer:
 
     SbiRet: a0 and, unless its value is None, a1 change, pc goes on behind the ecall. SystemEvent and SbiExit
     leave to user space, which answers an SbiExit. Raises KvmRunError where KVM_RUN ends with an errno and
-    nothing of the guest changes, and GuestTrap where the guest takes a trap instead.
+    nothing of the guest changes, HostLostError where the host goes down, and GuestTrap where the guest takes
+    a trap instead.
     """
     if not vcpu.recorder.enabled:
         return _answer(vcpu, eid, fid, args)
@@ -40,6 +41,11 @@ def ecall(vcpu: VcpuLike, eid: int, fid: int, args: Args) -> Answer:
         answer = _answer(vcpu, eid, fid, args)
     except KvmRunError as error:
         vcpu.recorder.emit("sbi", called.name, "kvm-run-error", -error.errno, hart=vcpu.hart_id, **named)
+        raise
+    except HostLostError as lost:
+        vcpu.recorder.emit(
+            "sbi", called.name, "host-lost", lost.commit, hart=vcpu.hart_id, reason=lost.reason, **named
+        )
         raise
     result: object = (answer.error, answer.value) if isinstance(answer, SbiRet) else _exit_name(answer)
     vcpu.recorder.emit("sbi", called.name, "call", result, hart=vcpu.hart_id, **named)

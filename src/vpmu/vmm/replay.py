@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..hart.memory import HostMemory, PhysicalMemory
-from ..kvm.exits import KvmRunError, MmioExit, SbiExit, SystemEvent
+from ..kvm.exits import HostLostError, KvmRunError, MmioExit, SbiExit, SystemEvent
 from .replay_report import HOST_VALUE, LATE_OVERFLOW, TIME_READ, StepOutput
 from .replay_table import U64, Run, Step, error_name, result_line, sharp_hex, signed
 
@@ -94,6 +94,9 @@ class Monitor:
             exit_ = self.vcpu.run(max_instructions=STEP_BUDGET)
         except KvmRunError as error:
             self._failed(error.errno)
+            return
+        except HostLostError as lost:
+            self._answer(f"HOST LOST, fixed by {lost.commit}")
             return
         match exit_:
             case MmioExit(is_write=True):

@@ -6,6 +6,8 @@ from .test import table
 
 _PAGE = "fill PAGE 512 0x5a5a\nshmem PAGE 0 0"
 _RUN = "c = cfg 0 ALL CLEAR INSTRS\nstart c 1 INIT 0\nwork 50000"
+_STALE = "SUCCESS | NO_SHMEM ~ shmem-stale-page: host lost"
+"""What becomes of the page in place is not said; a host that goes down is no choice."""
 _NEED: dict[str, object] = {"needs": ("SHMEM",)}
 
 TESTS = table(
@@ -29,6 +31,14 @@ TESTS = table(
     ("HOLE", "an address without memory (F39)", "shmem HOLE 0 0 -> INVALID_ADDRESS", _NEED),
     ("END", "the first address behind the memory", "shmem END 0 0 -> INVALID_ADDRESS", _NEED),
     ("ZERO", "address 0, where no memory is", "shmem 0 0 0 -> INVALID_ADDRESS", _NEED),
+    ("STALE-STOP", "a failing set with a page in place, then TAKE_SNAPSHOT",
+     f"{_PAGE}\n{_RUN}\nshmem HOLE 0 0 -> INVALID_ADDRESS\nstop c 1 SNAP -> {_STALE}", _NEED),
+    ("STALE-START", "a failing set with a page in place, then INIT_SNAPSHOT",
+     f"{_PAGE}\nc = cfg 0 ALL CLEAR INSTRS\nshmem HOLE 0 0 -> INVALID_ADDRESS\nstart c 1 INIT_SNAPSHOT 0 -> {_STALE}", _NEED),
+    ("STALE-OFF", "a failing set with a page in place, then none: nothing is left of either",
+     f"{_PAGE}\n{_RUN}\nshmem HOLE 0 0 -> INVALID_ADDRESS\nshmem U64 U64 0\nstop c 1 SNAP -> NO_SHMEM", _NEED),
+    ("STALE-AGAIN", "a failing set with a page in place, then a good one",
+     f"{_PAGE}\n{_RUN}\nshmem HOLE 0 0 -> INVALID_ADDRESS\nshmem PAGE 0 0\nstop c 1 SNAP -> SUCCESS", _NEED),
     ("FLAG-KEEPS", "refused flags leave the previous address in place",
      "shmem PAGE 0 0\nshmem PAGE2 0 1 -> INVALID_PARAM\nc = cfg 0 PROGSET 0 PROG\nstart c 1 0 0\nstop c 1 SNAP -> SUCCESS", _NEED),
     ("AGAIN", "the same page again", "shmem PAGE 0 0\nshmem PAGE 0 0 -> SUCCESS", _NEED),
