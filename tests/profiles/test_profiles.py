@@ -125,7 +125,7 @@ def test_extension_switches() -> None:
 
 
 @pytest.mark.parametrize(
-    "eid", [0x100504D55, 0xFFFFFFFF00504D55, 0x504D54, 0x09, 0x0F, 0x11, 0x0A000003, Eid.SSE]
+    "eid", [0x100504D55, 0xFFFFFFFF00504D55, 0x504D54, 0x09, 0x0F, 0x11, 0x0A000003, Eid.NACL]
 )
 def test_unknown_eids(eid: int) -> None:
     for name in PROFILES:

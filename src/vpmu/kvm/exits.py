@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .behaviours import Behaviour
+    from ..profiles.behaviour import Behaviour
 
 
 class KvmRunError(Exception):

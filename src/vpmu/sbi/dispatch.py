@@ -9,6 +9,14 @@ from ..spec.sbi_functions import function
 from . import base, dbcn, fwft, hsm, ipi, legacy, pmu, rfence, srst, sta, susp, time
 from .answer import NOT_SUPPORTED, Answer, Args, Handler
 
+
+def _not_modelled(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
+    """Extensions that firmware has and the model lacks: probe_extension finds them, their functions do not
+    exist.
+    """
+    return NOT_SUPPORTED
+
+
 HANDLERS: dict[int, Handler] = {
     Eid.BASE: base.handle,
     Eid.TIME: time.handle,
@@ -21,6 +29,8 @@ HANDLERS: dict[int, Handler] = {
     Eid.SUSP: susp.handle,
     Eid.FWFT: fwft.handle,
     Eid.STA: sta.handle,
+    Eid.SSE: _not_modelled,
+    Eid.DBTR: _not_modelled,
 }
 """EID -> handler. Legacy calls and the experimental and vendor ranges are not in it."""
 

@@ -97,7 +97,7 @@ class Monitor:
             return
         except HostLostError as lost:
             self._answer(f"HOST LOST, fixed by {lost.commit}")
-            return
+            raise _Stopped from None
         match exit_:
             case MmioExit(is_write=True):
                 self._write(exit_.gpa - MAILBOX, int.from_bytes(exit_.data, "little"))
