@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from vpmu.hart import state
-from vpmu.profiles.profiles import PROFILES, get_profile
 from vpmu.kvm.vcpu import Vcpu
+from vpmu.profiles.profiles import PROFILES, get_profile
 from vpmu.spec.csr import Cause, Csr
 from vpmu.spec.sbi import BaseFid, Eid, PmuFid, SbiRet
 from vpmu.vmm.machine import Machine

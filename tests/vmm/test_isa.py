@@ -8,8 +8,8 @@ from itertools import product
 import pytest
 from tests.vmm.test_devicetree import parse
 
-from vpmu.profiles.profiles import PROFILES
 from vpmu.perf.description import host_pmu_names
+from vpmu.profiles.profiles import PROFILES
 from vpmu.spec.sbi import Eid, PmuFid
 from vpmu.vmm.machine import Machine
 

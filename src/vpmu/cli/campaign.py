@@ -4,8 +4,8 @@ PLAN is a TOML file (see `docs/faults.md`); the results go to a folder as JSON l
 with a
 report in HTML. A campaign that was stopped goes on where it was: run it again with the same folder.
 Verdicts: as specified, degraded gracefully, silently wrong (a count is not what the hart did), guest hung,
-guest lost (a guest that does not boot, too), host lost. Exit status 0 when all runs have results, 1 when a run
-could not be made or has a verdict of --fail-on, 5 when a guest brought the host down.
+guest lost (a guest that does not boot, too), host lost. Exit status 0 when all runs have results, 1 when a
+run could not be made or has a verdict of --fail-on, 5 when a guest brought the host down.
 """
 
 from __future__ import annotations
