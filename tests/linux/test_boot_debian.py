@@ -77,13 +77,18 @@ def test_perf_stat_counts_and_the_same_twice(debian: DebianGuest) -> None:
     assert second.result.instructions == first.result.instructions
 
 
-@pytest.mark.parametrize(("host_pmu", "ecall_retires"), [("qemu-virt", True), ("full", False)])
+@pytest.mark.parametrize(
+    ("profile", "host_pmu", "ecall_retires"),
+    [("opensbi-1.6", "qemu-virt", True), ("kvm-7.2", "full", False)],
+)
 def test_a_program_of_known_length_counts_exactly_that(
-    debian: DebianGuest, host_pmu: str, ecall_retires: bool
+    debian: DebianGuest, profile: str, host_pmu: str, ecall_retires: bool
 ) -> None:
     program, length = counted_program(1_234_567, ecall_retires=ecall_retires)
     command = "for i in 1 2; do perf stat -x, -e instructions:u /root/counted 2>&1; done"
-    outcome, output = boot(debian, command, files={"root/counted": program}, host_pmu=host_pmu)
+    outcome, output = boot(
+        debian, command, files={"root/counted": program}, profile=profile, host_pmu=host_pmu
+    )
     assert outcome.ok, outcome.failure
     assert [line.split(",")[0] for line in output.splitlines() if line] == [str(length)] * 2
 
