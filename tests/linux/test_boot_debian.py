@@ -19,6 +19,7 @@ import pytest
 from vpmu.cli.main import main
 from vpmu.spec.sbi import SbiError
 from vpmu.trace.recorder import Record, Recorder
+from vpmu.vmm import placement
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.boot import DEFAULT_MEMORY, LinuxBoot, Outcome
 from vpmu.vmm.linux.cache import Cache, default_root
@@ -192,7 +193,12 @@ def recorded_calls() -> list[Call]:
     return calls
 
 
-def test_the_calls_of_a_boot_are_those_that_real_kvm_saw(debian: DebianGuest) -> None:
+def test_the_calls_of_a_boot_are_those_that_real_kvm_saw(
+    debian: DebianGuest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorded guest's device tree named Sscofpmf, which its host without Ssaia could not offer."""
+    offered = placement._isa
+    monkeypatch.setattr(placement, "_isa", lambda machine: [*offered(machine), "sscofpmf"])
     records: list[Record] = []
     command = "perf stat -e cycles,instructions true; perf stat -e cycles,instructions,dTLB-load-misses true"
     outcome, _ = boot(debian, command, profile="kvm-6.12", recorder=Recorder(records.append))
