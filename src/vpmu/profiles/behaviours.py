@@ -246,7 +246,7 @@ class B:
         "system_reset answers NOT_SUPPORTED to reserved types, and takes any reason", "", "6.3", "", "2.10")
     RAW_EVENT_UNCHECKED = Behaviour(
         "a raw event that no counter of the host counts is bound all the same: it never counts",
-        "0cb74b65d2e5", "6.3", "", "2.3.4, O12")
+        "0cb74b65d2e5", "6.3", "", "2.3, O12")
     WFI_IGNORES_LCOFI = Behaviour(
         "WFI waits although a counter-overflow interrupt is pending and enabled in sie",
         "52c6b7d20d3e", "6.10", "7.3", "3.12", stable=("7.2.9",))
