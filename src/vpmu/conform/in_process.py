@@ -58,7 +58,8 @@ class InProcessTarget:
         self.switches = self.profile.impl_id != IMPL_ID_OPENSBI  # nobody is above a firmware to switch it
         # No machine code, no TLB; and no user space or host kernel around a firmware.
         self.missing = frozenset("t") | (frozenset() if self.switches else OF_THE_HOST)
-        self.interrupts = self._machine.host_pmu.overflow_latency == "none"
+        host = self._machine.host_pmu
+        self.interrupts = host.counters.overflow_interrupts and host.overflow_latency == "none"
         self.name = "in-process"
         self.description = (
             f"vpmu in process, profile {self.profile.name}, host PMU {self._machine.host_pmu.name}"

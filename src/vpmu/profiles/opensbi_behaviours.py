@@ -268,14 +268,14 @@ class OB:
         "run of QEMU 7.2.22 with OpenSBI 1.1",
         "QEMU",
     )
-    OPENSBI_NO_DBCN = Behaviour("there is no debug console", "", "", "1.3", "run of OpenSBI 1.1", "OpenSBI")
+    OPENSBI_NO_DBCN = Behaviour("there is no debug console", "", "", "1.3", "a run on QEMU", "OpenSBI")
     OPENSBI_SSE_FWFT_DBTR = Behaviour(
         "probe_extension finds SSE, FWFT and DBTR; of these only FWFT is modelled, a function of the others "
         "is NOT_SUPPORTED",
         "",
         "1.5",
         "",
-        "run of OpenSBI 1.6 and 1.9",
+        "a run on QEMU",
         "OpenSBI",
     )
     OPENSBI_HART_MASK_UNCHECKED = Behaviour(
@@ -283,7 +283,7 @@ class OB:
         "",
         "",
         "1.9",
-        "run of OpenSBI 1.1, 1.6 and 1.9",
+        "a run on QEMU",
         "OpenSBI",
     )
     OPENSBI_HART_BASE_CHECKED = Behaviour(
@@ -291,7 +291,7 @@ class OB:
         "",
         "",
         "1.4",
-        "run of OpenSBI 1.1",
+        "a run on QEMU",
         "OpenSBI",
     )
 
