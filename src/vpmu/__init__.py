@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .errors import VpmuError as VpmuError
+    from .kvm.exits import HostLostError as HostLostError
     from .kvm.exits import KvmRunError as KvmRunError
     from .trace.recorder import Record as Record
     from .trace.recorder import Recorder as Recorder
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "HostLostError": "kvm.exits",
     "KvmRunError": "kvm.exits",
     "Machine": "vmm.machine",
     "Record": "trace.recorder",
@@ -26,7 +28,16 @@ _HOMES = {
     "VpmuError": "errors",
 }
 
-__all__ = ["KvmRunError", "Machine", "Record", "Recorder", "RunResult", "VpmuError", "__version__"]
+__all__ = [
+    "HostLostError",
+    "KvmRunError",
+    "Machine",
+    "Record",
+    "Recorder",
+    "RunResult",
+    "VpmuError",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -17,6 +17,10 @@ _MANY = 16
 """Names that a message lists at most."""
 
 
+HOST_LOST_STATUS = 5
+"""Exit status of a command in which a guest brought the modelled host down."""
+
+
 class VpmuError(Exception):
     """Base of every error of vpmu. Its text is ``layer: what: expected E, got G``, absent parts left out."""
 

@@ -28,6 +28,7 @@ class FakeEvent:
         self.handler = handler
         self.state = EventState.OFF
         self.host_noise = False
+        self.countable = True
         self.sample_period = attr.sample_period
         self.left = attr.sample_period
         self.count = 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vpmu.kvm.exits import KvmRunError
+from vpmu.kvm.exits import HostLostError, KvmRunError
 from vpmu.kvm.pmu import VcpuPmu
 from vpmu.perf.event import EventState
 from vpmu.profiles.behaviours import B
@@ -405,9 +405,9 @@ def test_page_removed(bench: Any, name: str, at_stop: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "kept"), [("kvm-6.12", E.FAILED, True), ("kvm-7.2", E.INVALID_ADDRESS, False)]
+    ("name", "error", "kept"), [("kvm-6.12", E.FAILED, True), ("kvm-7.2", E.INVALID_ADDRESS, None)]
 )
-def test_page_across_the_end_of_memory(bench: Any, name: str, error: int, kept: bool) -> None:
+def test_page_across_the_end_of_memory(bench: Any, name: str, error: int, kept: bool | None) -> None:
     """F40: the part inside is zeroed all the same. Whether a page that was set stays differs."""
     b = bench(name)
     end = 0x8020_0000
@@ -415,7 +415,51 @@ def test_page_across_the_end_of_memory(bench: Any, name: str, error: int, kept: 
     b.pmu.snapshot_set_shmem(PAGE, 0, 0)
     assert errors(b.pmu.snapshot_set_shmem(end - 0x800, 0, 0)) == [error]
     assert b.memory.read(end - 0x1000, 0x1000) == b"\xa5" * 0x800 + bytes(0x800)
+    if kept is None:
+        with pytest.raises(HostLostError, match="b7749531a9b1"):
+            b.pmu.counter_start(4, 1, 2, 0)
+        return
     assert errors(b.pmu.counter_start(4, 1, 2, 0)) == [0 if kept else E.NO_SHMEM]
+
+
+HOLE = 0x5000_0000
+
+
+@pytest.mark.parametrize("use", ["stop", "start"])
+@pytest.mark.parametrize("failure", ["address", "memory"])
+def test_a_failing_page_after_a_good_one_loses_the_host(bench: Any, use: str, failure: str) -> None:
+    """Seen on KVM 7.2.13. Whichever step fails, the copy is gone and the address stays."""
+    b = bench("kvm-7.2")
+    b.pmu.snapshot_set_shmem(PAGE, 0, 0)
+    b.pmu.counter_config_matching(0, ALL, CLEAR, INSTRUCTIONS, 0)
+    if use == "stop":
+        b.pmu.counter_start(2, 1, 1, 0)
+    if failure == "memory":
+        b.pmu.host_allocate = lambda size: False
+    b.pmu.snapshot_set_shmem(HOLE if failure == "address" else PAGE, 0, 0)
+    assert errors(b.pmu.snapshot_set_shmem(PAGE, 0, 1)) == [
+        E.INVALID_PARAM
+    ]  # refused before: changes nothing
+    with pytest.raises(HostLostError) as lost:
+        b.pmu.counter_stop(2, 1, 2) if use == "stop" else b.pmu.counter_start(2, 1, 2, 0)
+    assert lost.value.commit == "b7749531a9b1"
+    assert "stale snapshot_addr" in str(lost.value)
+
+
+def test_what_keeps_the_host_alive(bench: Any) -> None:
+    """Another good page, none at all, a vCPU reset, or a set whose members have no event to store."""
+    for way in ("good", "none", "reset", "no event"):
+        b = bench("kvm-7.2")
+        b.pmu.snapshot_set_shmem(PAGE, 0, 0)
+        b.pmu.snapshot_set_shmem(HOLE, 0, 0)
+        if way == "good":
+            b.pmu.snapshot_set_shmem(PAGE, 0, 0)
+        elif way == "none":
+            b.pmu.snapshot_set_shmem(TOP, TOP, 0)
+        elif way == "reset":
+            b.pmu.reset()
+        wanted = E.NO_SHMEM if way in ("none", "reset") else E.SUCCESS
+        assert errors(b.pmu.counter_stop(2, 1, 2)) == [wanted], way
 
 
 def test_first_page_check_keeps_the_old_page(bench: Any) -> None:

@@ -19,6 +19,7 @@ import pytest
 from vpmu.cli.main import main
 from vpmu.spec.sbi import SbiError
 from vpmu.trace.recorder import Record, Recorder
+from vpmu.vmm import placement
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.boot import DEFAULT_MEMORY, LinuxBoot, Outcome
 from vpmu.vmm.linux.cache import Cache, default_root
@@ -77,13 +78,18 @@ def test_perf_stat_counts_and_the_same_twice(debian: DebianGuest) -> None:
     assert second.result.instructions == first.result.instructions
 
 
-@pytest.mark.parametrize(("host_pmu", "ecall_retires"), [("qemu-virt", True), ("full", False)])
+@pytest.mark.parametrize(
+    ("profile", "host_pmu", "ecall_retires"),
+    [("opensbi-1.6", "qemu-virt", True), ("kvm-7.2", "full", False)],
+)
 def test_a_program_of_known_length_counts_exactly_that(
-    debian: DebianGuest, host_pmu: str, ecall_retires: bool
+    debian: DebianGuest, profile: str, host_pmu: str, ecall_retires: bool
 ) -> None:
     program, length = counted_program(1_234_567, ecall_retires=ecall_retires)
     command = "for i in 1 2; do perf stat -x, -e instructions:u /root/counted 2>&1; done"
-    outcome, output = boot(debian, command, files={"root/counted": program}, host_pmu=host_pmu)
+    outcome, output = boot(
+        debian, command, files={"root/counted": program}, profile=profile, host_pmu=host_pmu
+    )
     assert outcome.ok, outcome.failure
     assert [line.split(",")[0] for line in output.splitlines() if line] == [str(length)] * 2
 
@@ -187,7 +193,12 @@ def recorded_calls() -> list[Call]:
     return calls
 
 
-def test_the_calls_of_a_boot_are_those_that_real_kvm_saw(debian: DebianGuest) -> None:
+def test_the_calls_of_a_boot_are_those_that_real_kvm_saw(
+    debian: DebianGuest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorded guest's device tree named Sscofpmf, which its host without Ssaia could not offer."""
+    offered = placement._isa
+    monkeypatch.setattr(placement, "_isa", lambda machine: [*offered(machine), "sscofpmf"])
     records: list[Record] = []
     command = "perf stat -e cycles,instructions true; perf stat -e cycles,instructions,dTLB-load-misses true"
     outcome, _ = boot(debian, command, profile="kvm-6.12", recorder=Recorder(records.append))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -71,6 +73,60 @@ def test_guest_is_fetched_once(archive: Any, root: Path) -> None:
     again = get(archive, root)
     assert not again.fetched
     assert (again.kernel, again.initrd, again.versions) == (guest.kernel, guest.initrd, guest.versions)
+
+
+def zboot(payload: bytes, kind: bytes = b"gzip") -> bytes:
+    """An EFI zboot image (drivers/firmware/efi/libstub/zboot-header.S), with its size behind the payload."""
+    header = struct.pack("<2s2x4sII8x32s", b"MZ", b"zimg", 64, len(payload), kind)
+    return header.ljust(64, b"\0") + payload + struct.pack("<I", 1234)
+
+
+def split_kernel(archive: Any, image: bytes, release: str = "7.99.1+deb14-riscv64") -> None:
+    """Debian's packages of Linux 7.2: the kernel lies in one of its own."""
+    depends = f"linux-base-{release}, linux-binary-{release} (= 1:2.0-1), linux-modules-{release}"
+    archive.add(
+        "linux-image-riscv64", {}, version="1:2.0-1", section="kernel", depends=f"linux-image-{release}"
+    )
+    archive.add(f"linux-image-{release}", {}, version="1:2.0-1", section="kernel", depends=depends)
+    files = {f"usr/lib/modules/{release}/vmlinuz": image}
+    archive.add(f"linux-binary-{release}", files, version="1:2.0-1", section="kernel")
+    archive.publish()
+
+
+WHOLE = b"MZ" + bytes(0x36) + b"RSC\x05" + b"the newer kernel" * 100
+
+
+@pytest.mark.parametrize("image", [
+    WHOLE, gzip.compress(WHOLE), zboot(gzip.compress(WHOLE)),
+    zboot(gzip.compress(WHOLE)[:-4]),  # the payload's size is gzip's own
+], ids=["plain", "gzip", "zboot", "zboot, size cut off"])  # fmt: skip
+def test_kernel_in_a_package_of_its_own(archive: Any, root: Path, image: bytes) -> None:
+    split_kernel(archive, image)
+    guest = get(archive, root)
+    assert guest.release == "7.99.1+deb14-riscv64"
+    assert guest.kernel.read_bytes() == WHOLE
+    assert guest.versions["linux-image-7.99.1+deb14-riscv64"] == "1:2.0-1"
+
+
+@pytest.mark.parametrize(("image", "words"), [
+    (zboot(b"", b"zstd22"), "EFI zboot image: expected gzip, got zstd22"),
+    (gzip.compress(WHOLE)[:20] + b"damaged" * 9, "cannot be uncompressed"),
+    (zboot(gzip.compress(WHOLE))[:40], "is not a RISC-V Image"),
+    (b"MZ", "is not a RISC-V Image"),
+])  # fmt: skip
+def test_kernel_that_is_none_is_refused(archive: Any, root: Path, image: bytes, words: str) -> None:
+    split_kernel(archive, image)
+    text = refusal(archive, root)
+    assert words in text
+    assert "linux-binary-7.99.1+deb14-riscv64" in text
+
+
+def test_kernel_package_without_a_kernel(archive: Any, root: Path) -> None:
+    archive.add(
+        "linux-image-6.99.1+deb13-riscv64", {"boot/System.map": b""}, version="1:1.1-1", section="kernel"
+    )
+    archive.publish()
+    assert "no kernel in linux-image-6.99.1+deb13-riscv64" in refusal(archive, root)
 
 
 def tear(archive: Any, name: str = "trixie") -> None:

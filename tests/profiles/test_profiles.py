@@ -44,7 +44,12 @@ def test_every_behaviour_is_cited(behaviour: object) -> None:
     assert not behaviour.commit or behaviour.subject or behaviour.project != "Linux"  # type: ignore[attr-defined]
     known = {*PROFILES.values()}
     users = [profile.name for profile in known if profile.has(behaviour)]  # type: ignore[arg-type]
-    needs_no_profile = (B.EVENT_INFO_OOM_ENDS_KVM_RUN, B.CSR_ILLEGAL_WITHOUT_CONFIG, B.LEGACY_NOT_BUILT)
+    needs_no_profile = (
+        B.EVENT_INFO_OOM_ENDS_KVM_RUN,
+        B.CSR_ILLEGAL_WITHOUT_CONFIG,
+        B.LEGACY_NOT_BUILT,
+        B.SHMEM_FAILURE_DROPS_PAGE,
+    )
     older = behaviour.project == "OpenSBI" and behaviour.until  # type: ignore[attr-defined]
     assert users or behaviour in needs_no_profile or older
 
@@ -120,7 +125,7 @@ def test_extension_switches() -> None:
 
 
 @pytest.mark.parametrize(
-    "eid", [0x100504D55, 0xFFFFFFFF00504D55, 0x504D54, 0x09, 0x0F, 0x11, 0x0A000003, Eid.SSE]
+    "eid", [0x100504D55, 0xFFFFFFFF00504D55, 0x504D54, 0x09, 0x0F, 0x11, 0x0A000003, Eid.NACL]
 )
 def test_unknown_eids(eid: int) -> None:
     for name in PROFILES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -135,7 +136,8 @@ class Machines:
         for vcpu in vcpus:
             if SbiExtension.SUSP in vcpu.profile.extensions:
                 vcpu.extensions.set(SbiExtension.SUSP, 1)
-            vcpu.extensions.set(SbiExtension.DBCN, 1)
+            with suppress(FileNotFoundError):  # OpenSBI 1.1 has none
+                vcpu.extensions.set(SbiExtension.DBCN, 1)
         return vcpus
 
 

@@ -178,6 +178,7 @@ class _Run:
     answers: tuple[Answered, ...]
     findings: tuple[str, ...]
     lost: bool
+    host_lost: bool
     hung: bool
     injected: int
 
@@ -199,6 +200,7 @@ def _run(scenario: Scenario, profile: str) -> _Run:
     injected = machine.injection.injector.fired if machine.injection is not None else 0
     return _Run(
         tuple(answers), tuple(map(str, oracle.findings)), script.lost is not None,
+        script.host_lost is not None,
         any(answer.observed in ("hung", "idle", "budget") for answer in answers), injected,
     )  # fmt: skip
 
@@ -217,6 +219,8 @@ def _row(scenario: Scenario, profile: str, run: _Run, reference: _Run) -> Row:
         unexpected = True  # a fault that did not happen proves nothing
     if unexpected:
         verdict = Verdict.UNEXPECTED
+    elif run.host_lost:
+        verdict = Verdict.HOST_LOST
     elif run.lost:
         verdict = Verdict.GUEST_LOST
     elif run.hung:

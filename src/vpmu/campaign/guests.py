@@ -46,6 +46,7 @@ class Outcome(Brief):
     status: int | None = None
     lost: bool = False
     hung: bool = False
+    host_lost: bool = False
     answers: tuple[str, ...] = field(default=())
     samples: tuple[Finding, ...] = field(default=())
     """The first values that reached the guest, right or wrong."""
@@ -115,6 +116,7 @@ class PayloadStation:
             result.stop, result.reason, result.instructions, result.virtual_ns, result.console,
             _named(result), tuple(oracle.findings), oracle.values, _injected(machine), result.reset_reason,
             lost=result.kvm_run_errno is not None, hung=result.stop in ("hung", "idle", "budget"),
+            host_lost=result.fixed_by is not None,
             samples=tuple(oracle.samples),
         )  # fmt: skip
 
@@ -185,6 +187,7 @@ class LinuxStation:
             answer.status,
             lost=result.kvm_run_errno is not None or answer.panic is not None,
             hung=answer.status is None and result.stop in ("hung", "idle", "budget"),
+            host_lost=result.fixed_by is not None,
             samples=tuple(oracle.samples),
         )  # fmt: skip
 
@@ -249,12 +252,15 @@ class ScriptStation:
             key = f"{answer.step.partition(' ')[0]} {answer.observed.partition(' ')[0]}"
             calls[key] = calls.get(key, 0) + 1
         lost: str | None = self.script.lost
-        stop = "script" if lost is None else "kvm_run_failed"
+        host = self.script.host_lost
+        stop = "script" if lost is None else "kvm_run_failed" if host is None else "host_lost"
+        reason = "all steps are done" if lost is None else lost if host is None else host.reason
         lines = tuple(f"{answer.step} → {answer.observed}" for answer in answers)
         return Outcome(
-            stop, lost or "all steps are done", machine.instructions, machine.time,
+            stop, reason, machine.instructions, machine.time,
             "\n".join(lines).encode(), dict(sorted(calls.items())), tuple(oracle.findings), oracle.values,
             _injected(machine), 0 if lost is None else None, lost=lost is not None, answers=lines,
+            host_lost=host is not None,
             samples=tuple(oracle.samples),
         )  # fmt: skip
 

@@ -71,6 +71,8 @@ class Runner:
 
     def judge(self, run: Run, faults: FaultPlan, outcome: Outcome) -> tuple[Verdict, str]:
         """Verdict and reason: against the hart's own counts, and against the same run without faults."""
+        if outcome.host_lost:
+            return Verdict.HOST_LOST, outcome.reason
         if outcome.lost:
             return Verdict.GUEST_LOST, outcome.reason
         if outcome.hung:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..hart.memory import PAGE, HostMemory, MemoryFault
-from ..kvm.exits import HungExit, KvmRunError
+from ..kvm.exits import HostLostError, HungExit, KvmRunError
 from ..kvm.injection import migrate
 from ..kvm.pmu import VcpuPmu
 from ..kvm.vcpu_api import GuestTrap
@@ -58,14 +58,15 @@ class Script:
         self.machine = machine
         self.vcpu = machine.vcpu(0)
         self.lost: str | None = None
+        self.host_lost: HostLostError | None = None
         machine.memory.set_slot(1, ROM, PAGE, backing=HostMemory(PAGE), readonly=True)
 
     def begin(self) -> None:
         """The machine was brought back: the guest lives."""
-        self.lost = None
+        self.lost = self.host_lost = None
 
     def run(self, steps: Sequence[Step]) -> list[Answered]:
-        """Do the steps; the answers of all, or until KVM_RUN fails."""
+        """Do the steps; the answers of all, or until KVM_RUN fails or the host is lost."""
         profile = self.machine.profile
         answers = []
         for step in steps:
@@ -77,6 +78,9 @@ class Script:
             except KvmRunError as error:
                 self.lost = f"KVM_RUN {errno_name(error.errno)}"
                 observed = self.lost
+            except HostLostError as error:
+                self.host_lost = error
+                observed = self.lost = "host lost"
             except (IllegalCounter, GuestTrap):
                 observed = "illegal"
             except MemoryFault:

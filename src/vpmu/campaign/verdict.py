@@ -22,5 +22,7 @@ class Verdict(StrEnum):
     """The guest did not come to its end: it waits or traps for ever, or the budget is spent."""
     GUEST_LOST = "guest lost"
     """KVM_RUN failed, or the guest panicked."""
+    HOST_LOST = "host lost"
+    """The guest brought the host down, and every other guest on it."""
     UNEXPECTED = "unexpected"
     """Not what the catalogue says of this profile: a finding about vpmu or about the catalogue."""

@@ -37,6 +37,9 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--initrd", metavar="FILE", type=in_file, help="an initramfs (default: the fetched Debian's)"
     )
+    parser.add_argument(
+        "--suite", default="trixie", help="whose Debian is fetched: trixie, forky, sid (default: %(default)s)"
+    )
     add_machine_options(parser)
     from ..vmm.linux.boot import DEFAULT_MEMORY
 
@@ -99,7 +102,7 @@ def prepare(
     if kernel is None or initrd is None:
         from ..vmm.linux.debian import debian_guest
 
-        guest = debian_guest()
+        guest = debian_guest(args.suite)
         if kernel is None:
             kernel_path, kernel = guest.kernel, guest.kernel_image()
         if initrd is None:

@@ -3,10 +3,9 @@
 PLAN is a TOML file (see `docs/faults.md`); the results go to a folder as JSON lines and as an SQLite file,
 with a
 report in HTML. A campaign that was stopped goes on where it was: run it again with the same folder.
-Verdicts: as
-specified, degraded gracefully, silently wrong (a count is not what the hart did), guest hung, guest lost
-(a guest that does not boot, too). Exit status 0 when all runs have results, 1 when a run could not be made or
-has a verdict of --fail-on.
+Verdicts: as specified, degraded gracefully, silently wrong (a count is not what the hart did), guest hung,
+guest lost (a guest that does not boot, too), host lost. Exit status 0 when all runs have results, 1 when a
+run could not be made or has a verdict of --fail-on, 5 when a guest brought the host down.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from subprocess import Popen
 from typing import TYPE_CHECKING
 
 from ..campaign.verdict import Verdict
+from ..errors import HOST_LOST_STATUS
 from ..files import write_file
 from .limits import count
 from .options import Subparsers, add_json, names
@@ -117,7 +117,8 @@ def _run(args: argparse.Namespace, workers: list[Popen[bytes]]) -> int:
         told = f"{rate:,.{0 if rate >= 100 else 1}f} runs/s" if shown.new else "nothing was left to do"
         print(f"{len(results)} runs, {told}; results {digest[:16]} in {folder}")
     bad = {str(Verdict.UNEXPECTED), *args.fail_on}
-    return 1 if any(result["verdict"] in bad for result in results) else 0
+    verdicts = {str(result["verdict"]) for result in results}
+    return 1 if verdicts & bad else HOST_LOST_STATUS if Verdict.HOST_LOST in verdicts else 0
 
 
 class Progress:

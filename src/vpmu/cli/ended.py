@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 ENDLESS = frozenset({"budget", "timeout"})
 """Ends of a guest that would have gone on."""
-DIED = frozenset({"kvm_run_failed", "hung"})
+DIED = frozenset({"kvm_run_failed", "host_lost", "hung"})
 """Ends whose last instructions say more."""
 
 

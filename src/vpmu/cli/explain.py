@@ -6,7 +6,7 @@ and jumps, stop), on a machine of its own. Exit status 0 when the event counts, 
 
 RUN: a trace as JSON lines (vpmu run IMAGE --trace RUN.jsonl), or FOLDER:NUMBER for a run of a campaign, which
 is done again. Each event that was refused, never scheduled or frozen, each interrupt that was lost and each
-fault is followed through the layers. Exit status 0 when there is none, 1 otherwise.
+fault is followed through the layers. Exit status 0 when there is none, 5 when the host was lost, 1 otherwise.
 """
 
 from __future__ import annotations

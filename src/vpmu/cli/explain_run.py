@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import FileError, UsageError
+from ..errors import HOST_LOST_STATUS, FileError, UsageError
 from ..files import read_json
 from ..trace.chain_views import as_object, as_text, legend
 from ..trace.chains import MAX_CHAINS, Walker, groups
@@ -34,7 +34,7 @@ class Verdict:
 
 def explain_runs(names: list[str], *, as_json: bool, records: bool) -> int:
     """Explain traces, or runs of a campaign; the exit status. FileError, UsageError."""
-    bad = False
+    kinds: set[str] = set()
     told = []
     for name in names:
         of_campaign = campaign_run(name)
@@ -46,7 +46,7 @@ def explain_runs(names: list[str], *, as_json: bool, records: bool) -> int:
         else:
             found = read_trace(name)
         walker = _walk(found, show=records and not as_json)
-        bad |= bool(walker.chains)
+        kinds.update(chain.kind for chain in walker.chains)
         cut = found.cut if isinstance(found, Trace) else None
         if cut is not None:
             say = f"vpmu: {name}:{cut}: the trace is cut off here; what came before is explained"
@@ -57,7 +57,7 @@ def explain_runs(names: list[str], *, as_json: bool, records: bool) -> int:
             _print(name, walker, verdict)
     if as_json:
         print_json({"runs": told})
-    return int(bad)
+    return HOST_LOST_STATUS if "host lost" in kinds else 1 if kinds else 0
 
 
 def _walk(records: Iterable[Record], *, show: bool) -> Walker:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
+from ..errors import HOST_LOST_STATUS
+
 if TYPE_CHECKING:
     from ..vmm.machine import RunResult
 
@@ -134,6 +136,11 @@ def errno_name(number: int | None) -> str | None:
     )
 
 
+def exit_status(result: RunResult) -> int:
+    """0 for a run that ended well, HOST_LOST_STATUS where the guest brought the host down, else 1."""
+    return HOST_LOST_STATUS if result.fixed_by is not None else 0 if result.ok else 1
+
+
 def sum_up(result: RunResult) -> str:
     """The line after a run: why it stopped, instructions retired, exits to user space."""
     why = result.stop
@@ -150,6 +157,7 @@ def as_object(result: RunResult, console: str) -> Mapping[str, object]:
     return {
         "stop": result.stop,
         "reason": result.reason,
+        "fixed_by": result.fixed_by,
         "kvm_run_errno": result.kvm_run_errno,
         "kvm_run_errno_name": errno_name(result.kvm_run_errno),
         "instructions": result.instructions,

@@ -1,7 +1,8 @@
 """Run a guest image (ELF or flat): its console on stdout, one line about the run on stderr.
 
 Exit status 0 when the guest powered the machine off or reset it without reporting a failure, 1 when it
-reported one, KVM_RUN failed, or it did not end within a limit; 2 for what cannot be run.
+reported one, KVM_RUN failed, or it did not end within a limit; 2 for what cannot be run;
+5 when it brought the host down.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from .ended import ended
 from .levels import NO_FIRMWARE, dumped, has_htif, is_bare
 from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
-from .output import Console, as_object, print_json, sum_up
+from .output import Console, as_object, exit_status, print_json, sum_up
 from .parser import in_file
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         end_of_it.show()
     if is_bare(args) and result.stop == "shutdown" and result.reset_reason:
         return min(result.reset_reason, 255)  # a bare-metal test's own status
-    return 0 if result.ok and said is None else 1
+    return exit_status(result) or int(said is not None)
 
 
 def kernel_trouble(loaded: LoadedImage, console: Console) -> Trouble | None:

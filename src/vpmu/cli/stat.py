@@ -19,7 +19,7 @@ from ..files import write_file
 from .ended import ended
 from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, names, recording
-from .output import Console, as_object, print_json, sum_up
+from .output import Console, as_object, exit_status, print_json, sum_up
 from .parser import in_file, out_file
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
         if not result.ok:
             print(f"vpmu: {sum_up(result)}", file=sys.stderr)
             end_of_it.show()
-    return 0 if result.ok else 1
+    return exit_status(result)
 
 
 def split_event(text: str) -> tuple[str, str]:

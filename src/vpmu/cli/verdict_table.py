@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from .output import table
 
 _STYLES = {
-    "unexpected": "bold white on red", "guest lost": "red", "guest hung": "magenta",
+    "unexpected": "bold white on red", "host lost": "bold red", "guest lost": "red", "guest hung": "magenta",
     "silently wrong": "yellow", "deviates": "cyan", "degraded gracefully": "blue", "as specified": "green",
 }  # fmt: skip
 """The worst first: it gives a cell its colour."""

@@ -70,15 +70,19 @@ class Result:
     None.
 
     `trap` is the scause of an exception that the operation ended in, None where there was none; `errno` that
-    with which KVM_RUN ended instead of an answer.
+    with which KVM_RUN ended instead of an answer; `lost` the commit that mends what brought the
+    host down here.
     """
 
     value: int = 0
     error: int | None = None
     trap: int | None = None
     errno: int | None = None
+    lost: str = ""
 
     def __str__(self) -> str:
+        if self.lost:
+            return f"host lost, fixed by {self.lost}"
         if self.errno is not None:
             return f"KVM_RUN failed with errno {self.errno}"
         if self.trap is not None:

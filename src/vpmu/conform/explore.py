@@ -224,10 +224,12 @@ class _Compared:
     def reason(self, prologue: list[Call], calls: list[Call]) -> str | None:
         """Where the target answers otherwise than the model."""
         before = [*stop_all(self._facts), *prologue]
-        self.target.reset()
         self._model.reset()
-        real = self.target.run([*before, *calls])
         ours = self._model.run([_moved_pages(call, self.target, self._model) for call in (*before, *calls)])
+        if any(result.lost for result in ours):
+            return None  # not to be done to a real host
+        self.target.reset()
+        real = self.target.run([*before, *calls])
         skip = len(before)
         self.results = real[skip:]
         for number, (call, got, modelled) in enumerate(zip(calls, self.results, ours[skip:], strict=True)):

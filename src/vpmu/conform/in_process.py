@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..faults.plan import FaultPlan
-from ..kvm.exits import KvmRunError
+from ..kvm.exits import HostLostError, KvmRunError
 from ..kvm.pmu import VcpuPmu
 from ..kvm.vcpu_api import GuestTrap, MemoryFault
 from ..perf.description import HostPmuDescription
@@ -59,7 +59,8 @@ class InProcessTarget:
         self.switches = self.profile.impl_id != IMPL_ID_OPENSBI  # nobody is above a firmware to switch it
         # No machine code, no TLB; and no user space or host kernel around a firmware.
         self.missing = frozenset("t") | (frozenset() if self.switches else OF_THE_HOST)
-        self.interrupts = self._machine.host_pmu.overflow_latency == "none"
+        host = self._machine.host_pmu
+        self.interrupts = host.counters.overflow_interrupts and host.overflow_latency == "none"
         self.name = "in-process"
         self.description = (
             f"vpmu in process, profile {self.profile.name}, host PMU {self._machine.host_pmu.name}"
@@ -84,9 +85,14 @@ class InProcessTarget:
     def run(self, calls: Sequence[Call]) -> list[Result]:
         results: list[Result] = []
         self.undetermined: list[bool] = []
+        lost = ""
         for call in calls:
             self._vcpu.pmu.undetermined = False
             try:
+                if lost:  # nobody is left to ask
+                    results.append(Result(lost=lost))
+                    self.undetermined.append(False)
+                    continue
                 results.append(self._one(call.op, call.resolve(results)))
             except (IllegalCounter, GuestTrap) as trap:
                 results.append(Result(trap=getattr(trap, "cause", int(Cause.ILLEGAL_INSTRUCTION))))
@@ -94,6 +100,9 @@ class InProcessTarget:
                 results.append(Result(trap=int(Cause.STORE_ACCESS if call.op in "sf" else Cause.LOAD_ACCESS)))
             except KvmRunError as error:
                 results.append(Result(errno=error.errno))
+            except HostLostError as error:
+                lost = error.commit
+                results.append(Result(lost=lost))
             self.undetermined.append(self._vcpu.pmu.undetermined)
         return results
 

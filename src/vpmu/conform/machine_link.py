@@ -69,14 +69,14 @@ def agent_target(profile: str | Profile | None = None, host_pmu: str = "qemu-vir
     """A machine of ours under `profile` (default spec-3.0) with the agent in it."""
     link = MachineLink(host_pmu, profile=profile or "spec-3.0")
     machine = link.machine
-    latency = machine.host_pmu.overflow_latency
+    host = machine.host_pmu
     return AgentTarget(
         link,
         "agent",
         f"agent on vpmu, host PMU {machine.host_pmu.name}",
         profile=profile or "spec-3.0",
         memory_end=machine.memory_base + machine.memory_size,
-        interrupts=latency == "none",
+        interrupts=host.counters.overflow_interrupts and host.overflow_latency == "none",
     )
 
 

@@ -62,6 +62,8 @@ class Properties:
 
     def violation(self, call: Call, operands: Sequence[int], result: Result) -> str | None:
         """What the answer breaks, None where it is right; the state follows the answer."""
+        if result.lost:
+            return f"property 1: the call brought the host down, which {result.lost} mends"
         if result.errno is not None:
             return f"property 1: the call ended KVM_RUN with errno {result.errno}"
         if call.op == "c":

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
+from ..errors import HOST_LOST_STATUS
 from ..profiles.behaviours import BEHAVIOURS
 from .target import Target
 from .verdict import Outcome, Verdict
@@ -18,6 +19,14 @@ _FAILED = (Verdict.UNEXPECTED, Verdict.LOST)
 def passed(outcomes: Sequence[Outcome]) -> bool:
     """True where nothing was unexpected."""
     return not any(outcome.verdict in _FAILED for outcome in outcomes)
+
+
+def exit_status(columns: Sequence[Sequence[Outcome]]) -> int:
+    """1 where something was unexpected, HOST_LOST_STATUS where a test brought the host down, else 0."""
+    if not all(passed(outcomes) for outcomes in columns):
+        return 1
+    verdicts = {outcome.verdict for outcomes in columns for outcome in outcomes}
+    return HOST_LOST_STATUS if Verdict.HOST_LOST in verdicts else 0
 
 
 def totals(outcomes: Sequence[Outcome]) -> dict[str, int]:
@@ -50,7 +59,8 @@ def ktap(target: Target, outcomes: Sequence[Outcome]) -> Iterator[str]:
         else:
             yield f"ok {number} {title}"
             if outcome.behaviours:
-                yield f"# known divergence: {', '.join(citation(name) for name in outcome.behaviours)}"
+                kind = Verdict.HOST_LOST if outcome.verdict is Verdict.HOST_LOST else Verdict.DIVERGENCE
+                yield f"# {kind}: {', '.join(citation(name) for name in outcome.behaviours)}"
     if any(outcome.behaviours for outcome in outcomes):
         yield f"# {NUMBERS}"
     yield f"# {in_words(outcomes)}"

@@ -5,9 +5,9 @@
 Arguments are expressions over numbers, flag names, the target's facts (`target.probe`) and the NAMEs of
 earlier lines; a NAME alone stands for that call's value (`Ref`), `bit(NAME)` for 1 << value. EXPECTED is one
 or more alternatives joined by `|`: an SBI error name, a comparison (`= E`, `!= E`, `>= E`, `<= E`, `in
-E..E`, `among E`: the value is an index in the set E), both, `trap`, or `any`. Without `->` an SBI call must
-succeed, and nothing may trap. `~` says what is expected of an implementation with that behaviour
-(profiles.behaviours).
+E..E`, `among E`: the value is an index in the set E), both, `trap`, `host lost`, or `any`. Without `->` an
+SBI call must succeed, and nothing may trap. `~` says what is expected of an implementation with that
+behaviour (profiles.behaviours).
 """
 
 from __future__ import annotations
@@ -62,10 +62,13 @@ CONSTANTS: dict[str, int] = {
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """One thing that a call may give: an error, a trap, a comparison of its value, or several of these."""
+    """One thing that a call may give: an error, a trap, the end of the host, a comparison of its value, or
+    several of these.
+    """
 
     error: int | None = None
     trap: bool = False
+    lost: bool = False
     comparison: str = ""
     operands: tuple[CodeType, ...] = ()
 
@@ -186,6 +189,8 @@ def _expectation(text: str) -> Expectation:
 def _alternative(text: str) -> Alternative:
     if text == "trap":
         return Alternative(trap=True)
+    if text == "host lost":
+        return Alternative(lost=True)
     word, _, rest = text.partition(" ")
     error = None
     if word in SbiError.__members__:
@@ -203,6 +208,8 @@ def _alternative(text: str) -> Alternative:
 
 
 def _met(one: Alternative, result: Result, names: Mapping[str, int]) -> bool:
+    if result.lost or one.lost:
+        return bool(result.lost) and one.lost
     if result.errno is not None or (result.trap is not None) != one.trap:
         return False
     if one.trap:

@@ -12,12 +12,18 @@ from .script import Step
 from .suite import Test
 from .target import Facts, Target, TargetLost, probe
 
+MODEL = "in-process"
+"""Name of the target that has no host to lose."""
+
 
 class Verdict(StrEnum):
-    """pass: as the specification says. known divergence: as a behaviour of the target's profile says."""
+    """pass: as the specification says. known divergence: as a behaviour of the target's profile says.
+    host lost: so, too, but nobody is left to be asked.
+    """
 
     PASS = "pass"
     DIVERGENCE = "known divergence"
+    HOST_LOST = "host lost"
     UNEXPECTED = "unexpected"
     SKIPPED = "skipped"
     LOST = "target lost"
@@ -103,6 +109,10 @@ def missing(target: Target, test: Test, facts: Facts) -> str:
     unknown = [name for name in test.needs if name not in facts.numbers]
     if unknown:
         return f"the target has no {' '.join(unknown)}"
+    deadly = takes_host_down(test, {behaviour.name for behaviour in target.profile.behaviours})
+    if deadly and target.name != MODEL:
+        fix = BEHAVIOURS[deadly[0]]
+        return f"brings down a host with {fix.name} ({fix.commit} mends it): done to the model only"
     for name in test.without:
         if name in {behaviour.name for behaviour in target.profile.behaviours}:
             return f"means nothing with {name}"
@@ -124,6 +134,8 @@ def judge(
     notes: dict[int, str] = {}
     unexplained: list[str] = []
     for number, (step, result) in enumerate(zip(test.steps, results, strict=True)):
+        if number and results[number - 1].lost:
+            break
         if result.errno is not None and target.profile.has(B.PERF_FAILURE_ENDS_KVM_RUN):
             # The guest dies here: what it would have seen afterwards, nobody knows.
             notes[number] = step.expected.text
@@ -145,7 +157,19 @@ def judge(
     if stale and not used:
         reason = f"as the specification says, although the profile has {', '.join(stale)}"
         return Outcome(test, Verdict.UNEXPECTED, reason, (), *kept, notes)
-    return Outcome(test, Verdict.DIVERGENCE if used else Verdict.PASS, "", tuple(used), *kept, notes)
+    verdict = Verdict.HOST_LOST if any(result.lost for result in results) else Verdict.DIVERGENCE
+    return Outcome(test, verdict if used else Verdict.PASS, "", tuple(used), *kept, notes)
+
+
+def takes_host_down(test: Test, active: set[str]) -> list[str]:
+    """Behaviours of a profile with which this test brings down a host, and whatever runs on it."""
+    return [
+        name
+        for step in test.steps
+        for who, expected in step.divergences
+        if active.issuperset(who) and any(one.lost for one in expected.alternatives)
+        for name in who
+    ]
 
 
 def expected_behaviours(test: Test, active: set[str]) -> list[str]:

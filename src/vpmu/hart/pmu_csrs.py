@@ -57,14 +57,21 @@ class PmuCsrs:
             return self.events[CYCLE if csr == MCYCLECFG else INSTRET]
         if MHPMEVENT0 + 3 <= csr < MHPMEVENT0 + 32:
             index = csr - MHPMEVENT0
-            if index not in self._present:
-                return 0
+            self._require(index)
             flag = self._pmu.layout.sscofpmf and self._pmu.overflow_flags >> index & 1
             return self.events[index] | (OF if flag else 0)
         index = csr & 31
         if csr >> 5 not in (MCYCLE >> 5, CYCLE_CSR >> 5) or index == 1:
             raise NoCsr
-        return self._pmu.read(index) if index in self._present else 0
+        self._require(index)
+        return self._pmu.read(index)
+
+    def _require(self, index: int) -> None:
+        """A counter that the hart lacks is an illegal instruction, as on QEMU: the ISA also allows zeros, but
+        firmware looks for the trap.
+        """
+        if index not in self._present:
+            raise NoCsr
 
     def write(self, csr: int, value: int) -> None:
         """Write a CSR of the PMU. Raises NoCsr."""

@@ -8,6 +8,7 @@ refusal leaves that event as it was; a host counter that cannot be had for AUTO_
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from ..perf.event import EventState, PerfError, PerfEvent
@@ -166,6 +167,9 @@ def _create(
     attr = build_attr(event, flags, period, disabled=disabled)
     try:
         perf_event = pmu.create_event(counter, attr)
+        if perf_event is not None and not (pmu.profile.has(B.RAW_EVENT_UNCHECKED) or perf_event.countable):
+            perf_event.release()
+            raise PerfError(errno.ENOENT, "no counter of the host counts this raw event")
     except PerfError as error:
         if pmu.recorder.enabled:
             pmu.note(

@@ -74,5 +74,8 @@ def _supported(pmu: VcpuPmu, event_idx: int, event_data: int) -> bool:
         perf_event = pmu.create_event(None, build_attr(event, 0, 0, disabled=True))
     except PerfError:
         return False
+    if perf_event is None:
+        return True  # a NULL pointer passes for an event
+    countable = perf_event.countable or pmu.profile.has(B.EVENT_INFO_UNCHECKED)
     perf_event.release()
-    return True
+    return countable

@@ -1,9 +1,13 @@
-"""How KVM_RUN ends: with an exit that user space serves, or with an errno."""
+"""How KVM_RUN ends: with an exit that user space serves, with an errno, or with the host."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..profiles.behaviour import Behaviour
 
 
 class KvmRunError(Exception):
@@ -16,6 +20,20 @@ class KvmRunError(Exception):
 
     def __str__(self) -> str:
         return f"kvm: KVM_RUN failed: {os.strerror(self.errno)} (errno {self.errno}): {self.reason}"
+
+
+class HostLostError(Exception):
+    """The host itself goes down: nobody is left who could answer. Only what is public and fixed is
+    modelled so: `commit` is the fix.
+    """
+
+    def __init__(self, behaviour: Behaviour, reason: str) -> None:
+        super().__init__(behaviour.name, reason)
+        self.behaviour, self.commit = behaviour, behaviour.commit
+        self.reason = f'{reason} ({behaviour.name}; fixed by {behaviour.commit} "{behaviour.subject}")'
+
+    def __str__(self) -> str:
+        return f"kvm: the host is lost: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ class FaultyInterrupts(VcpuInterrupts):
 
     def __init__(self, injector: Injector, hart_id: int, old: VcpuInterrupts) -> None:
         super().__init__()
-        self.pending, self.pending_mask, self.hvip = old.pending, old.pending_mask, old.hvip
+        self.pending, self.pending_mask = old.pending, old.pending_mask
+        self.hvip, self.stray = old.hvip, old.stray
         self._injector, self._hart_id = injector, hart_id
         self._late: list[tuple[int, int]] = []
         self._again: set[int] = set()
@@ -95,7 +96,8 @@ def strip(vcpu: Vcpu, perf: PerfProvider) -> None:
     """Undo `equip`; what the faults did stays."""
     old = vcpu.interrupts
     plain = VcpuInterrupts()
-    plain.pending, plain.pending_mask, plain.hvip = old.pending, old.pending_mask, old.hvip
+    plain.pending, plain.pending_mask = old.pending, old.pending_mask
+    plain.hvip, plain.stray = old.hvip, old.stray
     vcpu.faults, vcpu.perf, vcpu.interrupts = None, perf, plain
     vcpu.pmu.memory = vcpu.memory
     if isinstance(vcpu.pmu, VcpuPmu):
@@ -119,7 +121,7 @@ def migrate(vcpu: Vcpu) -> None:
     """What a migration does to a vCPU: memory and the registers of ONE_REG arrive, nothing of the virtual PMU
     does.
     """
-    pending = vcpu.interrupts.one_reg_sip()
+    pending = vcpu.interrupts.one_reg_sip(vcpu.profile)
     if isinstance(vcpu.pmu, VcpuPmu):
         vcpu.pmu.snapshot.install(None)  # the page is written to no more: it belongs to the other machine
     vcpu.pmu.deinit()

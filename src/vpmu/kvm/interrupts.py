@@ -12,8 +12,13 @@ from ..profiles.profiles import Profile
 from ..spec.csr import Irq
 
 KNOWN = (Irq.SOFTWARE, Irq.TIMER, Irq.EXTERNAL, Irq.LCOFI)
+KNOWN_MASK = sum(1 << irq for irq in KNOWN)
 _SOFTWARE = 1 << Irq.SOFTWARE
 _LCOFI = 1 << Irq.LCOFI
+_STRAY = 1 << Irq.LCOFI + 1
+"""Where KVM put LCOFI before 52c6b7d20d3e: it shifted it like the three interrupts that hvip has one bit
+higher than sip.
+"""
 _VS_VALID = 1 << Irq.SOFTWARE | 1 << Irq.TIMER | 1 << Irq.EXTERNAL
 
 
@@ -21,15 +26,16 @@ class VcpuInterrupts:
     """Pending interrupts of one vCPU.
 
     `pending` holds what is requested, `pending_mask` which bits of it changed since the last flush, `hvip`
-    what the guest sees in sip.
+    what the guest sees in sip. `stray` is what ONE_REG left in a bit of KVM's hvip that no hart has.
     """
 
-    __slots__ = ("hvip", "pending", "pending_mask")
+    __slots__ = ("hvip", "pending", "pending_mask", "stray")
 
     def __init__(self) -> None:
         self.pending = 0
         self.pending_mask = 0
         self.hvip = 0
+        self.stray = 0
 
     def set(self, irq: int) -> None:
         """Request an interrupt; it is seen at the next entry. Raises ValueError for a number that KVM does
@@ -70,18 +76,36 @@ class VcpuInterrupts:
 
     def reset(self) -> None:
         """vCPU reset: nothing is pending."""
-        self.pending = self.pending_mask = self.hvip = 0
+        self.pending = self.pending_mask = self.hvip = self.stray = 0
 
-    def one_reg_sip(self) -> int:
-        """What KVM_GET_ONE_REG of sip shows, requests that have not been flushed included."""
-        return self.flush()
+    def one_reg_sip(self, profile: Profile | None = None) -> int:
+        """What KVM_GET_ONE_REG of sip shows, requests that have not been flushed included; without a profile
+        as KVM shows it today.
+
+        KVM before 52c6b7d20d3e does not show a pending LCOFI, and shows one that ONE_REG set twice: in its
+        place and in the next (6.12.117: set 0x2000, get 0x6000).
+        """
+        seen = self.flush()
+        if profile is None or not profile.has(B.LCOFI_LOST_OVER_ONE_REG):
+            return seen
+        return seen & ~_LCOFI | (_LCOFI | _STRAY if self.stray else 0)
 
     def set_one_reg_sip(self, value: int, profile: Profile) -> None:
-        """KVM_SET_ONE_REG of sip, as after a migration; KVM keeps the three VS-level interrupts only."""
-        valid = _VS_VALID if profile.has(B.LCOFI_LOST_OVER_ONE_REG) else _VS_VALID | _LCOFI
-        self.hvip = value & valid
+        """KVM_SET_ONE_REG of sip, as after a migration: the three VS-level interrupts, and LCOFI since
+        52c6b7d20d3e.
+        """
+        lost = profile.has(B.LCOFI_LOST_OVER_ONE_REG)
+        self.hvip = value & (_VS_VALID if lost else _VS_VALID | _LCOFI)
+        self.stray = value & _LCOFI if lost else 0
         self.pending = self.hvip
         self.pending_mask = 0
+
+    @staticmethod
+    def wakes_by(profile: Profile) -> int:
+        """The interrupts that a vCPU which waits looks for (kvm_riscv_vcpu_has_interrupts): not LCOFI before
+        52c6b7d20d3e, which looked for it at the wrong bit.
+        """
+        return KNOWN_MASK & ~_LCOFI if profile.has(B.WFI_IGNORES_LCOFI) else KNOWN_MASK
 
     @staticmethod
     def _bit(irq: int) -> int:

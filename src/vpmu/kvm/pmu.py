@@ -231,8 +231,10 @@ class VcpuPmu(SbiPmu):
         self.undetermined |= self.profile.has(B.WRAPPED_SET_ACCEPTED)
         return None
 
-    def create_event(self, counter: Counter | None, attr: PerfEventAttr) -> PerfEvent:
-        """A perf event on the vCPU's thread whose overflow reaches `counter`. Raises PerfError."""
+    def create_event(self, counter: Counter | None, attr: PerfEventAttr) -> PerfEvent | None:
+        """A perf event on the vCPU's thread whose overflow reaches `counter`. Raises PerfError. A fault can
+        make it None: the NULL pointer that IS_ERR() lets pass.
+        """
         if self.perf is None:
             raise RuntimeError("a vCPU without host PMU was asked for a perf event")
         if counter is None or not self.profile.has(B.OVERFLOW_INTERRUPT):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from ..profiles.behaviours import B
+from ..profiles.opensbi_behaviours import OB
 from ..profiles.profiles import Profile, SbiExtension
 from ..spec.sbi import EXPERIMENTAL_EIDS, VENDOR_EIDS, Eid
 
@@ -43,6 +44,12 @@ class SbiExtensions:
 
     def __init__(self, profile: Profile, *, pmu_available: bool) -> None:
         self._enabled = dict(profile.extensions)
+        self._probed: tuple[int, ...] = ()
+        if profile.has(OB.OPENSBI_NO_DBCN):
+            self._enabled.pop(SbiExtension.DBCN, None)
+        if profile.has(OB.OPENSBI_SSE_FWFT_DBTR):
+            self._enabled[SbiExtension.FWFT] = True
+            self._probed = (Eid.SSE, Eid.DBTR)
         self._legacy = not profile.has(B.LEGACY_NOT_BUILT)
         if not pmu_available:
             self._enabled.pop(SbiExtension.PMU, None)
@@ -54,7 +61,8 @@ class SbiExtensions:
         known = self._by_eid.get(eid)
         if known is None:
             extension = extension_of(eid)
-            known = eid == Eid.BASE or (extension is not None and self._enabled.get(extension, False))
+            known = eid == Eid.BASE or eid in self._probed
+            known = known or (extension is not None and self._enabled.get(extension, False))
             known = known and (self._legacy or extension is not SbiExtension.V01)
             if len(self._by_eid) < 64:  # a guest may try all EIDs
                 self._by_eid[eid] = known

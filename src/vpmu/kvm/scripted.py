@@ -26,7 +26,7 @@ def pmu_call(vcpu: Vcpu, fid: int, *args: int) -> tuple[int, int]:
 def csr_read(vcpu: Vcpu, csr: int) -> int:
     """Read a CSR. Raises GuestTrap where that traps."""
     if csr in GUEST_CSRS:
-        return vcpu.interrupts.one_reg_sip() if csr == Csr.SIP else vcpu.hart.get(GUEST_CSRS[Csr(csr)])
+        return vcpu.interrupts.flush() if csr == Csr.SIP else vcpu.hart.get(GUEST_CSRS[Csr(csr)])
     if csr == Csr.TIME:
         return vcpu.hart.time_ns // TICK_NS
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..profiles.behaviours import B
 from ..spec.sbi import SHMEM_DISABLE, SNAPSHOT_SIZE, SNAPSHOT_SLOTS, SNAPSHOT_VALUES, SbiError, SbiRet
-from .exits import KvmRunError
+from .exits import HostLostError, KvmRunError
 from .vcpu_api import GuestMemory, MemoryFault
 
 if TYPE_CHECKING:
@@ -24,14 +24,15 @@ class Snapshot:
     call's base.
 
     `tainted`: the copy holds values that depend on the host. `leaked`: copies that KVM forgot to free.
+    `gone`: there is no copy any more, although a page is set: whoever uses it brings the host down.
     """
 
-    __slots__ = ("address", "copy", "leaked", "tainted")
+    __slots__ = ("address", "copy", "gone", "leaked", "tainted")
 
     def __init__(self) -> None:
         self.address: int | None = None
         self.copy = bytearray(SNAPSHOT_SIZE)
-        self.tainted = False
+        self.tainted = self.gone = False
         self.leaked = 0
 
     @property
@@ -43,23 +44,26 @@ class Snapshot:
         """Use the page at `address` from now on, with a copy of zeros; None: none."""
         self.address = address
         self.copy = bytearray(SNAPSHOT_SIZE)
-        self.tainted = False
+        self.tainted = self.gone = False
 
     def load(self, memory: GuestMemory) -> tuple[int, ...]:
-        """Read the whole page into the copy; the 64 values. Raises MemoryFault."""
+        """Read the whole page into the copy; the 64 values. Raises MemoryFault, HostLostError."""
+        self._use()
         self.copy[:] = memory.read(self._gpa(), SNAPSHOT_SIZE)
         self.tainted = False
         values: tuple[int, ...] = _VALUES.unpack_from(self.copy, SNAPSHOT_VALUES)
         return values
 
     def put(self, slot: int, value: int, *, overflown: bool) -> None:
-        """Set a slot of the copy; an overflow bit is set, never cleared."""
+        """Set a slot of the copy; an overflow bit is set, never cleared. Raises HostLostError."""
+        self._use()
         _U64.pack_into(self.copy, SNAPSHOT_VALUES + 8 * slot, value)
         if overflown:
             self._set_bitmap(self._bitmap() | 1 << slot)
 
     def clear_overflow(self, slot: int) -> None:
-        """Clear an overflow bit of the copy."""
+        """Clear an overflow bit of the copy. Raises HostLostError."""
+        self._use()
         self._set_bitmap(self._bitmap() & ~(1 << slot))
 
     def flush(self, memory: GuestMemory) -> None:
@@ -72,6 +76,17 @@ class Snapshot:
         memory.write(address, _U64.pack(overflows))
         for slot, value in values.items():
             memory.write(address + SNAPSHOT_VALUES + 8 * slot, _U64.pack(value))
+
+    def lose_copy(self) -> None:
+        """The kernel freed its copy and goes on believing in the page, if one is set."""
+        self.gone = self.installed
+
+    def _use(self) -> None:
+        if self.gone:
+            raise HostLostError(
+                B.SHMEM_STALE_PAGE,
+                "the kernel uses its copy of the snapshot page, which a failing snapshot_set_shmem has freed",
+            )
 
     def _bitmap(self) -> int:
         word: int = _U64.unpack_from(self.copy, 0)[0]
@@ -106,6 +121,8 @@ def snapshot_set_shmem(pmu: VcpuPmu, lo: int, hi: int, flags: int) -> SbiRet:
     if again and profile.has(B.SHMEM_FAILURE_DROPS_PAGE):
         snapshot.install(None)
     if not pmu.host_allocate(SNAPSHOT_SIZE):
+        if profile.has(B.SHMEM_STALE_PAGE):
+            snapshot.lose_copy()
         if profile.has(B.SHMEM_OOM_ENDS_KVM_RUN):
             raise KvmRunError(errno.ENOMEM, "snapshot_set_shmem: no kernel memory for the page's copy")
         return pmu.refuse(SbiError.FAILED, "allocation", "no kernel memory for the page's copy")
@@ -113,6 +130,8 @@ def snapshot_set_shmem(pmu: VcpuPmu, lo: int, hi: int, flags: int) -> SbiRet:
         pmu.memory.write(lo, bytes(SNAPSHOT_SIZE))
     except MemoryFault as fault:
         if not profile.has(B.SHMEM_SLOT_CHECK):
+            if profile.has(B.SHMEM_STALE_PAGE):
+                snapshot.lose_copy()
             return pmu.refuse(SbiError.INVALID_ADDRESS, "address", str(fault))
         # The copy is freed but still pointed to: what a page that is set holds from now on is the host's
         # business.

@@ -20,6 +20,7 @@ from vpmu.kvm.sbi_extensions import SbiExtensions
 from vpmu.kvm.vcpu_api import MP_STATE_RUNNABLE, MP_STATE_STOPPED, GuestTrap
 from vpmu.perf.event import PerfProvider
 from vpmu.profiles.behaviours import B
+from vpmu.profiles.opensbi_behaviours import OB
 from vpmu.profiles.profiles import IMPL_ID_KVM, Profile
 from vpmu.see.pmu import SbiPmu
 from vpmu.spec.csr import Cause, Irq
@@ -63,6 +64,8 @@ class Vcpu:
         self.hart, self.memory, self.profile, self.perf, self.recorder = hart, memory, profile, perf, recorder
         self.vcpus = vcpus
         self.interrupts = VcpuInterrupts()
+        self.bare = profile.has(OB.OPENSBI_CSR_DIRECT)  # firmware is below it, no KVM
+        self.wakes_by = VcpuInterrupts.wakes_by(profile)  # what ends waiting, where sie enables it
         self._lcofi = lcofi
         vcpu_reset.configure_hart(self)
         self.pmu = pmu(self._raise_overflow)

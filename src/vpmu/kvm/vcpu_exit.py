@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vpmu.hart.exits import Stop
@@ -11,6 +12,7 @@ from vpmu.kvm.exits import HungExit, KvmRunError, VcpuExit
 from vpmu.kvm.vcpu_trap import instruction, redirect
 from vpmu.profiles.behaviours import B
 from vpmu.spec.csr import Cause
+from vpmu.spec.sbi import U64
 
 if TYPE_CHECKING:
     from vpmu.kvm.vcpu import Vcpu
@@ -38,7 +40,14 @@ def handle(vcpu: Vcpu, stop: Stop) -> VcpuExit | None:
             redirect(vcpu, Cause.ILLEGAL_INSTRUCTION, instruction(vcpu))
             return None
         case Stop.MMIO_LOAD | Stop.MMIO_STORE:
-            return vcpu_insn.mmio_exit(vcpu, details.a, stop is Stop.MMIO_STORE)
+            is_write = stop is Stop.MMIO_STORE
+            if not vcpu.bare:
+                return vcpu_insn.mmio_exit(vcpu, details.a, is_write)
+            if vcpu.devices(details.a):
+                with suppress(KvmRunError):  # a device takes integer loads and stores only
+                    return vcpu_insn.mmio_exit(vcpu, details.a, is_write)
+            _access_fault(vcpu, Cause.STORE_ACCESS if is_write else Cause.LOAD_ACCESS, details.c)
+            return None
         case Stop.WFI:
             vcpu.hart.pc += 4
             vcpu.blocking, vcpu.suspended = True, False
@@ -49,6 +58,10 @@ def handle(vcpu: Vcpu, stop: Stop) -> VcpuExit | None:
             redirect(vcpu, details.a, details.b)
             return None
         case Stop.FETCH_HOLE:
+            if vcpu.bare:
+                pc = vcpu.hart.pc  # what was fetched is it, or the instruction's second half in the next page
+                _access_fault(vcpu, Cause.FETCH_ACCESS, pc + (details.a - pc & 0xFFF) & U64)
+                return None
             # gstage_page_fault emulates loads and stores only
             raise KvmRunError(
                 errno.EOPNOTSUPP,
@@ -60,3 +73,12 @@ def handle(vcpu: Vcpu, stop: Stop) -> VcpuExit | None:
                 f"(cause {vcpu.hart.get('scause')})"
             )
     raise AssertionError(stop)
+
+
+def _access_fault(vcpu: Vcpu, cause: Cause, value: int) -> None:
+    """Nothing answers at a physical address. Firmware takes the exception, counts it and hands it on
+    (sbi_trap_handler): there is no KVM_RUN that could fail.
+    """
+    if cause in _FIRMWARE_EVENT:
+        vcpu.pmu.incr_fw(_FIRMWARE_EVENT[cause])
+    redirect(vcpu, cause, value)

@@ -36,7 +36,7 @@ def deadline(vcpu: Vcpu) -> int | None:
 
 def wake_mask(vcpu: Vcpu) -> int:
     """The interrupts that end waiting: those that sie enables, or, in a suspension, all of them."""
-    return NEVER if vcpu.suspended else vcpu.hart.words[_SIE]
+    return NEVER if vcpu.suspended else vcpu.hart.words[_SIE] & vcpu.wakes_by
 
 
 def sleeps(vcpu: Vcpu, now_ns: int) -> bool:

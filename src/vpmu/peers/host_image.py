@@ -24,7 +24,7 @@ from vpmu.vmm.linux.fetch import (
     WORK,
     choose_in_archive,
     download,
-    kernel_package,
+    kernel_packages,
 )
 from vpmu.vmm.linux.progress import Progress
 from vpmu.vmm.linux.sources import AptSource
@@ -56,7 +56,7 @@ class Plan:
     """What to download."""
 
     kernel: list[Package]
-    """The package that is named after the release, and those that it is split into since Linux 7.2."""
+    """See vpmu.vmm.linux.fetch.kernel_packages."""
     busybox: Package
     python: list[Package]
     """Interpreter, its minimal library, its whole library."""
@@ -132,12 +132,9 @@ def choose(apt: PrivateApt) -> Plan:
         if len(found) != 1:
             raise FetchError(f"the packages of Python in suite {apt.suite}", expected=pattern, got=found)
         python += found
-    kernel, busybox, *others = apt.show(
-        [kernel_package(apt), BUSYBOX_PACKAGE, *python, *sorted(names - set(python))]
-    )
+    busybox, *others = apt.show([BUSYBOX_PACKAGE, *python, *sorted(names - set(python))])
     libraries = [p for p in others[3:] if initramfs.is_debian_library(p.section, p.architecture)]
-    parts = re.findall(r"\blinux-(?:binary|modules)-\d[^\s,|(]*", kernel.depends)
-    return Plan([kernel, *(apt.show(parts) if parts else [])], busybox, others[:3], libraries)
+    return Plan(kernel_packages(apt, "binary", "modules"), busybox, others[:3], libraries)
 
 
 def _fetch(

@@ -71,6 +71,13 @@ class PerfEvent(Protocol):
         """True when the count includes instructions of the host: an unfiltered counter was used."""
         ...
 
+    @property
+    def countable(self) -> bool:
+        """False where no counter of the host can count the event, whoever else lets go of one: a raw event,
+        which the driver does not check (pmu_sbi_event_map), and the firmware has no row for it.
+        """
+        ...
+
     def enable(self) -> None:
         """perf_event_enable: tries to get a counter; never reports whether it did. From ERROR it tries
         again.

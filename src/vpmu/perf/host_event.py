@@ -81,6 +81,10 @@ class HostPmuEvent:
         return self._index
 
     @property
+    def countable(self) -> bool:
+        return self._mapped.fixed is not None or bool(self._mapped.counters)
+
+    @property
     def sample_period(self) -> int:
         return self._attr_period
 

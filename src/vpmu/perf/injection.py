@@ -43,6 +43,10 @@ class FaultyEvent:
     def host_noise(self) -> bool:
         return self.inner.host_noise
 
+    @property
+    def countable(self) -> bool:
+        return self.inner.countable
+
     def enable(self) -> None:
         effect = self._perf.ask("perf.enable", self.name)
         if effect is not None and self.inner.state is not EventState.RELEASED:

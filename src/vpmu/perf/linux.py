@@ -67,6 +67,7 @@ class LinuxEvent:
     """A descriptor of perf_event_open. `vpmu.perf.event.PerfEvent` has the contract of the public methods."""
 
     host_noise = True
+    countable = True  # as far as anybody can tell without scheduling it
 
     def __init__(self, descriptor: int, attr: PerfEventAttr, handler: OverflowHandler | None) -> None:
         self.attr = attr

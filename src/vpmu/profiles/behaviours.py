@@ -148,7 +148,7 @@ class B:
         "address stays",
         "41f4d0cc331a", "6.10", "6.18", "F40")
     SHMEM_FAILURE_DROPS_PAGE = Behaviour(
-        "a failing snapshot_set_shmem leaves no shared memory at all", "", "7.1", "", "F39")
+        "a failing snapshot_set_shmem leaves no shared memory at all", "b7749531a9b1", "7.3", "", "F39")
     SHMEM_COPY_LEAKED = Behaviour(
         "setting shared memory again leaks the kernel's copy of the previous page",
         "b7749531a9b1", "6.10", "7.3", "2.8", stable=("6.12.117",))
@@ -244,6 +244,16 @@ class B:
         "hart_suspend knows the retentive type only", "", "6.3", "", "2.10")
     SRST_UNKNOWN_NOT_SUPPORTED = Behaviour(
         "system_reset answers NOT_SUPPORTED to reserved types, and takes any reason", "", "6.3", "", "2.10")
+    RAW_EVENT_UNCHECKED = Behaviour(
+        "a raw event that no counter of the host counts is bound all the same: it never counts",
+        "0cb74b65d2e5", "6.3", "", "2.3, O12")
+    WFI_IGNORES_LCOFI = Behaviour(
+        "WFI waits although a counter-overflow interrupt is pending and enabled in sie",
+        "52c6b7d20d3e", "6.10", "7.3", "3.12", stable=("7.2.9",))
+    SHMEM_STALE_PAGE = Behaviour(
+        "a failing snapshot_set_shmem frees the kernel's copy of a page that is in place and keeps its "
+        "address: the next TAKE_SNAPSHOT or INIT_SNAPSHOT brings the host down",
+        "b7749531a9b1", "6.18", "7.3", "F39, F42")
 # fmt: on
 
 

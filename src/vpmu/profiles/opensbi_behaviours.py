@@ -268,6 +268,32 @@ class OB:
         "run of QEMU 7.2.22 with OpenSBI 1.1",
         "QEMU",
     )
+    OPENSBI_NO_DBCN = Behaviour("there is no debug console", "", "", "1.3", "a run on QEMU", "OpenSBI")
+    OPENSBI_SSE_FWFT_DBTR = Behaviour(
+        "probe_extension finds SSE, FWFT and DBTR; of these only FWFT is modelled, a function of the others "
+        "is NOT_SUPPORTED",
+        "",
+        "1.5",
+        "",
+        "a run on QEMU",
+        "OpenSBI",
+    )
+    OPENSBI_HART_MASK_UNCHECKED = Behaviour(
+        "send_ipi and the remote fences pass over harts that do not exist",
+        "",
+        "",
+        "1.9",
+        "a run on QEMU",
+        "OpenSBI",
+    )
+    OPENSBI_HART_BASE_CHECKED = Behaviour(
+        "a hart_mask_base of 128 or more is INVALID_PARAM, whatever the mask says",
+        "",
+        "",
+        "1.4",
+        "a run on QEMU",
+        "OpenSBI",
+    )
 
 
 OPENSBI_BEHAVIOURS: dict[str, Behaviour] = {

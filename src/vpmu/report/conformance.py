@@ -20,6 +20,11 @@ _SIGN = {
         "known",
         "not as it says, a known behaviour of the profile",
     ),
+    Verdict.HOST_LOST: (
+        "lost",
+        "host lost",
+        "the host goes down, as the profile says",
+    ),
     Verdict.UNEXPECTED: ("lost", "UNEXPECTED", "neither"),
     Verdict.SKIPPED: ("none", "skip", "the target lacks what the test needs"),
     Verdict.LOST: ("hung", "LOST", "the target was gone"),

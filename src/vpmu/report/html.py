@@ -15,6 +15,7 @@ COLOURS: dict[str, tuple[str, str]] = {
     Verdict.SILENTLY_WRONG: ("wrong", "silently wrong"),
     Verdict.GUEST_HUNG: ("hung", "guest hung"),
     Verdict.GUEST_LOST: ("lost", "guest lost"),
+    Verdict.HOST_LOST: ("lost", "host lost"),
     Verdict.UNEXPECTED: ("lost", "unexpected"),
 }
 """Verdict -> class in the style, and its words: colour is never the only sign."""

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from ..kvm.exits import KvmRunError, SbiExit, SystemEvent
+from ..kvm.exits import HostLostError, KvmRunError, SbiExit, SystemEvent
 from ..kvm.vcpu_api import VcpuLike
 from ..spec.sbi import Eid, SbiRet
 from ..spec.sbi_functions import function
 from . import base, dbcn, fwft, hsm, ipi, legacy, pmu, rfence, srst, sta, susp, time
 from .answer import NOT_SUPPORTED, Answer, Args, Handler
+
+
+def _not_modelled(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
+    """Extensions that firmware has and the model lacks: probe_extension finds them, their functions do not
+    exist.
+    """
+    return NOT_SUPPORTED
+
 
 HANDLERS: dict[int, Handler] = {
     Eid.BASE: base.handle,
@@ -21,6 +29,8 @@ HANDLERS: dict[int, Handler] = {
     Eid.SUSP: susp.handle,
     Eid.FWFT: fwft.handle,
     Eid.STA: sta.handle,
+    Eid.SSE: _not_modelled,
+    Eid.DBTR: _not_modelled,
 }
 """EID -> handler. Legacy calls and the experimental and vendor ranges are not in it."""
 
@@ -30,7 +40,8 @@ def ecall(vcpu: VcpuLike, eid: int, fid: int, args: Args) -> Answer:
 
     SbiRet: a0 and, unless its value is None, a1 change, pc goes on behind the ecall. SystemEvent and SbiExit
     leave to user space, which answers an SbiExit. Raises KvmRunError where KVM_RUN ends with an errno and
-    nothing of the guest changes, and GuestTrap where the guest takes a trap instead.
+    nothing of the guest changes, HostLostError where the host goes down, and GuestTrap where the guest takes
+    a trap instead.
     """
     if not vcpu.recorder.enabled:
         return _answer(vcpu, eid, fid, args)
@@ -40,6 +51,11 @@ def ecall(vcpu: VcpuLike, eid: int, fid: int, args: Args) -> Answer:
         answer = _answer(vcpu, eid, fid, args)
     except KvmRunError as error:
         vcpu.recorder.emit("sbi", called.name, "kvm-run-error", -error.errno, hart=vcpu.hart_id, **named)
+        raise
+    except HostLostError as lost:
+        vcpu.recorder.emit(
+            "sbi", called.name, "host-lost", lost.commit, hart=vcpu.hart_id, reason=lost.reason, **named
+        )
         raise
     result: object = (answer.error, answer.value) if isinstance(answer, SbiRet) else _exit_name(answer)
     vcpu.recorder.emit("sbi", called.name, "call", result, hart=vcpu.hart_id, **named)

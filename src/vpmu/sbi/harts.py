@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from ..kvm.vcpu_api import VcpuLike
+from ..profiles.opensbi_behaviours import OB
 from ..spec.sbi import U64, XLEN
 
+_FIRMWARE_HARTS = 128
+"""SBI_HARTMASK_MAX_BITS of OpenSBI."""
 ALL = U64
 """hart_mask_base with this value (-1) means every hart; the mask is ignored."""
 
@@ -18,13 +21,17 @@ def by_id(vcpu: VcpuLike, hart_id: int) -> VcpuLike | None:
 
 
 def select(vcpu: VcpuLike, mask: int, base: int) -> tuple[list[VcpuLike], bool]:
-    """The vCPUs that (mask, base) names, in order, and whether every hart that it names exists."""
+    """The vCPUs that (mask, base) names, in order, and whether every hart that it names exists, as far
+    as anybody looks.
+    """
     if base == ALL:
         return list(vcpu.vcpus), True
+    if base >= _FIRMWARE_HARTS and vcpu.profile.has(OB.OPENSBI_HART_BASE_CHECKED):
+        return [], False
     chosen, found = [], 0
     for other in vcpu.vcpus:
         bit = other.hart_id - base
         if 0 <= bit < XLEN and mask >> bit & 1:
             chosen.append(other)
             found |= 1 << bit
-    return chosen, found == mask
+    return chosen, found == mask or vcpu.profile.has(OB.OPENSBI_HART_MASK_UNCHECKED)

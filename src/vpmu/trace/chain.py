@@ -50,7 +50,7 @@ def mark(record: Record) -> str:
     if record.layer == "perf":
         wrong = record.action in _CREATING and result not in ("ok", "active")
     elif record.layer == "sbi":
-        wrong = record.action == "kvm-run-error" or error_of(record) not in HARMLESS
+        wrong = record.action in ("kvm-run-error", "host-lost") or error_of(record) not in HARMLESS
     elif record.actor == "perf_event_period":  # perf refuses 2^63 and more every time: no guest waits so long
         wrong = record.action == "refused" and 0 < number(record, "period") < 1 << 63
     else:

@@ -86,6 +86,8 @@ class Walker:
 
     def _called(self, call: Record, group: tuple[Record, ...]) -> Chain | None:
         hart, name = call.hart, call.actor
+        if call.action == "host-lost":
+            return self._add("host lost", f"{name}: the host goes down; {call.result} mends it", group)
         failed = call.action == "kvm-run-error"
         counters = self._named(call)
         for counter in counters:

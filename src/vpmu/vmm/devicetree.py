@@ -23,8 +23,9 @@ PLIC_SOURCES = 96
 
 DEFAULT_ISA = (
     *("i", "m", "a", "f", "d", "c"),
-    *("zicntr", "zicond", "zicsr", "zifencei", "zihpm", "zcb", "zba", "zbb", "zbc", "zbs", "sscofpmf"),
+    *("zicntr", "zicond", "zicsr", "zifencei", "zihpm", "zcb", "zba", "zbb", "zbc", "zbs"),
 )
+"""What every hart of ours has; the rest depends on host and profile (vpmu.vmm.placement)."""
 DEFAULT_TIMEBASE_HZ = 10_000_000
 
 IRQ_S_EXTERNAL, IRQ_M_EXTERNAL = 9, 11

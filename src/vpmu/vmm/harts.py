@@ -14,6 +14,7 @@ from vpmu.kvm.vcpu_api import MP_STATE_RUNNABLE
 from vpmu.perf.description import HostPmuDescription
 from vpmu.perf.event import PerfProvider
 from vpmu.perf.host_pmu import HostPmuPerf
+from vpmu.profiles.behaviours import B
 from vpmu.profiles.opensbi_behaviours import OB
 from vpmu.profiles.profiles import Profile
 from vpmu.sbi.dispatch import ecall
@@ -41,7 +42,7 @@ def new_vcpu(
     pmp: int = 0,
 ) -> Vcpu:
     """A hart of this host and the vCPU on it. For the arguments see Machine."""
-    overflow = host.ssaia and host.counters.overflow_interrupts and host.counters.sscofpmf
+    overflow = offers_sscofpmf(profile, host)
     hart: Hart
     bare = levels.answers is None
     if levels.whole:
@@ -106,6 +107,15 @@ def new_vcpu(
     if bare:
         attach_csrs(vcpu, provider, pmu, host)
     return vcpu
+
+
+def offers_sscofpmf(profile: Profile, host: HostPmuDescription) -> bool:
+    """Whether a guest has Sscofpmf: above firmware as its hart has it; under KVM on a host with Ssaia, since
+    nothing else can raise the interrupt in a guest (__kvm_riscv_isa_check_host, brought by 16b0bde9a37c).
+    """
+    if not host.counters.sscofpmf or profile.has(OB.OPENSBI_CSR_DIRECT):
+        return host.counters.sscofpmf
+    return host.ssaia and profile.has(B.OVERFLOW_INTERRUPT)
 
 
 def attach_csrs(vcpu: Vcpu, provider: PerfProvider, pmu: PhysicalPmu, host: HostPmuDescription) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from vpmu.errors import MachineError
 from vpmu.hart.memory import HostMemory
-from vpmu.kvm.exits import KvmRunError
+from vpmu.kvm.exits import HostLostError, KvmRunError
 from vpmu.kvm.vcpu import Vcpu
 from vpmu.perf.description import HostPmuDescription, load_host_pmu
 from vpmu.perf.event import PerfProvider
@@ -203,6 +203,8 @@ class Machine:
         """The whole state now, to go back to. MachineError where that cannot be had."""
         from vpmu.vmm.snapshot import take
 
+        if self.turns.lost is not None:
+            raise MachineError("snapshot", expected="a machine whose host lives", got=self.turns.lost.reason)
         return take(self)
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -242,7 +244,7 @@ class Machine:
         started, exits_before = time.perf_counter(), sum(self.user_exits.values())
         limit = None if max_instructions is None else self.instructions + max_instructions
         deadline = None if timeout_ns is None else self.turns.now() + timeout_ns
-        stop, reason, code, number = "budget", "", None, None
+        stop, reason, code, number, fix = "budget", "", None, None, None
         try:
             stop, reason, code = self.turns.turn(limit, deadline, host)
         except KvmRunError as error:
@@ -251,6 +253,9 @@ class Machine:
                 self.recorder.emit(
                     "vmm", "KVM_RUN", "failed", -error.errno, hart=self.turns.current, reason=error.reason
                 )
+        except HostLostError as lost:
+            self.turns.lost = lost
+            stop, reason, fix = "host_lost", lost.reason, lost.commit
         finally:
             self.turns.unhalt()
         counts, calls = Counter(self.user_exits), Counter[tuple[int, int, int]]()
@@ -269,6 +274,7 @@ class Machine:
             reset_reason=code,
             sbi_calls=dict(sorted(calls.items())),
             virtual_ns=self.turns.now(),
+            fixed_by=fix,
         )
 
     def _external_interrupt(self, hart: int, level: bool) -> None:

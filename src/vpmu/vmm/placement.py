@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vpmu.errors import MachineError
-from vpmu.spec.csr import SSTATUS_FS
+from vpmu.spec.csr import SSTATUS_FS, Irq
 from vpmu.vmm import devicetree, htif, pmu_node
 from vpmu.vmm.loader import Buffer, LoadedImage, load_image
 
@@ -137,12 +137,17 @@ def _place_initrd(machine: Machine, loaded: LoadedImage, initrd: Sequence[Buffer
 
 
 def _isa(machine: Machine) -> list[str]:
-    hart = machine.vcpus[0].hart
-    extensions = [*devicetree.DEFAULT_ISA]
-    if hart.get("sie_mask") >> 13 & 1 and "sscofpmf" not in extensions:
-        extensions.append("sscofpmf")
+    """The extensions of the guest's harts: what is in the device tree works, what works is in it."""
+    vcpu = machine.vcpus[0]
+    hart, extensions = vcpu.hart, {*devicetree.DEFAULT_ISA}
     if hart.whole:
+        if machine.host_pmu.counters.sscofpmf:
+            extensions.add("sscofpmf")
         return sorted({*extensions, *hart.isa})
+    if hart.get("sie_mask") >> Irq.LCOFI & 1:
+        extensions.add("sscofpmf")
     if hart.get("adue"):
-        extensions.append("svadu")
-    return extensions
+        extensions.add("svadu")
+    if not vcpu.pmu.available:  # every hpmcounter is an illegal instruction
+        extensions.remove("zihpm")
+    return sorted(extensions)

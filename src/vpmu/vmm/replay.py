@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..hart.memory import HostMemory, PhysicalMemory
-from ..kvm.exits import BudgetExit, KvmRunError, MmioExit, SbiExit, SystemEvent
+from ..kvm.exits import BudgetExit, HostLostError, KvmRunError, MmioExit, SbiExit, SystemEvent
 from .replay_limits import MAX_LINES, Patience
 from .replay_report import HOST_VALUE, LATE_OVERFLOW, TIME_READ, StepOutput
 from .replay_table import U64, Run, Step, error_name, result_line, sharp_hex, signed
@@ -95,6 +95,9 @@ class Monitor:
         except KvmRunError as error:
             self._failed(error.errno)
             return
+        except HostLostError as lost:
+            self._answer(f"HOST LOST, fixed by {lost.commit}")
+            raise _Stopped from None
         match exit_:
             case MmioExit(is_write=True):
                 self._write(exit_.gpa - MAILBOX, int.from_bytes(exit_.data, "little"))

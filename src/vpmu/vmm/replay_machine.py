@@ -64,6 +64,7 @@ class Options:
                 machine.set_sbi_extension(name, enabled)
         for vcpu in machine.vcpus:
             vcpu.io_bus = None  # every device access is the monitor's
+            vcpu.devices = lambda gpa: True
         machine.vcpu(0).write(RAM_BASE, payload(run.payload_size))
         machine.vcpu(0).pc = RAM_BASE
         return Monitor(machine, run)

@@ -57,6 +57,8 @@ class RunResult(Brief):
     """Answered SBI calls since power-on, by (EID, FID, error)."""
     virtual_ns: int = 0
     """Virtual time since power-on."""
+    fixed_by: str | None = None
+    """Of a host that is lost: the commit that keeps it alive."""
 
     @property
     def ok(self) -> bool:

@@ -26,10 +26,10 @@ _VCPU = (
     "mp_state", "blocking", "suspended", "timer", "reset_to", "mmio", "sbi_pending", "stalled", "exits",
     "sbi_calls", "overflows", "steal_time_area", "firmware_features", "immediate_exit",
 )  # fmt: skip
-_INTERRUPTS = ("pending", "pending_mask", "hvip")
+_INTERRUPTS = ("pending", "pending_mask", "hvip", "stray")
 _COUNTER = ("event_idx", "in_use", "started", "overflown", "value", "mark", "tainted")
 _FW = ("value", "started", "tainted")
-_PAGE = ("address", "copy", "tainted", "leaked")
+_PAGE = ("address", "copy", "tainted", "leaked", "gone")
 
 
 def _pmu_state(pmu: SbiPmu) -> State:

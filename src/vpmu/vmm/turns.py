@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from vpmu.kvm.exits import BudgetExit, HungExit, IdleExit, MmioExit, SbiExit, SystemEvent, VcpuExit
+from vpmu.kvm.exits import (
+    BudgetExit,
+    HostLostError,
+    HungExit,
+    IdleExit,
+    MmioExit,
+    SbiExit,
+    SystemEvent,
+    VcpuExit,
+)
 from vpmu.kvm.vcpu import Vcpu
 from vpmu.kvm.vcpu_api import MP_STATE_STOPPED
 from vpmu.vmm.board import Board
@@ -26,12 +35,13 @@ class Turns:
         self.vcpus, self.board, self.exits = vcpus, board, exits
         self.current = 0
         self.halted: Ending | None = None
+        self.lost: HostLostError | None = None  # the host went down: it does not come back
         self._polled = 0
         self._alone: Vcpu | None = None
 
     def resume(self, current: int) -> None:
         """As after a restore: nothing is known but which hart ran last."""
-        self.current, self.halted, self._alone = current, None, None
+        self.current, self.halted, self.lost, self._alone = current, None, None, None
 
     def halt(self, stop: str, reason: str) -> None:
         """See Machine.halt. Another thread may call it."""
@@ -60,6 +70,8 @@ class Turns:
         is due; several take turns of a quantum of virtual time. Nothing here depends on anything but the
         guest.
         """
+        if self.lost is not None:
+            raise self.lost
         clock = self.now()
         self._polled = self.instructions()
         while True:

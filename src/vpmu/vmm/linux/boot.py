@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpmu.brief import Brief
-from vpmu.errors import ImageError
+from vpmu.errors import HOST_LOST_STATUS, ImageError
 from vpmu.vmm.console import keep
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.execution import EXEC_INIT, ExecStream, build_exec_archive
@@ -69,7 +69,9 @@ class Outcome(Brief):
 
     @property
     def exit_status(self) -> int:
-        """For a command line: that of the command, 1 if the guest was lost."""
+        """For a command line: that of the command, 1 if the guest was lost, HOST_LOST_STATUS if its host."""
+        if self.result.fixed_by is not None:
+            return HOST_LOST_STATUS
         return 1 if self.failure is not None else self.status or 0
 
 
@@ -270,6 +272,8 @@ def failure_of(result: RunResult, status: int | None, said: Trouble | None, when
             return f"guest: kernel panic{when}: {result.reason}"
         case "kvm_run_failed" if result.kvm_run_errno is not None:
             return f"kvm: KVM_RUN failed with {_errno(result.kvm_run_errno)}{when}: {result.reason}"
+        case "host_lost":
+            return f"kvm: the host is lost{when}: {result.reason}"
         case "idle" | "hung":
             return f"guest: hangs{when}: {result.reason}"
         case "timeout":

@@ -63,22 +63,23 @@ class DebianGuest:
 class Plan:
     """What to download."""
 
-    kernel: Package
+    kernel: list[Package]
+    """See kernel_packages."""
     perf: Package
     busybox: Package
     libraries: list[Package] = field(default_factory=list)
 
     @property
     def packages(self) -> list[Package]:
-        return [self.busybox, self.perf, *self.libraries, self.kernel]
+        return [self.busybox, self.perf, *self.libraries, *self.kernel]
 
     @property
     def release(self) -> str:
-        return self.kernel.name.removeprefix("linux-image-")
+        return self.kernel[0].name.removeprefix("linux-image-")
 
     @property
     def versions(self) -> dict[str, str]:
-        return {package.name: package.version for package in (self.kernel, self.perf, self.busybox)}
+        return {package.name: package.version for package in (self.kernel[0], self.perf, self.busybox)}
 
 
 def fetch(
@@ -195,19 +196,23 @@ def _read_index(work: Path, lock: int, source: AptSource, suite: str, progress: 
         raise torn
 
 
-def kernel_package(apt: PrivateApt) -> str:
-    """Name of the package that holds the archive's default kernel. Raises FetchError."""
+def kernel_packages(apt: PrivateApt, *parts: str) -> list[Package]:
+    """The archive's default kernel: the package that is named after the release and those of its `parts`
+    ("binary", "modules") into which Debian splits it since Linux 7.2. Raises FetchError.
+    """
     [metapackage] = apt.show([KERNEL_METAPACKAGE])
     images = re.findall(r"\blinux-image-\d[^\s,|(]*", metapackage.depends)
     if not images:
         raise FetchError(f"{KERNEL_METAPACKAGE} depends on no kernel", got=metapackage.depends)
-    return str(images[0])
+    [kernel] = apt.show([images[0]])
+    split = re.findall(rf"\blinux-(?:{'|'.join(parts)})-\d[^\s,|(]*", kernel.depends)
+    return [kernel, *(apt.show(split) if split else [])]
 
 
 def _choose(apt: PrivateApt) -> Plan:
     closure = sorted(set(apt.closure(PERF_PACKAGE)) - {PERF_PACKAGE})
-    kernel, perf, busybox, *others = apt.show([kernel_package(apt), PERF_PACKAGE, BUSYBOX_PACKAGE, *closure])
-    return Plan(kernel, perf, busybox,
+    perf, busybox, *others = apt.show([PERF_PACKAGE, BUSYBOX_PACKAGE, *closure])
+    return Plan(kernel_packages(apt, "binary"), perf, busybox,
                 [p for p in others if initramfs.is_debian_library(p.section, p.architecture)])  # fmt: skip
 
 
@@ -233,7 +238,8 @@ def download(
 
 def _download_and_build(cache: Cache, apt: PrivateApt, plan: Plan, progress: Progress) -> Manifest:
     what = f"Linux {plan.release}, perf and busybox"
-    busybox_deb, perf_deb, *library_debs, kernel_deb = download(cache, apt, plan.packages, progress, what)
+    busybox_deb, perf_deb, *others = download(cache, apt, plan.packages, progress, what)
+    library_debs, kernel_debs = others[: -len(plan.kernel)], others[-len(plan.kernel) :]
 
     progress.step("unpacking")
     busybox = initramfs.extract(busybox_deb, lambda name: name == initramfs.BUSYBOX).get(initramfs.BUSYBOX)
@@ -244,7 +250,7 @@ def _download_and_build(cache: Cache, apt: PrivateApt, plan: Plan, progress: Pro
     for number, deb in enumerate(library_debs):
         libraries |= initramfs.extract(deb, initramfs.is_library)
         progress.update(number / (len(library_debs) + 1))
-    image = initramfs.kernel_image(kernel_deb)
+    image = initramfs.kernel_image(kernel_debs)
 
     progress.step("building the initramfs")
     files = {initramfs.BUSYBOX: busybox, **initramfs.perf_files(perf, libraries)}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from vpmu.vmm.linux import cpio, elf
@@ -16,6 +17,8 @@ LIBRARY_FOLDER = "usr/lib/riscv64-linux-gnu"
 LIBRARY_FOLDERS = (LIBRARY_FOLDER, "usr/lib", "lib/riscv64-linux-gnu", "lib")
 BUSYBOX, PERF = "usr/bin/busybox", "usr/bin/perf"
 NEEDED_APPLETS = frozenset({"sh", "mount", "stty", "setsid", "cttyhack", "poweroff", "sleep", "dmesg"})
+
+_ZBOOT = b"zimg"
 
 LAYOUT = "1"
 """Changes with the rules below; with the text of init it makes the recipe."""
@@ -73,18 +76,39 @@ def extract(package: Path, wanted: Callable[[str], bool], *, first: bool = False
     return files
 
 
-def kernel_image(package: Path) -> bytes:
-    """The uncompressed kernel Image of a linux-image package; FetchError when there is none."""
-    files = extract(package, lambda name: name.startswith("boot/vmlinu"), first=True)
-    return uncompressed_image(next(iter(files.values()), b""), f"{package.name}: boot/vmlinux")
+def is_kernel_image(name: str) -> bool:
+    """Whether a path in a package of the kernel is the kernel: in boot, since Linux 7.2 with its modules."""
+    path = PurePosixPath(name)
+    return path.name.startswith("vmlinu") and name.startswith(("boot/", "usr/lib/modules/", "lib/modules/"))
+
+
+def kernel_image(packages: Sequence[Path]) -> bytes:
+    """The uncompressed kernel Image out of the packages of a kernel; FetchError when there is none."""
+    for package in packages:
+        for name, image in extract(package, is_kernel_image, first=True).items():
+            return uncompressed_image(image, f"{package.name}: {name}")
+    names = ", ".join(package.name for package in packages)
+    raise FetchError(f"no kernel in {names}", expected="boot/vmlinux* or usr/lib/modules/*/vmlinuz")
 
 
 def uncompressed_image(image: bytes, name: str) -> bytes:
-    """The Image itself of one that may be compressed; FetchError where it is none."""
+    """The Image itself of one that may be compressed (gzip, or EFI zboot around it); FetchError where it is
+    none.
+    """
+    if image[:2] == b"MZ" and image[4:8] == _ZBOOT:
+        # drivers/firmware/efi/libstub/zboot-header.S: where the payload is, and how it is compressed.
+        start, size = struct.unpack_from("<II", image, 8)
+        kind = image[24:56].split(b"\0", 1)[0].decode("ascii", "replace")
+        if kind != "gzip":
+            raise FetchError(f"{name}: the compression of its EFI zboot image", expected="gzip", got=kind)
+        image = image[start : start + size]
     if image.startswith(b"\x1f\x8b"):
-        import gzip
+        import zlib
 
-        image = gzip.decompress(image)
+        try:
+            image = zlib.decompressobj(wbits=31).decompress(image)  # a zboot payload has its size behind it
+        except zlib.error as error:
+            raise FetchError(f"{name} cannot be uncompressed: {error}") from None
     if image[0x38:0x3C] != b"RSC\x05":
         # magic2 of Documentation/arch/riscv/boot-image-header.rst
         raise FetchError(f"{name} is not a RISC-V Image", expected="RSC\\x05 at 0x38",
