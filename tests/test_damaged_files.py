@@ -254,7 +254,8 @@ PARSERS = {
     "APT sources": Parser(function(apt), corpus("sources"), TEXT, ".list"),
     "APT sources, deb822": Parser(function(apt), corpus("sources"), TEXT, ".sources"),
     "samples": Parser(
-        function(lambda path: [flame_graph(one, "x") for one in parse_script(read_text(path))]), corpus("samples"), TEXT
+        function(lambda path: [flame_graph(one, "x") for one in parse_script(read_text(path))]),
+        corpus("samples"), TEXT,
     ),
     "arguments": Parser(arguments, words_of_commands, (*ARGUMENTS, *NUMBERS)),
     "frames": Parser(function(lambda path: FrameReader().feed(path.read_bytes())), frames, BINARY),
