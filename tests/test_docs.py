@@ -15,7 +15,9 @@ import pytest
 from vpmu.campaign.catalogue import load_catalogue
 from vpmu.cli.main import COMMANDS, _parser, main
 from vpmu.cli.parser import Parser
+from vpmu.conform.suite import load_suite
 from vpmu.profiles.behaviours import BEHAVIOURS
+from vpmu.vmm.replay_table import read_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -165,3 +167,23 @@ def test_what_the_readme_types_runs(line: str, capfd: pytest.CaptureFixture[str]
     fails = "kvm-6.9" in line or "cache-misses" in line
     assert (line, status) == (line, 1 if fails else 0)
     assert "error:" not in capfd.readouterr().err
+
+
+def test_the_numbers_of_the_readme_are_those_of_today() -> None:
+    recorded = [path for kind in ("kvm", "opensbi") for path in (ROOT / "tests/tables").glob(f"{kind}-*.txt")]
+    tables = {path.name: read_table(path).lines for path in recorded}
+    kvm = sum(lines for name, lines in tables.items() if name.startswith("kvm-"))
+    assert f"All {kvm:,} lines of the {number_word(tables)} KVM tables" in README.replace("\n", " ")
+    assert f"the {tables['opensbi-1.6.txt']:,} of OpenSBI" in README.replace("\n", " ")
+    assert f"runs {len(load_suite())} tests" in README
+    scenarios = load_catalogue().values()
+    absent = sum(bool(scenario.absent) for scenario in scenarios)
+    catalogue = (ROOT / "docs" / "faults.md").read_text().replace("\n", " ")
+    assert f"eighty failure scenarios, F1 to F{len(scenarios)}; two of them cannot exist" in catalogue
+    assert (len(scenarios), absent) == (80, 2)
+
+
+def number_word(tables: dict[str, int]) -> str:
+    """How many tables of KVM there are, as a word."""
+    words = ("six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+    return words[sum(name.startswith("kvm-") for name in tables) - 6]

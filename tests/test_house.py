@@ -28,7 +28,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "faults",
         "trace",
         "profiles payloads",
-        "spec",
+        "spec files",
         "errors brief",
         "__init__",  # the package's door: its name and version
     )

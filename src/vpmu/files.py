@@ -101,9 +101,9 @@ def parse_toml(text: str, path: str | Path, layer: str = "file") -> dict[str, ob
 
 
 def write_file(path: str | Path, content: str | bytes | Iterable[bytes | memoryview]) -> None:
-    """Write a file, whole or not at all; text as UTF-8, what UTF-8 has not as `?`. FileError."""
+    """Write a file, whole or not at all; text as UTF-8, what UTF-8 has not by its number. FileError."""
     if isinstance(content, str):
-        content = content.encode("utf-8", "replace")
+        content = content.encode("utf-8", "backslashreplace")
     with written(path) as stream:
         for part in (content,) if isinstance(content, bytes) else content:
             stream.write(part)

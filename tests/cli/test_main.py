@@ -16,6 +16,7 @@ import vpmu
 from vpmu import Machine
 from vpmu.cli import main as cli
 from vpmu.cli import run as run_module
+from vpmu.payloads import path
 
 
 def call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
@@ -95,6 +96,19 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_name_that_is_no_text_is_printed_as_it_came(tmp_path: Path) -> None:
+    image, page = os.fsencode(tmp_path / "a") + b"\xff.elf", tmp_path / "page.html"
+    Path(os.fsdecode(image)).write_bytes(path("hello").read_bytes())
+    for arguments in (
+        [b"compare", b"kvm-7.2", b"kvm-7.2", image, b"--html", os.fsencode(page)],
+        [b"run", image],
+    ):
+        done = subprocess.run([sys.executable, "-m", "vpmu", *arguments], capture_output=True, check=False)
+        assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+        assert b"\xff" in done.stdout or arguments[0] == b"run"
+    assert "a\\udcff.elf" in page.read_text()
 
 
 def test_importing_the_package_and_the_frame_costs_no_machine() -> None:

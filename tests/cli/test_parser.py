@@ -8,24 +8,27 @@ import argparse
 import json
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vpmu.cli.examples import DEBIAN, EXAMPLES, KVM
 from vpmu.cli.main import COMMANDS, _parser, main
 from vpmu.cli.output import filled
 from vpmu.cli.parser import FileName, Parser, out_file, perfetto_file
-from vpmu.errors import FileError, UsageError
+from vpmu.errors import FileError, UsageError, VpmuError
 
 ROOT = Path(__file__).resolve().parents[2]
 POSITIONAL = {
     "run": ["x"], "stat": ["x"], "explain": ["x"], "replay": ["x"], "campaign": ["x"], "peers": ["kvm"],
-    "fetch": ["debian"], "compare": ["a", "b", "x"], "perf": ["stat"],
+    "fetch": ["debian"], "identify": ["agent"], "compare": ["a", "b", "x"], "perf": ["stat"],
 }  # fmt: skip
 VALUES = {"count": "3", "natural": "3", "memory_size": "64M", "refusal": "cycles=EBUSY", "seconds": "3s",
-          "verdicts": "guest-lost"}  # fmt: skip
+          "verdicts": "guest-lost", "int": "3"}  # fmt: skip
 
 
 def parser_of(command: str) -> Parser:
@@ -246,3 +249,15 @@ def test_examples_run(
     expected = next((status for text, status in FAILS.items() if text in line), 0)
     assert main([command, *given]) == expected
     assert "error" not in capsys.readouterr().err
+
+
+_ODD = ("-", "--", "", "a", "a/b", "/dev/null", "x" * 300, "\0", "\udcff", "3", "1e9", "cycles=EBUSY")
+_OPTIONS = sorted({option for _, action in options() for option in action.option_strings})
+_WORDS = st.one_of(st.sampled_from(_OPTIONS), st.sampled_from(_ODD), st.text(max_size=8))
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.sampled_from(sorted(COMMANDS)), st.lists(_WORDS, max_size=6))
+def test_no_command_line_breaks_a_parser(command: str, words: list[str]) -> None:
+    with suppress(VpmuError):
+        parser_of(command).parse_args([word for word in words if word not in ("-h", "--help")])

@@ -114,3 +114,13 @@ def test_places_and_causes() -> None:
     assert cause_name(13) == "load page fault"
     assert cause_name(1 << 63 | 5) == "timer interrupt"
     assert cause_name(99) == "99"
+
+
+def test_an_m_mode_image_that_dies_there_says_where(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, told = ran(capsys, image(tmp_path, CSRR_MHARTID, NOP, 0), "--firmware", "none")
+    assert status == 1
+    assert "hart 0 in M mode at pc 0x0; last trap to M mode: mcause 0x1 (fetch access), mepc 0x0" in told
+    assert "0x80000008: illegal (0x0)" in told
+    assert "needs M mode" not in told

@@ -19,6 +19,7 @@ import pytest
 from vpmu.cli.main import main
 from vpmu.spec.sbi import SbiError
 from vpmu.trace.recorder import Record, Recorder
+from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.boot import DEFAULT_MEMORY, LinuxBoot, Outcome
 from vpmu.vmm.linux.cache import Cache, default_root
 from vpmu.vmm.linux.debian import debian_guest
@@ -332,6 +333,35 @@ def test_the_exit_status_does_not_depend_on_a_kept_guest(
     assert said[0] == said[1] == said[2]
     assert "(__sbi_ecall+" in "".join(told[0])
     assert "called from pmu_sbi_check_event+" in "".join(told[0])
+
+
+def bare_initrd(debian: DebianGuest, *more: cpio.Entry) -> bytes:
+    """A busybox and four links: no directory, no device, no init."""
+    [busybox] = [e for e in cpio.read(debian.tiny_initrd.read_bytes()) if e.name == "usr/bin/busybox"]
+    names = {"sh", "mount", "stty", "poweroff", "sleep"} - {entry.name.rpartition("/")[2] for entry in more}
+    links = [cpio.symlink(f"bin/{name}", "/usr/bin/busybox") for name in sorted(names)]
+    return cpio.write([busybox, *links, *more])
+
+
+def test_a_command_in_an_initramfs_of_ones_own(
+    debian: DebianGuest, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.cpio"
+    mine.write_bytes(bare_initrd(debian))
+    assert main(["boot", "--initrd", str(mine), "--exec", "pwd; echo err >&2; exit 3"]) == 3
+    assert capfd.readouterr() == ("/root\n", "err\n")
+
+
+def test_a_command_that_never_begins_ends_the_run(
+    debian: DebianGuest, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mine = tmp_path / "mine.cpio"
+    waits = cpio.file("bin/mount", b"#!/bin/sh\necho I wait; while :; do sleep 1; done\n", 0o755)
+    mine.write_bytes(bare_initrd(debian, waits))
+    assert main(["boot", "--initrd", str(mine), "--exec", "true"]) == 1
+    said = capfd.readouterr().err
+    assert "timed out before the command began: the command did not begin within 60 s of virtual time" in said
+    assert "the console's last line: I wait" in said
 
 
 # ---------------------------------------------------------------- a terminal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 import subprocess
@@ -36,11 +37,12 @@ class FakeKvm:
         self.memory = 0
         self.vcpus: dict[int, int] = {}
         self.running = -1
+        self.slots: dict[int, tuple[int, int, int]] = {}
 
     def ioctl(self, fd: int, request: int, argument: int = 0) -> int:
         if request == monitor.KVM_CREATE_VM:
             self.vms += 1
-            self.vcpus, self.registers = {}, []
+            self.vcpus, self.registers, self.slots = {}, [], {}
             return os.memfd_create("vm")
         if request == monitor.KVM_CREATE_VCPU:
             made = os.memfd_create("vcpu")
@@ -57,8 +59,11 @@ class FakeKvm:
 
     def pack(self, fd: int, request: int, layout: str, *values: int) -> None:
         if request == monitor.KVM_SET_USER_MEMORY_REGION:
-            self.memory = values[4]
-            assert values[:4] == (0, 0, MEMORY_BASE, monitor.MEMORY_SIZE)
+            if not self.slots:
+                self.memory = values[4]
+                assert values[:4] == (0, 0, MEMORY_BASE, monitor.MEMORY_SIZE)
+            assert not values[3] or values[4] - self.memory == values[2] - MEMORY_BASE
+            self.slots[values[0]] = (values[1], values[2] - MEMORY_BASE, values[3])
         elif request == monitor.KVM_SET_ONE_REG:
             value = ctypes.c_uint64.from_address(values[1]).value
             if values[0] == monitor.REG_SBI_PMU:
@@ -147,6 +152,46 @@ def test_a_machine_starts_the_agent_at_its_memory() -> None:
     made.put_request(BOX, b"Rabc")
     assert made.take_answer(made.run_to_mailbox()) == b"R1Rabc"
     made.close()
+
+
+def operation(letter: str, value: int = 0) -> bytes:
+    return b"O".ljust(8, b"\0") + struct.pack("<QQ", ord(letter), value)
+
+
+def test_what_the_host_does_between_two_runs() -> None:
+    made, kvm = machine(echo)
+    for letter, value, expected in (("S", 0x2000, 0), ("G", 0, 0x2000), ("P", MEMORY_BASE + 5 * PAGE, 0)):
+        answer = monitor.host_answer(made, operation(letter, value))
+        assert answer == b"R".ljust(8, b"\0") + struct.pack("<QQQ", expected, 0, 0)
+    end = 6 * PAGE
+    assert kvm.slots == {
+        0: (0, 0, 5 * PAGE),
+        1: (monitor.READONLY, 5 * PAGE, PAGE),
+        2: (0, end, monitor.MEMORY_SIZE - end),
+    }
+    (kilobytes,) = struct.unpack_from("<Q", monitor.host_answer(made, operation("M")), 8)
+    assert kilobytes > 1000
+    assert struct.unpack("<QQQ", monitor.host_answer(made, operation("?"))[8:]) == (0, 0, 1 + errno.EINVAL)
+    for bad in (b"O", operation("G")[:-1]):
+        with pytest.raises(MachineLost, match="24"):
+            monitor.host_answer(made, bad)
+    with pytest.raises(MachineLost, match="no memory"):
+        monitor.host_answer(made, operation("P", 0x1000))
+    made.close()
+
+
+def test_an_operation_of_the_host_is_for_the_machine_that_is_there(line: Any) -> None:
+    source, sink, start = line
+    start(echo)
+    for number, request in enumerate(
+        (b"Fxxx", operation("S", 0x2000), operation("G"), b"Rb", b"Fy", operation("G"))
+    ):
+        os.write(sink, Frame(number + 1, request).pack())
+    said = [frame.payload for frame in answers(source, 7)[1:]]
+    assert said[0] == b"R1Rxxx"
+    assert struct.unpack_from("<Q", said[2], 8) == (0x2000,)
+    assert said[3:5] == [b"R1Rb", b"R2Ry"]
+    assert struct.unpack_from("<Q", said[5], 8) == (0,)
 
 
 def test_a_failing_kvm_run_is_stepped_over() -> None:

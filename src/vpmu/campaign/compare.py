@@ -5,9 +5,9 @@ explain it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..brief import Brief
 from ..faults.plan import FaultPlan
@@ -16,6 +16,7 @@ from ..profiles.profiles import Profile, changed, get_profile
 from ..trace.recorder import Record, Recorder
 from ..vmm.machine import Machine, RunResult
 from ..vmm.run_result import Limits
+from .difference import first_difference, first_that_matters
 from .oracle import Oracle
 
 MAX_RECORDS = 200_000
@@ -24,6 +25,8 @@ LINUX = "linux:"
 MOST_OF_A_PAYLOAD, MOST_OF_LINUX = 50_000_000, 10_000_000_000
 """Instructions of a run, where the caller names no limit."""
 Limited = Callable[[Machine], AbstractContextManager[Limits]]
+Told = Callable[[str, float], None]
+"""What runs now, and which share of the work is done."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -64,6 +67,8 @@ class Explained:
     behaviour: Behaviour
     in_first: bool
     change: str
+    weight: int = 0
+    """0 explains the most of the difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,10 @@ class Comparison:
     second: Side
     differs_at: int | None
     """Index of the first SBI call with another answer or other arguments; None: all are the same."""
+    parted: tuple[int, int] | None = None
+    """Where the first difference that matters is, as an index in the calls of each."""
     explained: tuple[Explained, ...] = field(default=())
+    """What explains the most comes first."""
 
     @property
     def rows(self) -> list[tuple[str, str, str]]:
@@ -111,11 +119,12 @@ class Comparison:
 def compare(
     first: str, second: str, image: str | bytes, faults: FaultPlan, *, name: str = "guest",
     host_pmu: str = "full", limited: Limited | None = None, memory: int = 16 << 20,
+    progress: Told = lambda what, share: None,
 ) -> Comparison:  # fmt: skip
     """Run the guest under both. `image`: a file or its bytes, or `linux: COMMAND` for the fetched Debian,
     booted for every run. `limited(machine)`: a context that gives the arguments of Machine.run; without
-    instructions, they are MOST_OF_A_PAYLOAD or MOST_OF_LINUX. Raises VpmuError for a profile or an image that
-    is none.
+    instructions, they are MOST_OF_A_PAYLOAD or MOST_OF_LINUX. `progress` is told what runs now, and how much
+    of the runs that explain is done. Raises VpmuError for a profile or an image that is none.
     """
     command = image[len(LINUX) :].strip() if isinstance(image, str) and image.startswith(LINUX) else None
     most = MOST_OF_A_PAYLOAD if command is None else MOST_OF_LINUX
@@ -139,12 +148,18 @@ def compare(
         )[:MAX_RECORDS]  # fmt: skip
         return Side(profile, result, calls, tuple(map(str, oracle.findings)))
 
-    one, two = run(get_profile(first)), run(get_profile(second))
-    at = _first_difference(one.calls, two.calls)
-    found = Comparison(name, faults, one, two, at)
-    return (
-        found if not found.changed else Comparison(name, faults, one, two, at, tuple(_explain(one, two, run)))
-    )
+    profiles = get_profile(first), get_profile(second)
+    sides = []
+    for profile in profiles:
+        progress(profile.name, 0.0)
+        sides.append(run(profile))
+    one, two = sides
+    at, parted = first_difference(one.calls, two.calls), first_that_matters(one.calls, two.calls)
+    found = Comparison(name, faults, one, two, at, parted)
+    if not found.changed:
+        return found
+    explained = sorted(_explain(one, two, run, progress), key=lambda one_of: one_of.weight)
+    return replace(found, explained=tuple(explained))
 
 
 def _linux(
@@ -161,37 +176,53 @@ def _linux(
     return machine, lambda most, timeout: boot.run(max_instructions=most, timeout_ns=timeout).result
 
 
-def _first_difference(one: Sequence[Record], two: Sequence[Record]) -> int | None:
-    for index, (left, right) in enumerate(zip(one, two, strict=False)):
-        if (left.actor, left.args, left.result) != (right.actor, right.args, right.result):
-            return index
-    return min(len(one), len(two)) if len(one) != len(two) else None
-
-
-def _explain(one: Side, two: Side, run: object) -> list[Explained]:
+def _explain(one: Side, two: Side, run: Callable[[Profile], Side], progress: Told) -> Iterator[Explained]:
     """Exchange one behaviour at a time in the first profile, and see whether the run becomes another one."""
-    assert callable(run)
     base = one.profile
     differing = sorted(base.behaviours ^ two.profile.behaviours, key=lambda behaviour: behaviour.name)
-    found = []
-    for behaviour in differing:
-        if behaviour.project != "Linux":
-            continue
+    differing = [behaviour for behaviour in differing if behaviour.project == "Linux"]
+    parted = first_that_matters(one.calls, two.calls)
+    for number, behaviour in enumerate(differing, 1):
         has = behaviour in base.behaviours
+        word = "without" if has else "with"
+        progress(
+            f"{base.name} {word} {behaviour.name} ({number} of {len(differing)})", number / len(differing)
+        )
         with_, without = ((), (behaviour.name,)) if has else ((behaviour.name,), ())
         other = run(changed(base, with_, without))
-        at = _first_difference(one.calls, other.calls)
-        change = ""
-        if other.end != one.end:
-            change = f"the run ends with {other.end}"
-        elif at is not None and at < len(other.calls):
-            change = f"call {at + 1} ({other.calls[at].actor}) is another one"
-        elif len(other.findings) != len(one.findings):
-            change = f"{len(other.findings)} wrong counts instead of {len(one.findings)}"
-        elif (
-            other.result.instructions != one.result.instructions or other.result.console != one.result.console
-        ):
-            change = "the guest sees other values"
+        change = _change(one, other)
         if change:
-            found.append(Explained(behaviour, has, change))
-    return found
+            yield Explained(behaviour, has, change, _weight(one, two, other, parted))
+
+
+def _change(one: Side, other: Side) -> str:
+    """How a run with one behaviour exchanged differs, in words; "" where it does not."""
+    at = first_difference(one.calls, other.calls)
+    if other.end != one.end:
+        return f"the run ends with {other.end}"
+    if at is not None and at < len(other.calls):
+        return f"call {at + 1} ({other.calls[at].actor}) is another one"
+    if len(other.findings) != len(one.findings):
+        return f"{len(other.findings)} wrong counts instead of {len(one.findings)}"
+    if other.result.instructions != one.result.instructions or other.result.console != one.result.console:
+        return "the guest sees other values"
+    return ""
+
+
+def _weight(one: Side, two: Side, other: Side, parted: tuple[int, int] | None) -> int:
+    """How much of the difference an exchange explains, 0 the most: it gives the other profile's end, its
+    answer where the runs part, another end, as many wrong counts; anything else.
+    """
+    answer = None if parted is None or parted[1] >= len(two.calls) else two.calls[parted[1]]
+    asked = None if answer is None else (answer.actor, answer.args)
+    answered = parted is not None and any(
+        (record.actor, record.args) == asked and answer is not None and record.result == answer.result
+        for record in other.calls[parted[0] : parted[0] + 1]
+    )
+    reasons = (
+        one.end != two.end and other.end == two.end,
+        answered,
+        other.end != one.end,
+        len(one.findings) != len(two.findings) and len(other.findings) == len(two.findings),
+    )
+    return reasons.index(True) if True in reasons else len(reasons)

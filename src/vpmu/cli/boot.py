@@ -91,6 +91,11 @@ def prepare(
     kernel_path, initrd_path = args.kernel, args.initrd
     kernel: Buffer | None = None if kernel_path is None else read_kernel(kernel_path)
     initrd: Buffer | None = None if initrd_path is None else read_initrd(initrd_path)
+    own = None
+    if initrd is not None and command is not None:
+        from ..vmm.linux.own_initrd import check
+
+        own = check(initrd_path, initrd)
     if kernel is None or initrd is None:
         from ..vmm.linux.debian import debian_guest
 
@@ -104,7 +109,7 @@ def prepare(
         initrd,
         command=command,
         files=files,
-        own_init=initrd_path is not None,
+        own=own,
         output=output,
         errors=errors,
         kernel_name=str(kernel_path),

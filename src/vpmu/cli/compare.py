@@ -8,6 +8,7 @@ Exit status 0 when nothing differs, 1 when something does, 2 for what cannot be 
 from __future__ import annotations
 
 import argparse
+import sys
 
 from ..files import write_file
 from .limits import add_limits, limited
@@ -45,13 +46,22 @@ def run(args: argparse.Namespace) -> int:
     from ..campaign.compare import LINUX, compare
     from ..faults import FaultPlan
     from ..report.compare import markdown, page
+    from ..vmm.linux.progress import Progress as TerminalProgress
     from .images import find_image
+
+    shown = TerminalProgress(quiet=args.json or not sys.stderr.isatty())
+
+    def told(what: str, share: float) -> None:
+        shown.step(what)
+        shown.update(share)
 
     image = args.image if args.image.startswith(LINUX) else str(find_image(args.image))
     found = compare(
         args.first, args.second, image, fault_plan(args) or FaultPlan(), name=args.image,
         host_pmu=args.host_pmu, limited=lambda machine: limited(args, machine),
+        progress=told,
     )  # fmt: skip
+    shown.finish()
     text = markdown(found)
     for path, content in ((args.markdown, text), (args.html, page(found) if args.html else "")):
         if path is not None:
@@ -62,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
                 "changed": found.changed,
                 "rows": [{"what": what, "first": one, "second": two} for what, one, two in found.rows],
                 "differs_at": found.differs_at,
+                "parted": None if found.parted is None else list(found.parted),
                 "findings": [list(found.first.findings), list(found.second.findings)],
                 "behaviours": [
                     {"name": one.behaviour.name, "commit": one.behaviour.commit, "in_first": one.in_first,

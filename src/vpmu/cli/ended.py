@@ -55,7 +55,8 @@ def ended(
     if result.stop in DIED and build is not None:
         seen = again(build, result.instructions, names)
         if seen is not None:
-            told.notes += [seen.machine_mode] if seen.machine_mode else []
+            if seen.machine_mode:
+                told.notes.append(f"{seen.machine_mode} (--firmware none runs it there)")
             told.notes += [f"last instructions: {seen.last[0]}", *(f"  {line}" for line in seen.last[1:])]
     elif result.stop in ENDLESS:
         loop = loop_of(machine, names)

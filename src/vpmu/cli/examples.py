@@ -35,6 +35,10 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("vpmu conform --only cfg --only start --profile spec-3.0", "a part of it", ""),
         ("vpmu conform --target kvm", "the suite on real KVM", KVM),
     ),
+    "identify": (
+        ("vpmu identify in-process --profile kvm-7.2 --save mine.toml", "vpmu itself, and a profile", ""),
+        ("vpmu identify kvm:sid", "which fixes Debian sid's KVM has", KVM),
+    ),
     "peers": (("vpmu peers kvm", "start real KVM and say what it is", KVM),),
     "faults": (
         ("vpmu faults check perf.create:event=cycles,errno=EBUSY", "is this a rule?", ""),

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 from .images import campaign_run
 from .options import Subparsers, add_fault_options, add_json, add_profile_options
-from .output import errno_name, print_json
+from .output import errno_name, print_json, say
 
 if TYPE_CHECKING:
     from ..spec.sbi_events import Event
@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
         for index, explanation in enumerate(explanations):
             if index:
                 print()
-            print(as_text(explanation))
+            for line in as_text(explanation).splitlines():
+                say(line)
             if args.records:
                 for record in explanation.observed.records:
                     print(f"    {record_text(record)}")

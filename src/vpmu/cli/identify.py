@@ -17,6 +17,7 @@ import argparse
 from ..files import write_file
 from .options import Subparsers, add_json
 from .output import print_json
+from .parser import out_file
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -34,7 +35,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         metavar="NAME",
         help="host PMU of our own machines and of the model (default %(default)s)",
     )
-    parser.add_argument("--save", metavar="FILE", help="write the profile that was found as TOML")
+    parser.add_argument("--save", metavar="FILE", type=out_file, help="write the found profile as TOML")
     add_json(parser)
     return parser
 
@@ -42,7 +43,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     """Identify the target, print what was found; the exit status."""
     from ..conform.identify.fit import identify
-    from ..conform.target import TargetLost
+    from ..conform.target import Target, TargetLost
     from ..conform.targets import OURS, open_target
     from ..errors import UsageError
     from ..profiles.profiles import DEFAULT_PROFILE
@@ -53,16 +54,22 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--profile", expected=f"the target {' or '.join(OURS)}", got=args.target)
     if args.save is not None and not args.save.endswith(".toml"):
         raise UsageError("--save", expected="a name that ends in .toml", got=args.save)
-    target = open_target(
-        args.target, profile or (DEFAULT_PROFILE if args.target in OURS else None), args.host_pmu
-    )
+    if args.target in OURS:
+        profile = profile or DEFAULT_PROFILE
+    opened = [open_target(args.target, profile, args.host_pmu)]
+
+    def reopen() -> Target:
+        opened[-1].close()
+        opened.append(open_target(args.target, profile, args.host_pmu))
+        return opened[-1]
+
     try:
-        found = identify(target, args.host_pmu)
+        found = identify(opened[0], args.host_pmu, reopen)
     except TargetLost as lost:
         lost.exit_status = 1
         raise
     finally:
-        target.close()
+        opened[-1].close()
     if args.save is not None:
         write_file(args.save, as_toml(found.profile, found.profile.summary))
     if args.json:

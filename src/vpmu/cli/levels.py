@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import FileError, UsageError
 from ..files import write_file
+from .parser import in_file, out_file
 
 if TYPE_CHECKING:
     from ..vmm.machine import Machine
@@ -24,7 +25,7 @@ FETCHED = "opensbi"
 def add_level_options(parser: argparse.ArgumentParser) -> None:
     """What is at which level."""
     parser.add_argument(
-        "--firmware", metavar="FILE",
+        "--firmware", metavar="FILE", type=in_file,
         help="M-mode firmware that starts the guest (fw_dynamic.bin of OpenSBI); 'opensbi': the fetched "
         "one; 'none': the image itself has M mode",
     )  # fmt: skip
@@ -36,8 +37,12 @@ def add_level_options(parser: argparse.ArgumentParser) -> None:
         "--pmp", type=int, default=16, metavar="N",
         help="entries of physical memory protection, 0 to 64, where there is firmware (default %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--dtb", metavar="FILE", help="a device tree blob in place of the machine's own")
-    parser.add_argument("--dumpdtb", metavar="FILE", help="write the device tree, and run nothing")
+    parser.add_argument(
+        "--dtb", metavar="FILE", type=in_file, help="a device tree blob for the machine's own"
+    )
+    parser.add_argument(
+        "--dumpdtb", metavar="FILE", type=out_file, help="write the device tree, and run nothing"
+    )
 
 
 def level_arguments(args: argparse.Namespace, *, sscofpmf: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Exit status: 0 pass, 1 fail, 2 bad usage or bad input, 4 skip, 130 interrupted, 
 
 from __future__ import annotations
 
+import codecs
 import gc
 import io
 import os
@@ -50,6 +51,14 @@ def _terminate(number: int, frame: object) -> None:
     raise Terminated
 
 
+def _as_it_came(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What no encoding has: the byte of a file name that it stands for, or else its number."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
+
+
 def _prepare_process() -> None:
     """What a process needs beside its arguments: an end that closes files, streams that take every text (the
     names of files hold bytes that are none), and all three streams even where somebody has closed one.
@@ -60,7 +69,8 @@ def _prepare_process() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+        codecs.register_error("vpmu.text", _as_it_came)
+        sys.stdout.reconfigure(errors="vpmu.text")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

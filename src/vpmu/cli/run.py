@@ -19,6 +19,8 @@ from .parser import in_file
 
 if TYPE_CHECKING:
     from ..trace.recorder import Recorder
+    from ..vmm.linux.trouble import Trouble
+    from ..vmm.loader import LoadedImage
     from ..vmm.machine import Machine
 
 
@@ -40,8 +42,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Run the image; the exit status."""
-    from ..vmm.linux.trouble import trouble
-    from ..vmm.loader import ImageKind, read_file
+    from ..vmm.loader import read_file
     from .images import find_image
 
     image = find_image(args.image)
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
     repeats = args.input != "-" and args.perf == "model"
     end_of_it = ended(machine, loaded, result, args, build if repeats else None)
-    said = trouble(console.data) if loaded.kind is ImageKind.LINUX else None
+    said = kernel_trouble(loaded, console)
     if args.json:
         told = {**as_object(result, console.text), **end_of_it.as_object()}
         print_json(told if said is None else {**told, said.kind: said.words})
@@ -84,3 +85,14 @@ def run(args: argparse.Namespace) -> int:
     if is_bare(args) and result.stop == "shutdown" and result.reset_reason:
         return min(result.reset_reason, 255)  # a bare-metal test's own status
     return 0 if result.ok and said is None else 1
+
+
+def kernel_trouble(loaded: LoadedImage, console: Console) -> Trouble | None:
+    """What a kernel says of harm that it came to; None for a guest that is no kernel."""
+    from ..vmm.loader import ImageKind
+
+    if loaded.kind is not ImageKind.LINUX:
+        return None
+    from ..vmm.linux.trouble import trouble
+
+    return trouble(console.data)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,7 @@ def run_warm(
 
 def _session(args: argparse.Namespace, guest: DebianGuest) -> tuple[LinuxSession, bool]:
     from ..vmm.linux.cache import default_root
+    from ..vmm.linux.progress import Progress
     from ..vmm.linux.session import LinuxSession
     from ..vmm.snapshot import Snapshot
 
@@ -89,8 +91,11 @@ def _session(args: argparse.Namespace, guest: DebianGuest) -> tuple[LinuxSession
             without_faults, console_out=sink, bootargs=bootargs, plic=True, second_serial=True
         )
 
+    shown = Progress(quiet=args.json or not sys.stderr.isatty())
+    shown.step("booting the guest, once: the next command goes on from here")
     session = LinuxSession.boot(build, guest.kernel_image(), guest.initramfs())
     _keep(session, folder, path)
+    shown.finish()
     return session, True
 
 

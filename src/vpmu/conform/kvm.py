@@ -8,11 +8,11 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from ..errors import VpmuError
 from ..peers.host_image import HostImage, host_image
 from ..peers.kvm_host import agent_path, command, find_program, firmware, monitor_path, prepare, trouble
 from ..profiles.profiles import Profile
@@ -23,37 +23,23 @@ from ..vmm.linux.sources import AptSource
 from .agent import AgentTarget
 from .calls import Call
 from .frames import FrameReader
+from .host_facts import HostFacts, parse_facts
 from .qemu import PROGRAM, ProcessLink, version
-from .target import TargetError, TargetLost
+from .target import PeerAbsent, TargetError, TargetLost
 
 WAIT = 20.0
 """Seconds for an answer before the first repetition: nothing is lost on this line, the host is only slow."""
 BOOT_LIMIT = 400.0
 """Seconds in which the host must be up."""
-SLACK = 45_000
-"""Instructions around one call: on QEMU before 9.2 counters have no mode filter and count the host's, too."""
+QEMU, VPMU = "qemu", "vpmu"
+SLACK = 60_000
+"""Instructions around one call: on QEMU before 9.2 counters have no mode filter and count the host's, too
+(7.2.13 takes 50,269 for a stop that writes the snapshot page).
+"""
 DEVICE = Path("/dev/kvm")
 CONSOLE = "console.log"
 # The monitor's memory map (vpmu.peers.monitor), which must not be imported for two numbers.
 MEMORY_END = 0x8000_0000 + (4 << 20)
-
-
-class PeerAbsent(VpmuError):
-    """The peer cannot be had on this machine: nothing is said about it, a command skips."""
-
-    layer = "peers"
-    exit_status = 4
-
-
-@dataclass(frozen=True, slots=True)
-class HostFacts:
-    """What the monitor says about its host."""
-
-    kernel: str = ""
-    machine: str = ""
-    isa: str = ""
-    log: list[str] = field(default_factory=list)
-    """What the kernel logged about SBI, its PMU and KVM."""
 
 
 class KvmLink(ProcessLink):
@@ -103,11 +89,19 @@ class KvmLink(ProcessLink):
         return f"{words}; its console: {said}" if said else words
 
 
-def parse_facts(text: str) -> HostFacts:
-    """The facts from the monitor's `name: value` lines."""
-    pairs = [line.partition(": ")[::2] for line in text.splitlines()]
-    known = {name: value for name, value in pairs if name in ("kernel", "machine", "isa")}
-    return HostFacts(**known, log=[value for name, value in pairs if name == "log"])
+class KvmHost(Protocol):
+    """The line to a monitor, and what is known of its host."""
+
+    @property
+    def facts(self) -> HostFacts: ...
+
+    def send(self, data: bytes) -> None: ...
+
+    def receive(self, patience: float) -> bytes: ...
+
+    def console(self) -> str: ...
+
+    def close(self) -> None: ...
 
 
 class KvmTarget(AgentTarget):
@@ -118,12 +112,19 @@ class KvmTarget(AgentTarget):
     fresh_kind = b"F"
 
     def __init__(
-        self, link: KvmLink, where: str, versions: dict[str, str], profile: str | Profile | None
+        self, link: KvmHost, where: str, versions: dict[str, str], profile: str | Profile | None
     ) -> None:
         self.facts, self.versions, self.console = link.facts, versions, link.console
         super().__init__(link, "kvm", where, profile=profile, memory_end=MEMORY_END, slack=SLACK)
         self.missing = frozenset()
         self.switches = True
+        self.rewind: Callable[[], None] | None = None
+        """Takes the whole host back to its start, where that can be had."""
+
+    def reset(self, *, pmu: bool = True) -> None:
+        if self.rewind is not None:
+            self.rewind()
+        super().reset(pmu=pmu)
 
     def _reset_calls(self) -> list[Call]:
         return []
@@ -139,11 +140,15 @@ class HostOptions:
     refresh: bool = False
     sources: Sequence[AptSource] | None = None
     progress: Progress | None = None
+    on: str = QEMU
+    """What runs the host: QEMU, or vpmu's own hart."""
 
 
 def kvm_target(profile: str | Profile | None = None, options: HostOptions | None = None) -> KvmTarget:
     """Real KVM: this machine's, or that of a Debian host in QEMU. Raises PeerAbsent and TargetError."""
     options = options if options is not None else HostOptions()
+    if options.on == VPMU:
+        return _on_vpmu(profile, options)
     if options.suite is None and platform.machine() == "riscv64" and DEVICE.exists():
         if not os.access(DEVICE, os.R_OK | os.W_OK):
             raise PeerAbsent(f"{DEVICE} cannot be opened (is this user in the group kvm?)")
@@ -154,20 +159,11 @@ def kvm_target(profile: str | Profile | None = None, options: HostOptions | None
 
 def _in_qemu(profile: str | Profile | None, options: HostOptions) -> KvmTarget:
 
-    suite = options.suite or DEFAULT_SUITE
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", suite):
-        raise TargetError("Debian suite", expected="a name such as trixie or sid", got=repr(suite))
     program = find_program(PROGRAM)
     if program is None:
         raise PeerAbsent(f"{PROGRAM} is not installed", expected="the package qemu-system-misc, with opensbi")
     qemu = version(program)
-    try:
-        image = host_image(
-            suite,
-            refresh=options.refresh, sources=options.sources, progress=options.progress,
-        )  # fmt: skip
-    except FetchError as error:
-        raise PeerAbsent(error.what, expected=error.expected, got=error.got) from None
+    image = _image(options)
     try:
         link = _boot(program, image)
     except TargetError as error:
@@ -176,6 +172,31 @@ def _in_qemu(profile: str | Profile | None, options: HostOptions) -> KvmTarget:
         link = _boot(program, image)  # one boot of two hundred on QEMU 7.2 panicked before its first process
     versions = {"QEMU": qemu.removeprefix("QEMU "), "firmware": firmware(link.console()), **image.versions}
     return _opened(link, f"{qemu}, {versions['firmware']}", versions, profile)
+
+
+def _on_vpmu(profile: str | Profile | None, options: HostOptions) -> KvmTarget:
+    from .host_link import HostLink
+
+    image = _image(options)
+    link = HostLink(image, options.progress if options.progress is not None else Progress(quiet=True))
+    target = _opened(link, "vpmu, firmware modelled", image.versions, profile)
+    target.interrupts = True  # AIA's CSRs are there: an overflow reaches the guest at its instruction
+    target.rewind = link.rewind
+    return target
+
+
+def _image(options: HostOptions) -> HostImage:
+    """The host's kernel and root. Raises PeerAbsent."""
+    suite = options.suite or DEFAULT_SUITE
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", suite):
+        raise TargetError("Debian suite", expected="a name such as trixie or sid", got=repr(suite))
+    try:
+        return host_image(
+            suite,
+            refresh=options.refresh, sources=options.sources, progress=options.progress,
+        )  # fmt: skip
+    except FetchError as error:
+        raise PeerAbsent(error.what, expected=error.expected, got=error.got) from None
 
 
 def _boot(program: str, image: HostImage) -> KvmLink:
@@ -188,7 +209,7 @@ def _boot(program: str, image: HostImage) -> KvmLink:
         raise
 
 
-def _opened(link: KvmLink, where: str, versions: dict[str, str], profile: str | Profile | None) -> KvmTarget:
+def _opened(link: KvmHost, where: str, versions: dict[str, str], profile: str | Profile | None) -> KvmTarget:
     try:
         return KvmTarget(link, f"{where}, {link.facts.kernel.split(' #')[0]}", versions, profile)
     except BaseException:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Any
+
+from ..hart.events import Mode
 from ..payloads import path
 from ..profiles.profiles import Profile
 from ..spec.sbi import U64
+from ..vmm.isa import FIRMWARE_ISA
+from ..vmm.linux.cache import FetchError
 from ..vmm.machine import Machine
 from .agent import KVM_RUN_FAILED, AgentTarget
-from .target import TargetLost
+from .target import PeerAbsent, TargetError, TargetLost
 
 MEMORY = 16 << 20
 SLICE = 2_000
@@ -15,6 +22,9 @@ SLICE = 2_000
 POLL = 20
 """Instructions that the agent needs at most to look whether a byte has come."""
 IDLE_SLICES = 4
+FIRMWARE_BOOT = 200_000_000
+"""Instructions in which firmware must have started the agent."""
+FIRMWARE_SLACK = 20_000
 PATIENCE = 20_000_000
 """Instructions after which an agent that says nothing is asked again."""
 
@@ -22,11 +32,9 @@ PATIENCE = 20_000_000
 class MachineLink:
     """Runs the machine as long as an answer is waited for."""
 
-    def __init__(self, profile: str | Profile, host_pmu: str) -> None:
+    def __init__(self, host_pmu: str, **options: Any) -> None:
         self._out = bytearray()
-        self.machine = Machine(
-            profile=profile, host_pmu=host_pmu, memory=MEMORY, console_out=self._out.extend
-        )
+        self.machine = Machine(host_pmu=host_pmu, memory=MEMORY, console_out=self._out.extend, **options)
         self.machine.load(str(path("agent")))
 
     def send(self, data: bytes) -> None:
@@ -59,7 +67,7 @@ class MachineLink:
 
 def agent_target(profile: str | Profile | None = None, host_pmu: str = "qemu-virt") -> AgentTarget:
     """A machine of ours under `profile` (default spec-3.0) with the agent in it."""
-    link = MachineLink(profile or "spec-3.0", host_pmu)
+    link = MachineLink(host_pmu, profile=profile or "spec-3.0")
     machine = link.machine
     latency = machine.host_pmu.overflow_latency
     return AgentTarget(
@@ -70,3 +78,39 @@ def agent_target(profile: str | Profile | None = None, host_pmu: str = "qemu-vir
         memory_end=machine.memory_base + machine.memory_size,
         interrupts=latency == "none",
     )
+
+
+def opensbi_target(name: str, profile: str | Profile | None = None, host_pmu: str = "full") -> AgentTarget:
+    """Real OpenSBI in M mode on a hart of ours, the agent in S mode above it: `opensbi` (the fetched one),
+    `opensbi:SUITE`, or `opensbi:FILE`. Raises PeerAbsent and TargetError.
+    """
+    which = name.partition(":")[2]
+    firmware = Path(which) if "/" in which or which.endswith(".bin") else _fetched(which)
+    link = MachineLink(host_pmu, firmware=str(firmware), isa=FIRMWARE_ISA)
+    hart, slack = link.machine.vcpu(0).hart, FIRMWARE_SLACK
+    while hart.mode is Mode.M and hart.instructions < FIRMWARE_BOOT:
+        if link.machine.run(max_instructions=SLICE).stop != "budget":
+            break
+    if hart.mode is Mode.M:
+        raise TargetError(f"{firmware} has not started the agent", expected="S mode", got=f"pc {hart.pc:#x}")
+    said = re.search(rb"OpenSBI v\S+", bytes(link.machine.console.output))
+    version = said[0].decode() if said else firmware.name
+    return AgentTarget(
+        link,
+        "opensbi",
+        f"{version} on vpmu, host PMU {link.machine.host_pmu.name}",
+        profile=profile,
+        memory_end=link.machine.memory_base + link.machine.memory_size,
+        interrupts=True,
+        slack=slack,
+    )
+
+
+def _fetched(suite: str) -> Path:
+    from ..vmm.linux.fetch import DEFAULT_SUITE
+    from ..vmm.linux.opensbi import fetched_opensbi
+
+    try:
+        return fetched_opensbi(suite or DEFAULT_SUITE)
+    except FetchError as error:
+        raise PeerAbsent(error.what, expected=error.expected, got=error.got) from None

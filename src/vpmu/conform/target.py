@@ -30,6 +30,13 @@ class TargetError(VpmuError):
     layer = "target"
 
 
+class PeerAbsent(VpmuError):
+    """The peer cannot be had on this machine: nothing is said about it, a command skips."""
+
+    layer = "peers"
+    exit_status = 4
+
+
 class TargetLost(VpmuError):
     """The target does not answer any more: it was brought down."""
 

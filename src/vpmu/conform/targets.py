@@ -9,7 +9,9 @@ from .target import Target
 
 OURS = ("in-process", "agent")
 """Machines of ours: a profile says what they are; of the others, what is expected of them."""
-NAMES = ("in-process", "agent", "qemu", "kvm", "serial:DEVICE")
+NAMES = ("in-process", "agent", "opensbi", "qemu", "kvm", "serial:DEVICE")
+RUNNERS = ("qemu", "vpmu")
+"""What a Debian host of real KVM runs on: `kvm:sid@vpmu`."""
 
 
 def open_target(
@@ -33,14 +35,21 @@ def open_target(
         from .machine_link import agent_target
 
         return agent_target(profile, host_pmu)
+    if name == "opensbi" or name.startswith("opensbi:"):
+        from .machine_link import opensbi_target
+
+        return opensbi_target(name, profile)
     if name == "qemu":
         from .qemu import qemu_target
 
         return qemu_target(profile)
-    if name == "kvm" or name.startswith("kvm:"):
+    if name == "kvm" or name.startswith(("kvm:", "kvm@")):
         from .kvm import HostOptions, kvm_target
 
-        return kvm_target(profile, HostOptions(name.partition(":")[2] or None))
+        host, _, on = name.partition("@")
+        if on not in ("", *RUNNERS):
+            raise UnknownNameError("what runs the host", on, RUNNERS, layer="target")
+        return kvm_target(profile, HostOptions(host.partition(":")[2] or None, on=on or RUNNERS[0]))
     if name.startswith("serial:"):
         from .serial_link import serial_target
 

@@ -25,7 +25,8 @@ _NONE = Names(lambda: None)
 @dataclass(frozen=True, slots=True)
 class Place:
     """One hart. `calls` is the chain of callers that its frame pointers show, the innermost first, as far as
-    the symbols know them; `scause`, `sepc` and `stval` are those of the last trap to S mode.
+    the symbols know them; `scause`, `sepc` and `stval` are those of the last trap to S mode, `mcause`, `mepc`
+    and `mtval` those of the last one to M mode.
     """
 
     hart: int
@@ -37,6 +38,9 @@ class Place:
     stval: int
     trapped_at: str | None
     calls: tuple[str, ...]
+    mcause: int = 0
+    mepc: int = 0
+    mtval: int = 0
 
     def lines(self) -> list[str]:
         """For a person."""
@@ -45,6 +49,11 @@ class Place:
             told[0] += (
                 f"; last trap: scause {self.scause:#x} ({cause_name(self.scause)}), "
                 f"sepc {named(self.sepc, self.trapped_at)}, stval {self.stval:#x}"
+            )
+        if self.mcause or self.mepc:
+            told[0] += (
+                f"; last trap to M mode: mcause {self.mcause:#x} ({cause_name(self.mcause)}), "
+                f"mepc {self.mepc:#x}, mtval {self.mtval:#x}"
             )
         if self.calls:
             told.append(f"called from {' < '.join(self.calls)}")
@@ -56,7 +65,7 @@ class Place:
             "hart": self.hart, "mode": self.mode, "pc": self.pc, "symbol": self.symbol,
             "scause": self.scause, "cause": cause_name(self.scause) if self.scause or self.sepc else None,
             "sepc": self.sepc, "sepc_symbol": self.trapped_at, "stval": self.stval,
-            "calls": list(self.calls),
+            "calls": list(self.calls), "mcause": self.mcause, "mepc": self.mepc, "mtval": self.mtval,
         }  # fmt: skip
 
 
@@ -73,6 +82,7 @@ def _place(vcpu: Vcpu, names: Names) -> Place:
     return Place(
         vcpu.id, hart.mode.name or "?", hart.pc, names.of(vcpu, hart.pc), hart.get("scause"), sepc,
         hart.get("stval"), names.of(vcpu, sepc) if sepc else None, tuple(_calls(vcpu, names)),
+        hart.get("mcause"), hart.get("mepc"), hart.get("mtval"),
     )  # fmt: skip
 
 

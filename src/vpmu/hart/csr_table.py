@@ -4,9 +4,11 @@ A row's `read` is the name of a state word or an expression of the semantics lan
 the word's bits that a write changes (0: writes are ignored), or an expression over `value` that answers
 CONTINUE or RESUME. `needs` names the bits of the word `isa` without which the CSR does not exist. Who may
 touch a CSR follows from its number (privileged ISA, 2.1), in `privileged/whole/csr.py`; what else can deny an
-access (TVM, counter enables, state enables) is in the row's own `read`, which every access calls.
+access (TVM, counter enables) is in the row's own `read`, which every access calls. `stateen` is the bit of
+the state enables (Smstateen) that covers the CSR; `given` says what else M mode can deny HS: V=1 gets an
+illegal instruction, not a virtual one, for what HS could not do either (privileged ISA, 21.6.1).
 
-`functions()` turns the table into `csr_read`, `csr_write` and `csr_exists`, each a binary search by number.
+`functions()` turns the table into `csr_read`, `csr_write` and `csr_given`, each a binary search by number.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ class CsrRow:
     write: int | str
     needs: str = ""
     last: int = 0
+    stateen: str = ""
+    given: str = ""
 
     @property
     def end(self) -> int:
@@ -51,20 +55,21 @@ CSRS = (
     CsrRow(0x104, "sie", "read_sie()", "write_sie(value)"),
     CsrRow(0x105, "stvec", "stvec", U64 & ~2),
     CsrRow(0x106, "scounteren", "scounteren", U32),
-    CsrRow(0x10A, "senvcfg", "guarded(STATEEN_ENVCFG, s.senvcfg)", "write_senvcfg(value)"),
-    CsrRow(0x10C, "sstateen0", "guarded(STATEEN_SE0, s.sstateen0)", 0, STATEEN),
-    CsrRow(0x10D, "sstateen1", "guarded(STATEEN_SE0, 0)", 0, STATEEN, last=0x10F),
+    CsrRow(0x10A, "senvcfg", "senvcfg", "write_senvcfg(value)", stateen="STATEEN_ENVCFG"),
+    CsrRow(0x10C, "sstateen0", "sstateen0", 0, STATEEN, stateen="STATEEN_SE0"),
+    CsrRow(0x10D, "sstateen1", "read_sstateen(csr & 3)", 0, STATEEN, last=0x10F,
+           given="(s.mstateen_more >> (csr & 3)) & 1"),
     CsrRow(0x140, "sscratch", "sscratch", U64),
     CsrRow(0x141, "sepc", "sepc", U64 & ~1),
     CsrRow(0x142, "scause", "scause", U64),
     CsrRow(0x143, "stval", "stval", U64),
     CsrRow(0x144, "sip", "read_sip()", "write_sip(value)"),
-    CsrRow(0x14D, "stimecmp", "read_stimecmp()", "write_stimecmp(value)", SSTC),
-    CsrRow(0x150, "siselect", "guarded(STATEEN_CSRIND, read_siselect())", "write_siselect(value)", AIA),
-    CsrRow(0x151, "sireg", "guarded(STATEEN_CSRIND, indirect(read_siselect()))", 0, AIA),
+    CsrRow(0x14D, "stimecmp", "read_stimecmp()", "write_stimecmp(value)", SSTC, given="timers_given()"),
+    CsrRow(0x150, "siselect", "read_siselect()", "write_siselect(value)", AIA, stateen="STATEEN_CSRIND"),
+    CsrRow(0x151, "sireg", "indirect(read_siselect())", 0, AIA, stateen="STATEEN_CSRIND"),
     CsrRow(0x180, "satp", "read_satp()", "write_satp(value)"),
     CsrRow(0xDA0, "scountovf", "read_scountovf()", 0, OVF),
-    CsrRow(0xDB0, "stopi", "guarded(STATEEN_AIA, read_stopi())", 0, AIA),
+    CsrRow(0xDB0, "stopi", "read_stopi()", 0, AIA, stateen="STATEEN_AIA"),
     # hypervisor
     CsrRow(0x600, "hstatus", "s.hstatus | HSTATUS_VSXL", "write_hstatus(value)", H),
     CsrRow(0x602, "hedeleg", "hedeleg", 0x8B1FF, H),
@@ -73,17 +78,18 @@ CSRS = (
     CsrRow(0x605, "htimedelta", "htimedelta", "write_htimedelta(value)", H),
     CsrRow(0x606, "hcounteren", "hcounteren", U32, H),
     CsrRow(0x607, "hgeie", "0", 0, H),
-    CsrRow(0x608, "hvien", "guarded(STATEEN_AIA, s.hvien)", "write_hvien(value)", AIA),
-    CsrRow(0x609, "hvictl", "guarded(STATEEN_AIA, s.hvictl)", "write_hvictl(value)", AIA),
-    CsrRow(0x60A, "henvcfg", "guarded(STATEEN_ENVCFG, read_henvcfg())", "write_henvcfg(value)", H),
-    CsrRow(0x60C, "hstateen0", "guarded(STATEEN_SE0, s.hstateen0 & s.mstateen0)", "write_hstateen0(value)",
-           STATEEN),
-    CsrRow(0x60D, "hstateen1", "guarded(STATEEN_SE0, 0)", 0, STATEEN, last=0x60F),
+    CsrRow(0x608, "hvien", "hvien", "write_hvien(value)", AIA, stateen="STATEEN_AIA"),
+    CsrRow(0x609, "hvictl", "hvictl", "write_hvictl(value)", AIA, stateen="STATEEN_AIA"),
+    CsrRow(0x60A, "henvcfg", "read_henvcfg()", "write_henvcfg(value)", H, stateen="STATEEN_ENVCFG"),
+    CsrRow(0x60C, "hstateen0", "s.hstateen0 & s.mstateen0", "write_hstateen0(value)", STATEEN,
+           stateen="STATEEN_SE0"),
+    CsrRow(0x60D, "hstateen1", "read_hstateen(csr & 3)", "write_hstateen(csr & 3, value)", STATEEN,
+           last=0x60F, given="(s.mstateen_more >> (csr & 3)) & 1"),
     CsrRow(0x643, "htval", "htval", U64, H),
     CsrRow(0x644, "hip", "pending() & IP_VS", "write_hip(value)", H),
     CsrRow(0x645, "hvip", "hvip", "write_hvip(value)", H),
-    CsrRow(0x646, "hviprio1", "guarded(STATEEN_AIA, s.hviprio1)", "write_hviprio1(value)", AIA),
-    CsrRow(0x647, "hviprio2", "guarded(STATEEN_AIA, s.hviprio2)", "write_hviprio2(value)", AIA),
+    CsrRow(0x646, "hviprio1", "hviprio1", "write_hviprio1(value)", AIA, stateen="STATEEN_AIA"),
+    CsrRow(0x647, "hviprio2", "hviprio2", "write_hviprio2(value)", AIA, stateen="STATEEN_AIA"),
     CsrRow(0x64A, "htinst", "htinst", U64, H),
     CsrRow(0x680, "hgatp", "read_hgatp()", "write_hgatp(value)", H),
     CsrRow(0xE12, "hgeip", "0", 0, H),
@@ -96,11 +102,12 @@ CSRS = (
     CsrRow(0x242, "vscause", "other_scause", U64, H),
     CsrRow(0x243, "vstval", "other_stval", U64, H),
     CsrRow(0x244, "vsip", "guest_pending(pending())", "write_vsip(value)", H),
-    CsrRow(0x24D, "vstimecmp", "read_vstimecmp()", "write_vstimecmp(value)", "ISA_H | ISA_SSTC"),
-    CsrRow(0x250, "vsiselect", "guarded(STATEEN_CSRIND, s.vsiselect)", "write_vsiselect(value)", AIA),
-    CsrRow(0x251, "vsireg", "guarded(STATEEN_CSRIND, indirect(s.vsiselect))", 0, AIA),
+    CsrRow(0x24D, "vstimecmp", "read_vstimecmp()", "write_vstimecmp(value)", "ISA_H | ISA_SSTC",
+           given="timers_given()"),
+    CsrRow(0x250, "vsiselect", "vsiselect", "write_vsiselect(value)", AIA, stateen="STATEEN_CSRIND"),
+    CsrRow(0x251, "vsireg", "indirect(s.vsiselect)", 0, AIA, stateen="STATEEN_CSRIND"),
     CsrRow(0x280, "vsatp", "other_satp", "write_vsatp(value)", H),
-    CsrRow(0xEB0, "vstopi", "guarded(STATEEN_AIA, guest_topi())", 0, AIA),
+    CsrRow(0xEB0, "vstopi", "guest_topi()", 0, AIA, stateen="STATEEN_AIA"),
     # machine
     CsrRow(0x300, "mstatus", "machine_status()", "write_mstatus(value)"),
     CsrRow(0x301, "misa", "misa", 0),
@@ -113,7 +120,8 @@ CSRS = (
     CsrRow(0x309, "mvip", "s.sip & IP_SSI", "write_mvip(value)", AIA),
     CsrRow(0x30A, "menvcfg", "menvcfg", "write_menvcfg(value)"),
     CsrRow(0x30C, "mstateen0", "mstateen0", "write_mstateen0(value)", STATEEN),
-    CsrRow(0x30D, "mstateen1", "0", 0, STATEEN, last=0x30F),
+    CsrRow(0x30D, "mstateen1", "state_enable(s.mstateen_more, csr & 3)", "write_mstateen(csr & 3, value)",
+           STATEEN, last=0x30F),
     CsrRow(0x320, "mcountinhibit", "python_csr()", 0),
     CsrRow(0x321, "mcyclecfg", "python_csr()", 0, last=0x322),
     CsrRow(0x323, "mhpmevent3", "python_csr()", 0, last=0x33F),
@@ -155,7 +163,8 @@ def _guard(row: CsrRow) -> list[str]:
 
 
 def _reads(row: CsrRow) -> list[str]:
-    return [*_guard(row), f"return {'s.' + row.read if _is_word(row.read) else row.read}"]
+    enabled = [f"if state_denied({row.stateen}):", "    return 0"] if row.stateen else []
+    return [*_guard(row), *enabled, f"return {'s.' + row.read if _is_word(row.read) else row.read}"]
 
 
 def _writes(row: CsrRow) -> list[str]:
@@ -176,9 +185,10 @@ _WHOLE = frozenset(row.read for row in CSRS if isinstance(row.write, int))
 
 
 def _exists(row: CsrRow) -> list[str]:
-    if not row.needs:
-        return ["return 1"]
-    return [f"return (s.isa & ({row.needs})) == ({row.needs})"]
+    tests = [f"(s.isa & ({row.needs})) == ({row.needs})"] if row.needs else []
+    tests += [f"state_given({row.stateen})"] if row.stateen else []
+    tests += [row.given] if row.given else []
+    return [f"return {' and '.join(tests) or '1'}"]
 
 
 Body = Callable[[CsrRow], list[str]]
@@ -205,7 +215,7 @@ def source() -> str:
     parts: tuple[tuple[str, Body, list[str], str], ...] = (
         ("csr_read(csr)", _reads, ["s.fault = 0"], "return absent()"),
         ("csr_write(csr, value)", _writes, [], "return CONTINUE"),
-        ("csr_exists(csr)", _exists, [], "return 0"),
+        ("csr_given(csr)", _exists, [], "return 0"),
     )
     return "\n\n".join(
         "\n".join(

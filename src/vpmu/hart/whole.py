@@ -25,6 +25,7 @@ ISA_BITS: Mapping[str, int] = {
     "svpbmt": fields.ISA_SVPBMT,
     "svnapot": fields.ISA_SVNAPOT,
     "svinval": fields.ISA_SVINVAL,
+    "sv57": fields.ISA_SV57,
 }
 """Extensions that a hart with all its modes can have or lack, and their bits in its word `isa`."""
 
@@ -115,9 +116,9 @@ class WholeHart(Hart):
             ("svpbmt", fields.ENVCFG_PBMTE),
         ):
             environment |= bit * (name in self.isa)
-        enables = (
-            fields.STATEEN_SE0 | fields.STATEEN_ENVCFG | fields.STATEEN_AIA | fields.STATEEN_CSRIND
-        )  # what exists to be enabled
+        enables = fields.STATEEN_SE0 | fields.STATEEN_ENVCFG  # what exists to be enabled
+        if bits & fields.ISA_AIA:
+            enables |= fields.STATEEN_AIA | fields.STATEEN_CSRIND
         exceptions = fields.MEDELEG_WRITABLE | 1 if has_h else fields.MEDELEG_WRITABLE & 0xB3FF | 1
         self._set_all(
             isa=bits,
@@ -145,6 +146,7 @@ class WholeHart(Hart):
                 mcounteren=0xFFFFFFFF,
                 menvcfg=environment & ~fields.ENVCFG_FIOM,
                 mstateen0=enables if "smstateen" in self.isa else 0,
+                mstateen_more=14 if "smstateen" in self.isa else 0,
                 scounteren=7,
                 sstatus=3 << 13,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from ..campaign.compare import Comparison, Side
+from ..campaign.compare import Comparison, Explained, Side
 from ..trace.recorder import Record
 from ..trace.views import as_text
 from .drawings import timeline
@@ -33,11 +33,13 @@ def _markdown(found: Comparison) -> Iterator[str]:
     for what, left, right in found.rows:
         yield f"| {what} | {left} | {right} | {'**differs**' if left != right else ''} |"
     yield ""
-    if found.differs_at is not None:
-        yield f"## The first call that differs: number {found.differs_at + 1}\n"
-        for side in (found.first, found.second):
+    if found.explained:
+        yield f"**What explains it: `{found.explained[0].behaviour.name}`**, {_cited(found.explained[0])}\n"
+    if found.parted is not None:
+        yield f"## {_parted(found)}\n"
+        for side, at in zip((found.first, found.second), found.parted, strict=True):
             yield f"{side.profile.name}:\n\n```"
-            yield from (as_text(record) for record in around(side, found.differs_at))
+            yield from (as_text(record) for record in around(side, at))
             yield "```\n"
     for side in (found.first, found.second):
         if side.findings:
@@ -54,6 +56,21 @@ def _markdown(found: Comparison) -> Iterator[str]:
                 f"| `{behaviour.name}` | {where} | {behaviour.summary} "
                 f"| `{behaviour.commit}` {behaviour.subject} | {one_of.change} |"
             )
+
+
+def _cited(one: Explained) -> str:
+    return f"{one.behaviour.commit} {one.behaviour.subject}".strip()
+
+
+def _parted(found: Comparison) -> str:
+    """The first difference that matters, as a headline: which call it is in each run."""
+    assert found.parted is not None
+    sides = (found.first, found.second)
+    calls = [side.calls[at] for side, at in zip(sides, found.parted, strict=True) if at < len(side.calls)]
+    name = calls[0].actor if calls else "the end"
+    one, two = (f"number {at + 1}" if at < len(side.calls) else "never made"
+                for side, at in zip(sides, found.parted, strict=True))  # fmt: skip
+    return f"The first difference that matters: {name}, {one if one == two else f'{one} and {two}'}"
 
 
 def around(side: Side, index: int) -> tuple[Record, ...]:
@@ -78,10 +95,14 @@ def _body(found: Comparison, names: tuple[str, str]) -> Iterator[str]:
         for what, left, right in found.rows
     )
     yield table(["", *names], rows)
-    if found.differs_at is not None:
-        yield f"<h2>The first call that differs: number {found.differs_at + 1}</h2>"
-        for side in (found.first, found.second):
-            text = "\n".join(as_text(record) for record in around(side, found.differs_at))
+    if found.explained:
+        best = found.explained[0]
+        name = f"<b><code>{escape(best.behaviour.name)}</code></b>"
+        yield f"<p>What explains it: {name}, {escape(_cited(best))}</p>"
+    if found.parted is not None:
+        yield f"<h2>{escape(_parted(found))}</h2>"
+        for side, at in zip((found.first, found.second), found.parted, strict=True):
+            text = "\n".join(as_text(record) for record in around(side, at))
             yield f"<p>{escape(side.profile.name)}</p><pre>{escape(text)}</pre>"
     yield "<h2>Calls over virtual time</h2>"
     for side in (found.first, found.second):

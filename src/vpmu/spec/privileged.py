@@ -63,6 +63,7 @@ ISA_SVPBMT = 1 << 7
 ISA_SVNAPOT = 1 << 8
 ISA_SVINVAL = 1 << 9
 ISA_PMP = 1 << 10
+ISA_SV57 = 1 << 11
 """Bits of the hart's word `isa`: what it has beside RV64GC."""
 
 HGATP_PPN = ((1 << 44) - 1) & ~3

@@ -47,6 +47,10 @@ class Ns16550a:
         self._held = False
         self.reset()
 
+    def redirect(self, sink: Callable[[bytes], None]) -> None:
+        """Send what the guest transmits somewhere else from now on."""
+        self._sink = sink
+
     def reset(self) -> None:
         """Registers as after power-on. Input that waits stays."""
         self._mcr = 0

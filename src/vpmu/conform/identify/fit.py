@@ -8,8 +8,9 @@ answers differently, and the target as one of the two.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import combinations
 
 from ...perf.description import HostPmuDescription
@@ -24,7 +25,7 @@ from ..suite import Test
 from ..target import Facts, Target, TargetLost, probe
 from ..verdict import missing
 from .found import Found, Told
-from .probes import HIDDEN, tests_for
+from .probes import HIDDEN, sequences_for
 from .releases import Fit, fit_releases
 
 Signature = tuple[bool, ...] | None
@@ -32,29 +33,52 @@ Signature = tuple[bool, ...] | None
 Set = frozenset[Behaviour]
 _FEATURES = (B.FW_READ_HI, B.EVENT_GET_INFO, B.RAW_V2)
 """Of the specification, also in firmware."""
+_IN_WORDS = {
+    "the target has no LCOFI": "the guest gets no overflow interrupts here",
+    "the target has no EVINFO": "event_get_info is not there",
+    "the target has no FWHI": "counter_fw_read_hi is not there",
+    "the target has no SHMEM": "there is no shared memory",
+    "the target has no MISSES": "no counter counts TLB misses here",
+}
+"""What it means that a target lacks one of the facts of `target.probe`."""
+_LIVES = 3
+"""How often a target that is lost is brought anew."""
 _PAIRS = 12
 """Suspects up to which two are switched at once."""
 
 
-def identify(target: Target, host_pmu: str | HostPmuDescription = "qemu-virt") -> Found:
-    """Say which implementation `target` is. `host_pmu`: the host that the model has, as alike as can be.
+def identify(
+    target: Target,
+    host_pmu: str | HostPmuDescription = "qemu-virt",
+    reopen: Callable[[], Target] | None = None,
+) -> Found:
+    """Say which implementation `target` is. `host_pmu`: the host that the model has, as alike as can be;
+    `reopen`: brings the same target anew where a sequence has lost it, which then tells nothing.
 
     Leaves the target's profile as the one that was found. Raises TargetError and TargetLost.
     """
     identity = identity_of(target)
     start = target.profile = profile_for(identity)
     facts = _facts(target)
-    model = _Model(start, host_pmu)
+    model = _model(start, host_pmu)
     considered = _considered(identity)
     why_not: dict[Behaviour, str] = {}
     asked: dict[Test, Signature] = {}
+    lost: dict[Test, str] = {}
     for behaviour in considered:
-        for test in tests_for()[behaviour]:
-            reason = missing(target, test, facts) or model.missing(test)
+        for test in sequences_for()[behaviour]:
+            reason = lost.get(test) or missing(target, test, facts) or model.missing(test)
             if not reason and test not in asked:
-                asked[test] = signature(target, test, facts)
-            elif reason:
-                why_not.setdefault(behaviour, reason)
+                try:
+                    asked[test] = signature(target, test, facts)
+                except TargetLost:
+                    if reopen is None or len(lost) >= _LIVES:
+                        raise
+                    reason = lost[test] = f"{test.id} lost the target"
+                    target = reopen()
+                    target.profile = start
+            if reason:
+                why_not.setdefault(behaviour, _IN_WORDS.get(reason, reason))
     behaviours = _fitted(model, asked, considered)
     told = [_told(one, behaviours, model, asked, why_not) for one in considered]
     fit = fit_releases(identity, start, [one for one in told if one.sure])
@@ -93,6 +117,11 @@ def signature(target: Target, test: Test, facts: Facts) -> Signature:
         for step, result in zip(test.steps, results, strict=True)
         for expected in (step.expected, *(other for _, other in step.divergences))
     )
+
+
+@cache
+def _model(start: Profile, host_pmu: str | HostPmuDescription) -> _Model:
+    return _Model(start, host_pmu)
 
 
 class _Model:
@@ -137,7 +166,7 @@ class _Model:
 def _fitted(model: _Model, asked: dict[Test, Signature], considered: Sequence[Behaviour]) -> Set:
     """The behaviours under which most of the answers are the model's, from those of `model.start` on."""
     named: dict[Test, list[Behaviour]] = {
-        test: [one for one in considered if test in tests_for()[one]] for test in asked
+        test: [one for one in considered if test in sequences_for()[one]] for test in asked
     }
 
     def wrong(behaviours: Set, tests: Iterable[Test]) -> int:
@@ -151,7 +180,7 @@ def _fitted(model: _Model, asked: dict[Test, Signature], considered: Sequence[Be
         gain = 0
         while groups and not gain:
             for group in groups:
-                tests = {*bad, *(test for one in group for test in tests_for()[one] if test in asked)}
+                tests = {*bad, *(test for one in group for test in sequences_for()[one] if test in asked)}
                 switched = behaviours ^ frozenset(group)
                 better = wrong(behaviours, tests) - wrong(switched, tests)
                 if better > gain:
@@ -170,7 +199,7 @@ def _told(
 ) -> Told:  # fmt: skip
     """What is known of one behaviour."""
     has = behaviour in behaviours
-    tests = [test for test in tests_for()[behaviour] if test in asked]
+    tests = [test for test in sequences_for()[behaviour] if test in asked]
     if behaviour in HIDDEN or not tests:
         return Told(behaviour, has, HIDDEN.get(behaviour) or why_not.get(behaviour, "no sequence shows it"))
     other = behaviours ^ {behaviour}

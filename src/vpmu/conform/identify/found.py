@@ -102,9 +102,9 @@ class Found:
             if fixes:
                 yield f"\n{title}"
             for fix in fixes:
-                yield from _wrapped(f"{fix.commit} {fix.subject}".rstrip(), "  ", 15)
-                if not there:
-                    yield from _wrapped(", ".join(fix.behaviours), "               ")
+                yield from _wrapped(f"{fix.commit} {fix.subject or '(subject not recorded)'}", "  ", 4)
+                if not there or not fix.subject:
+                    yield from _wrapped(f"{'ends' if there else 'has'} {', '.join(fix.behaviours)}", "    ")
         yield from _named("fit no release", [
             f"{one.behaviour.name}: {'has it' if one.has else 'lacks it'}, {self.fit.nearest.name} "
             f"{'lacks' if one.has else 'has'} it" for one in self.unfit
@@ -112,7 +112,11 @@ class Found:
         ended = {name for fix in self.fixes for name in fix.behaviours}
         others = [one.behaviour.name for one in sure if one.has and one.behaviour.name not in ended]
         yield from _named("other behaviours it has", [", ".join(others)] if others else [])
-        yield from _named("could not be told", [f"{one.behaviour.name}: {one.reason}" for one in self.untold])
+        reasons: dict[str, list[str]] = {}
+        for one in self.untold:
+            commit = f" ({one.behaviour.commit})" if one.behaviour.until and one.behaviour.commit else ""
+            reasons.setdefault(one.reason, []).append(one.behaviour.name + commit)
+        yield from _named("could not be told", [f"{why}: {', '.join(who)}" for why, who in reasons.items()])
 
     def as_object(self) -> dict[str, object]:
         """The object of `--json`."""

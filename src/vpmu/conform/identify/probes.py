@@ -101,7 +101,7 @@ HIDDEN: dict[Behaviour, str] = {
 
 
 @cache
-def tests_for() -> dict[Behaviour, tuple[Test, ...]]:
+def sequences_for() -> dict[Behaviour, tuple[Test, ...]]:
     """The tests that are asked for each behaviour, those of this module first; none for some."""
     found: dict[Behaviour, list[Test]] = {behaviour: [] for behaviour in BEHAVIOURS.values()}
     for test in (*PROBES, *load_suite()):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from vpmu.vmm.linux.trouble import Trouble, trouble
 from vpmu.vmm.loader import Buffer, ImageKind, LoadedImage, read_file
 
 if TYPE_CHECKING:
+    from vpmu.vmm.linux.own_initrd import OwnInitrd
     from vpmu.vmm.machine import Host, Machine, RunResult
 
 DEFAULT_MEMORY = 384 << 20
@@ -34,6 +35,8 @@ library, the jitter entropy test, parsing built-in certificates, and the names o
 CONSOLE = "earlycon=sbi console=ttyS0"
 
 _PANIC_END = b"---[ end Kernel panic"
+BEGINS_WITHIN = 60 * 10**9
+"""Nanoseconds of virtual time from power-on; a Debian needs half a second."""
 _TAIL = 512  # of the console, looked at for the end of a panic
 
 # What an initramfs may be compressed with (Linux lib/decompress.c), by its first bytes.
@@ -118,7 +121,7 @@ class LinuxBoot:
     """One boot of Linux; use it once. Its `sink` is the machine's `console_out`.
 
     kernel, initrd: their bytes. command: a shell command to run instead of a shell, `files` more files for it
-    (by guest path). own_init: the initramfs is not ours, so the kernel is told to start our init from the
+    (by guest path). own: the initramfs is not ours, so the kernel is told to start our init from the
     archive. output: gets what a person wants to see: the command's output, or without a command the whole
     console. errors: gets what the command writes to its standard error, where the machine has a second serial
     port; without it both go to `output`.
@@ -131,7 +134,7 @@ class LinuxBoot:
         *,
         command: str | None = None,
         files: Mapping[str, bytes | Path] | None = None,
-        own_init: bool = False,
+        own: OwnInitrd | None = None,
         output: Callable[[bytes], None] | None = None,
         errors: Callable[[bytes], None] | None = None,
         kernel_name: str = "kernel",
@@ -143,12 +146,13 @@ class LinuxBoot:
         self.loaded: LoadedImage | None = None
         self._stream = ExecStream() if command is not None else None
         self._console = bytearray()
-        self._own_init = own_init
+        self._own = own
         self.ended: Callable[[RunResult], None] = lambda result: None
         """Told of the run's end."""
         if command is not None:
             size = 0 if initrd is None else len(initrd)
-            self.initrd.append(cpio.behind(size, build_exec_archive(command, files)))
+            more = own.additions() if own is not None else ()
+            self.initrd.append(cpio.behind(size, build_exec_archive(command, files, more)))
 
     @property
     def has_command(self) -> bool:
@@ -162,7 +166,7 @@ class LinuxBoot:
 
     def arguments(self, append: str = "") -> str:
         """The kernel's command line of this boot: quiet where only a command's output is wanted."""
-        init = f"rdinit={EXEC_INIT}" if self._stream is not None and self._own_init else ""
+        init = f"rdinit={EXEC_INIT}" if self._stream is not None and self._own is not None else ""
         return boot_arguments(" ".join(filter(None, (init, append))), quiet=self._stream is not None)
 
     def sink(self, data: bytes) -> None:
@@ -214,9 +218,32 @@ class LinuxBoot:
     ) -> Outcome:
         """Run the loaded machine to the end of the command, of the guest, or of what is allowed."""
         assert self._machine is not None, "load first"
-        result = self._machine.run(max_instructions, timeout_ns, host)
+        result = self._run(self._machine, max_instructions, timeout_ns, host)
         self.ended(result)
         return self.outcome(result)
+
+    def _run(
+        self, machine: Machine, max_instructions: int | None, timeout_ns: int | None, host: Host | None
+    ) -> RunResult:
+        """A command has to begin within BEGINS_WITHIN: a guest that waits for somebody never ends."""
+        if self._stream is None or (timeout_ns is not None and timeout_ns <= BEGINS_WITHIN):
+            return machine.run(max_instructions, timeout_ns, host)
+        before = machine.instructions
+        first = machine.run(max_instructions, BEGINS_WITHIN, host)
+        used = machine.instructions - before
+        spent = max_instructions is not None and used >= max_instructions
+        if first.stop != "budget" or spent:
+            return first
+        if not self._stream.started:
+            waited = f"the command did not begin within {BEGINS_WITHIN // 10**9} s of virtual time"
+            last = bytes(self._console).replace(b"\r", b"").rstrip().rpartition(b"\n")[2]
+            said = f"; the console's last line: {last.decode('utf-8', 'replace')}" if last else ""
+            return replace(first, reason=waited + said)
+        second = machine.run(
+            None if max_instructions is None else max_instructions - used,
+            None if timeout_ns is None else timeout_ns - BEGINS_WITHIN, host,
+        )  # fmt: skip
+        return replace(second, exits=first.exits + second.exits, seconds=first.seconds + second.seconds)
 
     def outcome(self, result: RunResult) -> Outcome:
         """What a run of the machine has come to."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vpmu.errors import UsageError
@@ -45,8 +45,11 @@ def command_bytes(command: str) -> bytes:
         raise UsageError("command", expected="text", got=ascii(command)[:80]) from None
 
 
-def build_exec_archive(command: str, files: Mapping[str, bytes | Path] | None = None) -> bytes:
-    """A cpio archive to append to the initramfs (cpio.append): a shell command, executables by guest path.
+def build_exec_archive(
+    command: str, files: Mapping[str, bytes | Path] | None = None, more: Iterable[cpio.Entry] = ()
+) -> bytes:
+    """A cpio archive to append to the initramfs (cpio.append): a shell command, executables by guest path,
+    and `more` entries.
 
     The same command and files give the same bytes.
     """
@@ -62,6 +65,7 @@ def build_exec_archive(command: str, files: Mapping[str, bytes | Path] | None = 
         cpio.file("vpmu/id", digest.hexdigest()[:16].encode() + b"\n"),
         cpio.file(EXEC_INIT, init_script(), 0o755),
         *(cpio.file(name, data, 0o755) for name, data in extra.items()),
+        *more,
     ])  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def csr_denied(csr, writes):
         return leave_illegal()
     if level == 0 or (s.mode == SUPERVISOR and (level == 1 or s.virt == 0)):
         return 0
-    if s.virt and csr_exists(csr):
+    if s.virt and csr_given(csr):
         return leave_virtual()
     return leave_illegal()
 
@@ -67,15 +67,56 @@ def python_csr():
     return 0
 
 
-def guarded(bit, value):
-    """`value`, where the state enables (Smstateen) let the mode have it."""
+def state_given(bit):
+    """Whether M mode lets HS have what a bit of the state enables covers (Smstateen)."""
+    return (s.isa & ISA_SMSTATEEN) == 0 or (s.mstateen0 & bit) != 0
+
+
+def state_denied(bit):
+    """0 where the state enables let the mode have it; else `s.fault` is set."""
     if s.mode == MACHINE or (s.isa & ISA_SMSTATEEN) == 0:
-        return value
+        return 0
     if (s.mstateen0 & bit) == 0:
+        absent()
+    elif s.virt and (s.hstateen0 & bit) == 0:
+        forbidden()
+    return s.fault
+
+
+def state_enable(word, number):
+    """mstateen or hstateen 1 to 3: there is bit 63 alone, which covers the CSRs one level lower."""
+    return ((word >> number) & 1) << 63
+
+
+def with_enable(word, number, value):
+    return (word & ~(1 << number)) | ((value >> 63) << number)
+
+
+def read_sstateen(number):
+    """sstateen1 to 3, read-only zero."""
+    if s.mode != MACHINE:
+        if ((s.mstateen_more >> number) & 1) == 0:
+            return absent()
+        if s.virt and ((s.hstateen_more >> number) & 1) == 0:
+            return forbidden()
+    return 0
+
+
+def read_hstateen(number):
+    if s.mode != MACHINE and ((s.mstateen_more >> number) & 1) == 0:
         return absent()
-    if s.virt and (s.hstateen0 & bit) == 0:
-        return forbidden()
-    return value
+    return state_enable(s.hstateen_more & s.mstateen_more, number)
+
+
+def write_hstateen(number, value):
+    if (s.mstateen_more >> number) & 1:
+        s.hstateen_more = with_enable(s.hstateen_more, number, value)
+    return CONTINUE
+
+
+def write_mstateen(number, value):
+    s.mstateen_more = with_enable(s.mstateen_more, number, value)
+    return CONTINUE
 
 
 def counter_denied(number):
@@ -114,11 +155,16 @@ def read_time():
     return now()
 
 
+def timers_given():
+    """Whether M mode gives the timers of Sstc to HS."""
+    return (s.menvcfg & ENVCFG_STCE) != 0 and (s.mcounteren & 2) != 0
+
+
 def timer_denied():
     """0 where stimecmp or vstimecmp may be touched (Sstc); else `s.fault` is set."""
     if s.mode == MACHINE:
         return 0
-    if (s.menvcfg & ENVCFG_STCE) == 0 or (s.mcounteren & 2) == 0:
+    if timers_given() == 0:
         absent()
     elif s.virt and ((s.henvcfg & ENVCFG_STCE) == 0 or (s.hcounteren & 2) == 0):
         forbidden()

@@ -24,7 +24,8 @@ def write_vsip(value):
     if s.hideleg & IP_VSSI:
         s.hvip = (s.hvip & ~IP_VSSI) | ((value << 1) & IP_VSSI)
     if s.hideleg & IP_LCOFI:
-        s.sip = (s.sip & ~IP_LCOFI) | (value & IP_LCOFI)
+        mask = IP_LCOFI & s.mideleg
+        s.sip = (s.sip & ~mask) | (value & mask)
     elif s.hvien & IP_LCOFI:
         s.hvip = (s.hvip & ~IP_LCOFI) | (value & IP_LCOFI)
     return RESUME
@@ -48,7 +49,8 @@ def write_vsie(value):
     mask = s.hideleg & IP_VS
     s.mie = (s.mie & ~mask) | ((value << 1) & mask)
     if s.hideleg & IP_LCOFI:
-        s.mie = (s.mie & ~IP_LCOFI) | (value & IP_LCOFI)
+        mask = IP_LCOFI & s.mideleg
+        s.mie = (s.mie & ~mask) | (value & mask)
     elif s.hvien & IP_LCOFI:
         s.vsie_own = value & IP_LCOFI
     return RESUME

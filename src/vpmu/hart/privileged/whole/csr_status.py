@@ -106,8 +106,10 @@ def read_satp():
 
 
 def is_paging_mode(value):
-    """Bare, Sv39 and Sv48 (and their x4 forms) are what a hart has."""
+    """Bare, Sv39 and Sv48, and Sv57 by choice (and their x4 forms) are what a hart has."""
     mode = value >> 60
+    if mode == 10:
+        return s.isa & ISA_SV57
     return mode == 0 or mode == 8 or mode == 9
 
 
@@ -158,13 +160,14 @@ def write_menvcfg(value):
 
 
 def read_henvcfg():
-    """The bits that M mode gives to guests alone are zero while menvcfg's are."""
+    """henvcfg as it acts: the bits that menvcfg has too are zero while menvcfg's are (21.2.5)."""
     return s.henvcfg & (s.menvcfg | ENVCFG_FIOM | ENVCFG_CB)
 
 
 def write_henvcfg(value):
     changed = s.henvcfg ^ value
-    s.henvcfg = value & s.menvcfg_mask & (s.menvcfg | ENVCFG_FIOM | ENVCFG_CB)
+    shown = s.menvcfg | ENVCFG_FIOM | ENVCFG_CB
+    s.henvcfg = (s.henvcfg & ~shown) | (value & s.menvcfg_mask & shown)
     if changed & (ENVCFG_ADUE | ENVCFG_PBMTE):
         flush_contexts(0)
     limit_to_timers()
@@ -182,5 +185,6 @@ def write_mstateen0(value):
 
 
 def write_hstateen0(value):
-    s.hstateen0 = value & s.stateen_mask & s.mstateen0
+    """What mstateen0 hides keeps its value."""
+    s.hstateen0 = (s.hstateen0 & ~s.mstateen0) | (value & s.mstateen0)
     return CONTINUE

@@ -40,9 +40,9 @@ def note_leaf(address, level, entry):
     return 0
 
 
-def note_guest_page(address, level):
+def note_guest_page(address, level, entry):
     """Mark a guest physical page that may be in the caches (see hfence_gvma)."""
-    if level:
+    if level or entry & PTE_N:
         s.guest_superpages = 1
     store8(s.contexts + GUEST_PAGES + ((address >> 12) & 0xFFFF), 1)
     return 0

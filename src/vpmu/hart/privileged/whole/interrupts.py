@@ -28,13 +28,13 @@ def pending():
 def guest_pending(bits):
     """vsip of the pending bits: VS interrupts one lower, and those that hvien gives the guest as they are."""
     view = ((bits & s.hideleg & IP_VS) >> 1) | (s.hvip & s.hvien & ~s.hideleg & IP_LCOFI)
-    return view | (bits & s.hideleg & IP_LCOFI)
+    return view | (bits & s.hideleg & s.mideleg & IP_LCOFI)
 
 
 def guest_enabled():
     """vsie: the storage of hie, one lower; bit 13 has one of its own while hvien gives it."""
     view = ((s.mie & s.hideleg & IP_VS) >> 1) | (s.vsie_own & s.hvien & ~s.hideleg & IP_LCOFI)
-    return view | (s.mie & s.hideleg & IP_LCOFI)
+    return view | (s.mie & s.hideleg & s.mideleg & IP_LCOFI)
 
 
 def highest(bits):

@@ -18,17 +18,15 @@ def pmp_address(i):
 def pmp_matches(i, physical):
     """Whether entry `i` holds the (4-byte) unit at a physical address."""
     mode = (pmp_configuration(i) >> 3) & 3
-    unit = physical >> 2
-    bound = pmp_address(i)
+    unit = (physical >> 2) & ~1023  # of a page: the grain
     if mode == 0:
         return 0
     if mode == 1:
         first = 0
         if i:
-            first = pmp_address(i - 1)
-        return unit >= first and unit < bound
-    if mode == 2:
-        return unit == bound
+            first = pmp_address(i - 1) & ~1023
+        return unit >= first and unit < pmp_address(i) & ~1023
+    bound = pmp_address(i) | 511  # NAPOT; NA4 is smaller than the grain, so nobody can choose it
     mask = bound ^ (bound + 1)
     return (unit | mask) == (bound | mask)
 

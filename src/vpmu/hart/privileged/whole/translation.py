@@ -33,7 +33,9 @@ def translate(address, access):
         status = s.sstatus
         atp = s.satp
         host = s.other_sstatus
-    physical = walk(address, access, atp, mode, status | (host & SSTATUS_MXR), s.henvcfg & ENVCFG_ADUE, 1)
+    physical = walk(
+        address, access, atp, mode, status | (host & SSTATUS_MXR), read_henvcfg() & ENVCFG_ADUE, 1
+    )
     if s.fault:
         return 0
     physical = guest_physical(physical, access, access, 0, address)
@@ -118,13 +120,13 @@ def walk(address, access, atp, mode, status, adue, virt):
     """The first stage: the (guest) physical address of a virtual one. `virt`: its tables are the guest's."""
     if atp >> 60 == 0:
         return address
-    level = (atp >> 60) - 5  # 8 is Sv39: three levels; 9 is Sv48: four
+    level = (atp >> 60) - 5  # 8 is Sv39: three levels
     top = sar(address, 9 * level + 11)
     if top != 0 and ~top != 0:
         return page_fault(address, access)
     pbmte = s.menvcfg & ENVCFG_PBMTE
     if virt:
-        pbmte = s.henvcfg & ENVCFG_PBMTE
+        pbmte = read_henvcfg() & ENVCFG_PBMTE
     table = (atp & SATP_PPN) << 12
     while level != 0:
         level -= 1
@@ -213,7 +215,9 @@ def guest_physical(address, access, original, implicit, virtual):
 
 
 def guest_leaf(address, access, original, implicit, virtual, entry, level, pointer):
-    """Checks of a second-stage leaf, which are those of U mode. HLVX asks for X of the page itself only."""
+    """Checks of a second-stage leaf, which are those of U mode. MXR, and X for HLVX, are for what software
+    accesses itself, not for page tables.
+    """
     host = s.sstatus
     if s.virt:
         host = s.other_sstatus
@@ -222,8 +226,6 @@ def guest_leaf(address, access, original, implicit, virtual, entry, level, point
         allowed = allows(entry, access, host & SSTATUS_MXR)
     elif access == STORE:
         allowed = entry & PTE_W
-    elif host & SSTATUS_MXR:
-        allowed = entry & (PTE_R | PTE_X)
     base = leaf_base(entry, level)
     if allowed == 0 or (entry & PTE_U) == 0 or base & 1:
         return guest_page_fault(address, original, implicit, virtual)
@@ -239,7 +241,7 @@ def guest_leaf(address, access, original, implicit, virtual, entry, level, point
             return 0
         if update_entry(pointer, entry | missing) == 0:
             return access_fault(virtual, original)
-    note_guest_page(address, level)
+    note_guest_page(address, level, entry)
     return base | (address & leaf_span(entry, level))
 
 

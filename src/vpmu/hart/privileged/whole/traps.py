@@ -32,15 +32,24 @@ def raise_exception(cause, value):
     """An exception at `s.pc` that is no guest-page fault."""
     s.tval2 = 0
     s.tinst = 0
-    s.gva = 0
-    if s.virt and value_is_address(cause):
-        s.gva = 1
+    s.gva = value_is_address(cause) and (s.virt or (is_of_data(cause) and reaches_guest()))
     return deliver(cause, value)
 
 
 def value_is_address(cause):
     """Whether stval of an exception holds a virtual address."""
     return (TVAL_IS_ADDRESS >> cause) & 1
+
+
+def is_of_data(cause):
+    """Misaligned data, or none where it should be."""
+    return cause >= CAUSE_LOAD_MISALIGNED and cause <= CAUSE_STORE_ACCESS
+
+
+def reaches_guest():
+    """Whether M's own loads and stores are those of V=1 (MPRV and MPV)."""
+    guest = MSTATUS_MPRV | MSTATUS_MPV
+    return s.mode == MACHINE and (s.mstatus & guest) == guest and (s.mstatus & MSTATUS_MPP) != MSTATUS_MPP
 
 
 def deliver(cause, value):
