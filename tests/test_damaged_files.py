@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from vpmu import Machine
 from vpmu.campaign.catalogue import read_catalogue
 from vpmu.campaign.plan import load_campaign
 from vpmu.campaign.store import Store, load_results
@@ -166,6 +167,14 @@ def manifests() -> list[bytes]:
     ]
 
 
+def trees() -> list[bytes]:
+    """The tree of a machine."""
+    machine = Machine(memory=16 << 20)
+    machine.load(str(payload("hello")))
+    assert machine.device_tree
+    return [machine.device_tree]
+
+
 def kernels() -> list[bytes]:
     """An Image without and with an EFI stub's tables."""
     head = b"\x6f\0\0\0" + bytes(4) + (0x200000).to_bytes(8, "little") + (0x4000).to_bytes(8, "little")
@@ -219,6 +228,7 @@ PARSERS = {
     ),
     "dynamic": Parser(function(lambda path: elf.dynamic(path.read_bytes())),
                       lambda: [payload("hello").read_bytes()[:2000]], BINARY),
+    "device tree": Parser(command("run", "hello", "-q", "--dtb", "FILE"), trees, BINARY),
     "kernel": Parser(function(lambda path: load_image(read_kernel(path))), kernels, BINARY),
     "initrd": Parser(function(read_initrd), archives, (*BINARY, b"070701", b"TRAILER!!!", b"ffffffff")),
     "table": Parser(command("replay", "FILE", "-q"), corpus("table"), TEXT),
@@ -228,6 +238,7 @@ PARSERS = {
     "trace": Parser(command("explain", "FILE", "--records"), corpus("trace"), JSON, ".jsonl"),
     "trace as JSON": Parser(command("explain", "FILE", "--json"), corpus("trace"), JSON, ".jsonl"),
     "host PMU": Parser(command("events", "--host-pmu", "FILE"), corpus("host-pmu"), TOML, ".toml"),
+    "profile": Parser(command("run", "hello", "-q", "--profile", "FILE"), corpus("profile"), TOML, ".toml"),
     "fault plan": Parser(command("faults", "check", "FILE"), corpus("fault-plan"), TOML, ".toml"),
     "fault plan of a run": Parser(
         command("run", "hello", "-q", "--inject", "FILE"), corpus("fault-plan"), TOML, ".toml"
@@ -243,7 +254,8 @@ PARSERS = {
     "APT sources": Parser(function(apt), corpus("sources"), TEXT, ".list"),
     "APT sources, deb822": Parser(function(apt), corpus("sources"), TEXT, ".sources"),
     "samples": Parser(
-        function(lambda path: flame_graph(parse_script(read_text(path)), "x")), corpus("samples"), TEXT
+        function(lambda path: [flame_graph(one, "x") for one in parse_script(read_text(path))]),
+        corpus("samples"), TEXT,
     ),
     "arguments": Parser(arguments, words_of_commands, (*ARGUMENTS, *NUMBERS)),
     "frames": Parser(function(lambda path: FrameReader().feed(path.read_bytes())), frames, BINARY),

@@ -8,7 +8,6 @@ it comes (traces, journals) is not written this way.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import stat
@@ -149,6 +148,8 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 def _claim(target: Path) -> tuple[IO[bytes], Path]:
     """A new file beside `target`, held by a lock that ends with its writer."""
+    import fcntl  # here: reading a file must not pay for it
+
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else 0o666
     number = 0
     while True:
@@ -167,6 +168,8 @@ def _claim(target: Path) -> tuple[IO[bytes], Path]:
 
 def _sweep(target: Path) -> None:
     """Remove what writers of `target` left that were killed."""
+    import fcntl
+
     head = f".{target.name[:200]}."
     for path in list(target.parent.iterdir()):
         if path.name.startswith(head) and path.name.endswith(PART):

@@ -8,6 +8,7 @@ import errno
 import pytest
 
 from vpmu.cli.limits import count
+from vpmu.cli.main import main
 from vpmu.cli.options import memory_size, names, natural, refusal
 from vpmu.cli.output import errno_name
 
@@ -66,3 +67,11 @@ def test_errnos_have_the_kernels_names() -> None:
         "9999",
         None,
     ]
+
+
+def test_boot_arguments_that_are_no_text_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a shell makes of $'\\xe9': a byte that is no UTF-8."""
+    assert main(["run", "hello", "--append", "\udce9"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("vpmu: error: machine: a string of the device tree: expected UTF-8")
+    assert said.count("\n") == 1

@@ -27,16 +27,13 @@ MAX_FAILURES = 50  # after more failing KVM_RUNs than this the monitor gives up
 KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY = 1, 2
 MP_STATE_RUNNABLE, MP_STATE_STOPPED = 0, 5
 CSR_SEPC = 0x141
-SIP_INDEX = 33
-"""`c 33` reads sip (and `C 1`, `C 2` answer with it)."""
+SIP_INDEX = 33  # `c 33` reads sip (and `C 1`, `C 2` answer with it)
 
 _OPCODES = {
     "e": 1, "c": 2, "w": 3, "l": 5, "s": 6, "b": 8, "E": 9,
     "u": 10, "W": 11, "f": 12, "k": 13, "C": 14, "t": 15,
-}  # fmt: skip
-"""What the payload reads from the mailbox for an operation."""
-_RESET_DONE = 99
-"""What the payload would read after `R`: the reset takes the read away again."""
+}  # fmt: skip # what the payload reads from the mailbox for an operation
+_RESET_DONE = 99  # what the payload would read after `R`: the reset takes the read away again
 _EXIT, _RESULT_A0, _RESULT_A1, _DONE, _CHECK = 0xC0, 0x80, 0x88, 0x90, 0x98
 _TRAP_SCAUSE, _TRAP_SEPC, _TRAP_STVAL = 0xA0, 0xA8, 0xB0
 
