@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 import os
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from vpmu.cli.main import main
 from vpmu.errors import FileError, ImageError, MachineError
 from vpmu.vmm.host_timeout import host_timeout
 from vpmu.vmm.linux import cpio
@@ -232,3 +234,22 @@ def test_files_come_out_between_their_marks_however_the_console_cuts_them() -> N
         out.close()
         assert bytes(seen) == b"beforeafter\n@vpmu-f"
         assert (out.file("samples"), out.file("data")) == (b"data of perf", None)
+
+
+POWER_OFF = b"".join(word.to_bytes(4, "little") for word in (0x00100537, 0x000055B7, 0x5555859B, 0x00B52023))
+"""lui a0, 0x100; lui a1, 5; addiw a1, a1, 0x555; sw a1, 0(a0): PASS to the test device."""
+
+
+@pytest.mark.parametrize("command", [["run", "-q"], ["run", "--json"], ["stat"], ["stat", "--json"]])
+@pytest.mark.parametrize(("said", "status"), [("Kernel panic - not syncing: no init", 1), ("all is well", 0)])
+def test_a_kernel_that_panics_and_goes_off_has_not_ended_well(
+    command: list[str], said: str, status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kernel = tmp_path / "Image"
+    kernel.write_bytes(linux_image(prints(f"[    0.100000] {said}\n")[:-4] + POWER_OFF))
+    assert main([command[0], str(kernel), *command[1:]]) == status
+    printed = capsys.readouterr()
+    if "--json" in command:
+        assert json.loads(printed.out).get("panic") == ("no init" if status else None)
+    elif command[0] == "stat":
+        assert ("vpmu: guest: kernel panic: no init" in printed.err) == bool(status)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..debug.where import Place
     from ..trace.recorder import Recorder
+    from ..vmm.linux.trouble import Trouble
     from ..vmm.loader import LoadedImage
     from ..vmm.machine import Machine, RunResult
 
@@ -63,3 +64,14 @@ def ended(
         if loop is not None:
             told.notes.append(loop.line())
     return told
+
+
+def kernel_trouble(loaded: LoadedImage, console: bytes | bytearray) -> Trouble | None:
+    """What a kernel says of harm that it came to; None for a guest that is no kernel."""
+    from ..vmm.loader import ImageKind
+
+    if loaded.kind is not ImageKind.LINUX:
+        return None
+    from ..vmm.linux.trouble import trouble
+
+    return trouble(console)

@@ -11,7 +11,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from .ended import ended
+from .ended import ended, kernel_trouble
 from .levels import NO_FIRMWARE, dumped, has_htif, is_bare
 from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
@@ -20,8 +20,6 @@ from .parser import in_file
 
 if TYPE_CHECKING:
     from ..trace.recorder import Recorder
-    from ..vmm.linux.trouble import Trouble
-    from ..vmm.loader import LoadedImage
     from ..vmm.machine import Machine
 
 
@@ -72,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
     repeats = args.input != "-" and args.perf == "model"
     end_of_it = ended(machine, loaded, result, args, build if repeats else None)
-    said = kernel_trouble(loaded, console)
+    said = kernel_trouble(loaded, console.data)
     if args.json:
         told = {**as_object(result, console.text), **end_of_it.as_object()}
         print_json(told if said is None else {**told, said.kind: said.words})
@@ -86,14 +84,3 @@ def run(args: argparse.Namespace) -> int:
     if is_bare(args) and result.stop == "shutdown" and result.reset_reason:
         return min(result.reset_reason, 255)  # a bare-metal test's own status
     return exit_status(result) or int(said is not None)
-
-
-def kernel_trouble(loaded: LoadedImage, console: Console) -> Trouble | None:
-    """What a kernel says of harm that it came to; None for a guest that is no kernel."""
-    from ..vmm.loader import ImageKind
-
-    if loaded.kind is not ImageKind.LINUX:
-        return None
-    from ..vmm.linux.trouble import trouble
-
-    return trouble(console.data)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..files import write_file
-from .ended import ended
+from .ended import ended, kernel_trouble
 from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, names, recording
 from .output import Console, as_object, exit_status, print_json, sum_up
@@ -111,9 +111,12 @@ def run(args: argparse.Namespace) -> int:
         counted = [read_counter(event, counter) for event, counter in zip(events, counters, strict=True)]
         seconds = machine.time / 1e9
     end_of_it = ended(machine, loaded, result, args)
+    said = kernel_trouble(loaded, console.data)
     if args.json:
         counts = [as_json(line, counted) for line in counted]
         told = {**as_object(result, console.text), **end_of_it.as_object()}
+        if said is not None:
+            told[said.kind] = said.words
         print_json({"counters": counts, "seconds": seconds, **told})
     else:
         if args.separator is not None:
@@ -127,7 +130,9 @@ def run(args: argparse.Namespace) -> int:
         if not result.ok:
             print(f"vpmu: {sum_up(result)}", file=sys.stderr)
             end_of_it.show()
-    return exit_status(result)
+        if said is not None:
+            print(f"vpmu: guest: {said.text}: {said.words}", file=sys.stderr)
+    return exit_status(result) or int(said is not None)
 
 
 def split_event(text: str) -> tuple[str, str]:
