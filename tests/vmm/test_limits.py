@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import random
 import struct
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from hart.assemble import ECALL, SRET, WFI, code, csr, encode
 from vpmu import Machine
 from vpmu.kvm import vcpu_sbi
 from vpmu.spec.sbi import U64, Eid
 from vpmu.trace.recorder import Recorder
 from vpmu.vmm import console
 from vpmu.vmm.host_timeout import host_timeout
+
+from ..hart.assemble import ECALL, SRET, WFI, code, csr, encode
 
 RAM = 0x80000000
 CODE, DATA = RAM + 0x1000, RAM + 0x100000
