@@ -13,7 +13,7 @@ from vpmu.kvm import vcpu_sbi
 from vpmu.spec.sbi import U64, Eid
 from vpmu.trace.recorder import Recorder
 from vpmu.vmm import console
-from vpmu.vmm.host_timeout import host_timeout
+from vpmu.vmm.host_timeout import host_timeout, stall_timeout
 
 from ..hart.assemble import ECALL, SRET, WFI, code, csr, encode
 
@@ -128,6 +128,14 @@ def test_a_limit_that_is_over_before_the_run_begins() -> None:
     machine = guest([encode("jal", rd=0, imm=0)], {})
     with host_timeout(machine, 1e-9):
         assert machine.run().stop == "timeout"
+
+
+def test_a_stall_ends_what_does_not_go_on() -> None:
+    machine = guest([encode("jal", rd=0, imm=0)], {})
+    with stall_timeout(machine, 0.05, lambda: 0):
+        assert machine.run().stop == "timeout"
+    with stall_timeout(machine, 0.05, lambda: machine.instructions):
+        assert machine.run(max_instructions=1000).stop == "budget"
 
 
 def test_a_timeout_that_was_not_needed_leaves_nothing_behind() -> None:
