@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import random
 import struct
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from hart.assemble import ECALL, SRET, WFI, code, csr, encode
 from vpmu import Machine
 from vpmu.kvm import vcpu_sbi
 from vpmu.spec.sbi import U64, Eid
 from vpmu.trace.recorder import Recorder
 from vpmu.vmm import console
-from vpmu.vmm.host_timeout import host_timeout
+from vpmu.vmm.host_timeout import host_timeout, stall_timeout
+
+from ..hart.assemble import ECALL, SRET, WFI, code, csr, encode
 
 RAM = 0x80000000
 CODE, DATA = RAM + 0x1000, RAM + 0x100000
@@ -131,6 +128,14 @@ def test_a_limit_that_is_over_before_the_run_begins() -> None:
     machine = guest([encode("jal", rd=0, imm=0)], {})
     with host_timeout(machine, 1e-9):
         assert machine.run().stop == "timeout"
+
+
+def test_a_stall_ends_what_does_not_go_on() -> None:
+    machine = guest([encode("jal", rd=0, imm=0)], {})
+    with stall_timeout(machine, 0.05, lambda: 0):
+        assert machine.run().stop == "timeout"
+    with stall_timeout(machine, 0.05, lambda: machine.instructions):
+        assert machine.run(max_instructions=1000).stop == "budget"
 
 
 def test_a_timeout_that_was_not_needed_leaves_nothing_behind() -> None:

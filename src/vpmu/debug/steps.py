@@ -15,6 +15,7 @@ from vpmu.hart.isa.table import decode
 from vpmu.hart.memory import MemoryFault
 from vpmu.kvm.vcpu_api import GuestTrap
 from vpmu.trace.recorder import Record, Recorder
+from vpmu.vmm.host_timeout import stall_timeout
 
 if TYPE_CHECKING:
     from vpmu.kvm.vcpu import Vcpu
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 STEPS = 4096
 """Instructions that are looked at for a loop."""
+SECONDS = 0.4
+"""That one of them may take: a call of the SBI may be a long one."""
 LAST = 8
 MOST_AGAIN = 100_000_000
 """Instructions that a run may have had to be done again."""
@@ -51,15 +54,17 @@ class Loop:
 
 def loop_of(machine: Machine, names: Names, steps: int = STEPS) -> Loop | None:
     """Let the machine go on by single instructions, unheard, and see where it comes back to. The machine is
-    of no use behind this. None where it ends instead.
+    of no use behind this. None where it ends instead, or takes longer than anybody wants to wait.
     """
     machine.console.mute()
     machine.recorder.enabled = False
-    pcs, tops = [], Counter[str]()
-    for _ in range(steps):
-        if machine.run(max_instructions=1).stop != "budget":
-            return None
-        pcs.append(machine.vcpus[machine.turns.current].hart.pc)
+    pcs: list[int] = []
+    tops = Counter[str]()
+    with stall_timeout(machine, SECONDS, lambda: len(pcs)):
+        for _ in range(steps):
+            if machine.run(max_instructions=1).stop != "budget":
+                return None
+            pcs.append(machine.vcpus[machine.turns.current].hart.pc)
     period = _period(pcs)
     seen = pcs[-period:] if period else pcs
     for pc in seen:

@@ -52,8 +52,9 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
         budget = _budget(vcpu, limit - retired, until_ns)
         if budget <= 0 or vcpu.immediate_exit:
             return BudgetExit()
-        hung = hangs(vcpu, retired)
-        if hung is not None:
+        if retired != vcpu.progress:
+            vcpu.progress, vcpu.stalled = retired, 0
+        elif (hung := hangs(vcpu)) is not None:
             return hung
         stop = _enter_guest(vcpu, budget)
         if words[_SIP] != interrupts.hvip:
@@ -67,11 +68,8 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
             return exit_
 
 
-def hangs(vcpu: Vcpu, retired: int) -> HungExit | None:
-    """Asked before each entry, with the instructions retired so far: whether the guest only exits."""
-    if retired != vcpu.progress:
-        vcpu.progress, vcpu.stalled = retired, 0
-        return None
+def hangs(vcpu: Vcpu) -> HungExit | None:
+    """Asked before an entry where nothing has retired since the last one: whether that is for ever."""
     vcpu.stalled += 1
     if vcpu.stalled <= STALLED_EXITS:
         return None

@@ -35,6 +35,7 @@ class Console:
         self._memory, self._sink = memory, sink
         self._error_sink = self.emit
         self._output = bytearray()
+        self._muted = False
         self._input: deque[int] = deque()
 
     @property
@@ -43,8 +44,9 @@ class Console:
         return bytes(self._output[-KEPT_OUTPUT:])
 
     def mute(self) -> None:
-        """Nothing is handed on any more."""
-        self._sink, self._error_sink = None, self.emit
+        """Nothing is kept or handed on any more."""
+        self._sink, self._error_sink, self._muted = None, self.emit, True
+        self._output.clear()
 
     def hand_errors_to(self, sink: Callable[[bytes], None]) -> None:
         """What the guest sends by its second serial port goes there instead of where the rest goes."""
@@ -61,6 +63,8 @@ class Console:
 
     def emit(self, data: bytes) -> None:
         """Output of the guest."""
+        if self._muted:
+            return
         keep(self._output, data)
         if self._sink is not None:
             self._sink(data)

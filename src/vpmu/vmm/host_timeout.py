@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -29,4 +29,29 @@ def host_timeout(machine: Machine, seconds: float | None) -> Iterator[None]:
     finally:
         watch.cancel()
         watch.join()
+        machine.turns.unhalt()
+
+
+@contextmanager
+def stall_timeout(machine: Machine, seconds: float, progress: Callable[[], int]) -> Iterator[None]:
+    """A run of the machine inside this ends with stop `timeout` where `progress()` has stayed the same for
+    `seconds`, or for less than twice as long.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        seen = progress()
+        while not over.wait(seconds):
+            before, seen = seen, progress()
+            if seen == before:
+                machine.halt("timeout", f"nothing for {seconds:g} seconds of real time")
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
         machine.turns.unhalt()

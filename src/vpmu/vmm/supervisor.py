@@ -55,8 +55,9 @@ class Supervisor(Vcpu):
             budget = self._budget(limit - retired, until_ns)
             if budget <= 0 or self.immediate_exit:
                 return BudgetExit()
-            hung = hangs(self, retired)
-            if hung is not None:
+            if retired != self.progress:
+                self.progress, self.stalled = retired, 0
+            elif (hung := hangs(self)) is not None:
                 return hung
             stop = hart.run(budget)
             self._take_back_interrupts()
