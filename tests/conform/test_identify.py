@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from vpmu.cli.main import main
-from vpmu.conform.agent import AgentTarget, profile_for
+from vpmu.conform.agent import AgentTarget, Identity, profile_for
 from vpmu.conform.identify.fit import identify
 from vpmu.conform.identify.found import Found, depends_on_release
 from vpmu.conform.identify.probes import HIDDEN, PROBES, sequences_for
 from vpmu.conform.identify.releases import spans
 from vpmu.conform.in_process import InProcessTarget
 from vpmu.conform.machine_link import agent_target
-from vpmu.conform.target import TargetLost
+from vpmu.conform.target import TargetError, TargetLost
 from vpmu.errors import VpmuError
 from vpmu.profiles.behaviour import Behaviour
 from vpmu.profiles.behaviours import BEHAVIOURS, B
@@ -205,6 +205,34 @@ def test_what_cannot_be_identified_is_one_line(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert words in error
+
+
+@pytest.mark.parametrize(
+    ("identity", "profile"),
+    [
+        (Identity(0x2000000, 3, 0x60C75), "kvm-6.12.117"),
+        (Identity(0x2000000, 3, 0x60C6B), "kvm-6.12.107"),
+        (Identity(0x3000000, 3, 0x70300), "kvm-7.3"),
+        (Identity(0x3000000, 3, 0x80102), "kvm-7.3"),
+        (Identity(0x0000003, 3, 0x50F00), "kvm-6.3"),
+        (Identity(0x2000000, 1, 0x10004), "opensbi-1.4"),
+        (Identity(0x3000000, 1, 0x2000A), "opensbi-1.9"),
+        (Identity(0x1000000, 1, 0x00009), "opensbi-1.1"),
+        (Identity(0x3000000, 0x76706D75, 1), "spec-3.0"),
+    ],
+    ids=str,
+)
+def test_the_profile_that_a_release_stands_for(identity: Identity, profile: str) -> None:
+    assert profile_for(identity).name == profile
+
+
+@pytest.mark.parametrize(
+    "identity", [Identity(0, 4, 1), Identity(0, 1, 1 << 62), Identity(0, 3, 1 << 40)], ids=str
+)
+def test_an_implementation_that_nobody_knows_is_one_line(identity: Identity) -> None:
+    with pytest.raises(TargetError) as caught:
+        profile_for(identity)
+    assert "\n" not in str(caught.value)
 
 
 def test_conform_takes_changes_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from vpmu.errors import UsageError
+from vpmu.profiles.behaviour import Behaviour
 from vpmu.profiles.behaviours import BEHAVIOURS, B
 from vpmu.profiles.opensbi_behaviours import OB
 from vpmu.profiles.profiles import PROFILES, get_profile
@@ -87,6 +88,18 @@ def test_a_behaviour_never_comes_back_within_a_series(series: str) -> None:
         here = get_profile(f"kvm-{series}.{number}").behaviours
         assert here <= before, number
         before = here
+
+
+def test_a_behaviour_that_stable_releases_bring() -> None:
+    one = Behaviour("x", "", "7.3", "", "", brought=("6.12.117",))
+    for release, has in (
+        ("6.12.116", False),
+        ("6.12.117", True),
+        ("6.13", False),
+        ("7.2.13", False),
+        ("7.3", True),
+    ):
+        assert one.in_release(parse_release(release)) is has, release
 
 
 def test_numbers_of_releases() -> None:

@@ -12,16 +12,16 @@ from vpmu.cli.main import main
 TABLES = Path(__file__).resolve().parent.parent / "tables"
 
 RECORDED = [
-    ("kvm-6.12-basic", "kvm-6.12", (), 509, {"time reads": 2, "values that depend on the host": 6}),
-    ("kvm-6.12-wide", "kvm-6.12", (), 2032, {"time reads": 5, "values that depend on the host": 14}),
-    ("kvm-6.12-fix-undone", "kvm-6.12", ("--with", "perf-failure-ends-kvm-run"), 152, {}),
-    ("kvm-6.12-sbi", "kvm-6.12", (), 519, {}),
-    ("kvm-7.2-sbi", "kvm-7.2", (), 519, {}),
-    ("kvm-7.2-basic", "kvm-7.2", (), 330, {"time reads": 1, "values that depend on the host": 2}),
-    ("kvm-7.2-wide", "kvm-7.2", (), 2027, {"time reads": 5, "values that depend on the host": 7}),
+    ("kvm-6.12-basic", "kvm-6.12.107", (), 509, {"time reads": 2, "values that depend on the host": 6}),
+    ("kvm-6.12-wide", "kvm-6.12.107", (), 2032, {"time reads": 5, "values that depend on the host": 14}),
+    ("kvm-6.12-fix-undone", "kvm-6.12.107", ("--with", "perf-failure-ends-kvm-run"), 152, {}),
+    ("kvm-6.12-sbi", "kvm-6.12.107", (), 519, {}),
+    ("kvm-7.2-sbi", "kvm-7.2.13", (), 519, {}),
+    ("kvm-7.2-basic", "kvm-7.2.13", (), 330, {"time reads": 1, "values that depend on the host": 2}),
+    ("kvm-7.2-wide", "kvm-7.2.13", (), 2027, {"time reads": 5, "values that depend on the host": 7}),
     (
         "kvm-7.2-overflow",
-        "kvm-7.2",
+        "kvm-7.2.13",
         (),
         336,
         {"overflow flags whose arrival the host delays": 7},

@@ -1,10 +1,11 @@
 """Say which implementation answers: which fixes it has and lacks, each with its commit, which behaviours fit
 no release, and which release and profile are nearest.
 
-TARGET as for conform: `kvm` (this machine's KVM, or a Debian host in QEMU), `kvm:SUITE`, `qemu` (OpenSBI),
-`serial:DEVICE`, `agent` and `in-process` (vpmu itself under --profile). Each behaviour is told by sequences
-to which an implementation with it and one without it answer differently, as the model says. `--save FILE`
-writes the profile as TOML, which is taken wherever a profile's name is.
+TARGET as for conform: `kvm` (this machine's KVM, or a Debian host in QEMU), `kvm:SUITE`, `qemu` (its
+OpenSBI), `opensbi:FILE` (firmware on vpmu), `serial:DEVICE`, `agent` and `in-process` (vpmu itself under
+--profile). Each behaviour is told by sequences to which an implementation with it and one without it answer
+differently, as the model says. `--save FILE` writes the profile as TOML, which is taken wherever a profile's
+name is.
 
 Exit status 0 where all that was told fits a release, 1 where something fits none or the target was lost, 2
 where it does not come up, 4 where it cannot be had on this machine.

@@ -105,7 +105,9 @@ def releases(behaviour: Behaviour) -> str:
     elif behaviour.until:
         said = f"{project} before {behaviour.until}"
     else:
-        return f"since {project} {behaviour.since}" if behaviour.since else ""
+        said = f"since {project} {behaviour.since}" if behaviour.since else ""
+    if behaviour.brought:
+        said += f"; of the stable releases from {' and '.join(behaviour.brought)} on"
     if behaviour.stable:
         said += f"; of the stable releases not from {' and '.join(behaviour.stable)} on"
     return said
@@ -139,5 +141,6 @@ def behaviour_object(behaviour: Behaviour) -> dict[str, object]:
         "since": behaviour.since or None,
         "until": behaviour.until or None,
         "stable": list(behaviour.stable),
+        "brought": list(behaviour.brought),
         "reference": behaviour.reference or None,
     }

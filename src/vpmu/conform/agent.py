@@ -91,7 +91,10 @@ def profile_for(identity: Identity) -> Profile:
             "implementation without a profile", expected=f"implementation id {sorted(known)}", got=identity
         )
     project, (first, last) = known[identity.impl_id]
-    series = parse_release(identity.release)[:2]
+    try:
+        series = parse_release(identity.release)[:2]
+    except ValueError:
+        raise TargetError("implementation version", expected="a release", got=identity) from None
     nearest = first if series < parse_release(first) else last if series > parse_release(last) else ""
     return get_profile(f"{project}-{nearest or identity.release}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 
 Release = tuple[int, ...]
@@ -20,15 +19,15 @@ STABLE_READ = {"6.9": "6.9.12", "6.12": "6.12.117", "7.2": "7.2.13"}
 package linux). Beyond it, and in other series, a stable release is taken to be as the last that is known.
 """
 
-_RELEASE = re.compile(r"(?:0|[1-9]\d{0,2})(?:\.(?:0|[1-9]\d{0,2})){1,2}")
-
 
 @cache
 def parse_release(text: str) -> Release:
     """The numbers of `6.12` or `6.12.117`. Raises ValueError."""
-    if not _RELEASE.fullmatch(text):
+    parts = text.split(".")
+    numbers = tuple(int(part) for part in parts if part.isascii() and part.isdecimal() and len(part) < 4)
+    if len(parts) not in (2, 3) or text != ".".join(map(str, numbers)):
         raise ValueError(f"not a release: {text!r}")
-    return tuple(map(int, text.split(".")))
+    return numbers
 
 
 def known_linux(release: str) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...profiles.behaviour import Behaviour
 from ...profiles.behaviours import B
+from ...profiles.opensbi_behaviours import OB
 from ...profiles.profiles import Profile
 
 if TYPE_CHECKING:
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 _OF_THE_BUILD = frozenset({B.LEGACY_NOT_BUILT, B.CSR_ILLEGAL_WITHOUT_CONFIG})
+_OF_THE_HART = frozenset({OB.OPENSBI_FIXED_COUNTER_FALLBACK, OB.OPENSBI_FIXED_COUNTER_UNUSED})
+"""With Smcntrpmf OpenSBI falls back to cycle and instret after 65bb705f as well."""
 
 
 def depends_on_release(behaviour: Behaviour) -> bool:
     """False for what the host kernel's configuration or the hart decides."""
-    return behaviour not in _OF_THE_BUILD and behaviour.project != "QEMU"
+    return behaviour not in _OF_THE_BUILD | _OF_THE_HART and behaviour.project != "QEMU"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ class Found:
             f"{one.behaviour.name}: {'has it' if one.has else 'lacks it'}, {self.fit.nearest.name} "
             f"{'lacks' if one.has else 'has'} it" for one in self.unfit
         ])  # fmt: skip
-        ended = {name for fix in self.fixes for name in fix.behaviours}
+        ended = {name for fix in self.fixes if fix.there is not None for name in fix.behaviours}
         others = [one.behaviour.name for one in sure if one.has and one.behaviour.name not in ended]
         yield from _named("other behaviours it has", [", ".join(others)] if others else [])
         reasons: dict[str, list[str]] = {}
@@ -143,7 +146,8 @@ class Found:
 
 
 def _fix(commit: str, ended: Sequence[Told]) -> Fix:
-    sure = [one.has for one in ended if one.sure]
+    # What the hart may decide as well says something only where it is gone.
+    sure = [one.has for one in ended if one.sure and (depends_on_release(one.behaviour) or not one.has)]
     there = None if not sure else not any(sure)
     return Fix(commit, ended[0].behaviour.subject, tuple(one.behaviour.name for one in ended), there)
 

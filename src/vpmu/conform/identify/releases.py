@@ -44,7 +44,7 @@ def spans(project: str) -> list[Span]:
     series = _LINUX if project == "Linux" else _OPENSBI
     found = []
     for one in series:
-        ends = {end for b in BEHAVIOURS.values() if b.project == project for end in b.stable}
+        ends = {end for b in BEHAVIOURS.values() if b.project == project for end in (*b.stable, *b.brought)}
         starts = [one, *sorted((end for end in ends if series_of(end) == one), key=parse_release)]
         found += [Span(*pair) for pair in zip(starts, [*starts[1:], ""], strict=True)]
     return found
