@@ -401,6 +401,9 @@ class Handler(codegen_fp.Floating):
         self.next()
         if slow_path:
             self.label("reserved")
+            if Counting.WHOLE in self.counting:  # the trap is taken here
+                self.tail(f"@op_illegal_{self.length}")
+                return
             self.save()
             self.emit(f"ret i64 {self.call('leave_illegal', [])}")
             return

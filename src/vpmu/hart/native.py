@@ -93,7 +93,7 @@ def engine_ir(counting: Counting) -> str:
     from vpmu.hart import codegen, program
 
     whole = Counting.WHOLE in counting
-    functions = program.privileged_functions(whole) + program.soft_functions()
+    functions = program.privileged_functions(whole) + program.soft_functions(whole)
     return codegen.module(functions, program.constants(whole), counting)
 
 

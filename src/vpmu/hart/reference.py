@@ -158,7 +158,7 @@ class ReferenceEngine:
             rs3, mode = words[imm & 0xFF], imm >> RM_SHIFT
             mode = words[_FRM] if mode == _DYNAMIC else mode
             if row.has_rm and mode > _LAST_MODE:
-                return call["leave_illegal"]()
+                return call["illegal_instruction"](0, 0, 0, 0, 0) if self.whole else call["leave_illegal"]()
         words[decoded.rd], flags = execute(row, rs1, rs2, rs3, mode)
         if flags or row.dest == "f":
             words[_FFLAGS] |= flags

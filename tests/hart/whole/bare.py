@@ -56,8 +56,11 @@ class Image:
         self.bytes += value.to_bytes(8, "little")
 
     def csrw(self, number: int, value: int) -> None:
-        self.li(T0, value)
-        self.emit(csr("csrrw", 0, number, T0))
+        self.csrw_with(T0, number, value)
+
+    def csrw_with(self, register: int, number: int, value: int) -> None:
+        self.li(register, value)
+        self.emit(csr("csrrw", 0, number, register))
 
     def store(self, address: int, value: int) -> None:
         self.li(T0, address)

@@ -150,8 +150,8 @@ def test_sret_from_hs(spv: int, spp: int) -> None:
 def first_taken(mode: str, pending: int, **csrs: int) -> tuple[str, int]:
     """Who takes which interrupt first, all enabled."""
     named: dict[str | int, int] = {
-        "menvcfg": 0, "mideleg": U64, "mie": U64, "mip": pending & S_LEVEL,
-        "hvip": pending & VS_LEVEL, **csrs,
+        "menvcfg": 0, "mideleg": U64, "mie": U64,
+        "mip": pending & S_LEVEL, "hvip": pending & VS_LEVEL, **csrs,
     }  # fmt: skip
     result = run(Probe(mode, [NOP], named))[0]
     assert result["mcause"] in (8, 9, 10, 11) or result["mcause"] & IRQ

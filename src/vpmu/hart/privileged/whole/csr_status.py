@@ -80,6 +80,12 @@ def dirty_fp():
     return CONTINUE
 
 
+def accrue(flags):
+    """Set bits of fflags, for arithmetic that `soft.py` did."""
+    s.fflags = s.fflags | flags
+    return dirty_fp()
+
+
 def write_fflags(value):
     s.fflags = value & 31
     return dirty_fp()
