@@ -84,6 +84,7 @@ class Board:
         if self.plic:
             self.bus.attach(PLIC_BASE, PLIC_SIZE, self.plic)
         self._exits = exits
+        self.htif: tuple[int, int | None] | None = None
         self._plain: dict[int, tuple[Device, int]] = {UART_BASE >> 12: (self.serial, UART_BASE)}
         self.second_serial: Ns16550a | None = None
         if second_serial:
@@ -123,6 +124,14 @@ class Board:
         self._plain |= dict.fromkeys(
             range(CLINT_BASE >> 12, CLINT_BASE + CLINT_SIZE >> 12), (clint, CLINT_BASE)
         )
+
+    def add_htif(self, tohost: int, fromhost: int | None) -> None:
+        """HTIF at these addresses, whose page is read-only memory."""
+        from vpmu.vmm.htif import Htif
+
+        self.htif = tohost, fromhost
+        page = tohost & ~0xFFF
+        self.bus.attach(page, 0x1000, Htif(self.memory, page, tohost, fromhost, self.console.emit))
 
     def is_device(self, gpa: int) -> bool:
         """Whether a device lies at a physical address."""

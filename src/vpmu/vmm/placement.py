@@ -77,9 +77,8 @@ def _attach_htif(machine: Machine, program: LoadedImage) -> None:
     found = htif.symbols_of(program.symbols())
     if found is None:
         return
-    page = found[0] & ~0xFFF
-    machine.memory.carve(page, 0x1000, readonly=True)
-    machine.bus.attach(page, 0x1000, htif.Htif(machine.memory, page, *found, machine.console.emit))
+    machine.memory.carve(found[0] & ~0xFFF, 0x1000, readonly=True)
+    machine.board.add_htif(*found)
 
 
 def _refuse_overlap(firmware: LoadedImage, image: LoadedImage) -> None:

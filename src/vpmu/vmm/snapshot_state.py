@@ -95,6 +95,7 @@ def device_state(machine: Machine) -> State:
     second = machine.board.second_serial
     return {
         **({} if second is None else {"second_serial": attributes(second)}),
+        "htif": machine.board.htif,
         "console": attributes(machine.console),
         "serial": attributes(machine.serial),
         "plic": None if machine.plic is None else attributes(machine.plic),
@@ -105,6 +106,9 @@ def device_state(machine: Machine) -> State:
 
 def put_devices(machine: Machine, state: Mapping[str, object]) -> None:
     """Set the devices to a state."""
+    htif = state["htif"]
+    if htif is not None and machine.board.htif is None:
+        machine.board.add_htif(*htif)  # type: ignore[misc]
     put(machine.console, state["console"])  # type: ignore[arg-type]
     put(machine.serial, state["serial"])  # type: ignore[arg-type]
     if machine.board.second_serial is not None:

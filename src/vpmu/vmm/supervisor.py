@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from vpmu.hart.events import Mode
 from vpmu.hart.exits import Stop
 from vpmu.hart.state import STATE, TICK_NS
 from vpmu.kvm import vcpu_insn, vcpu_reset, vcpu_timer
@@ -128,9 +129,10 @@ class Supervisor(Vcpu):
                     "medeleg keeps it in M mode, where Python plays the firmware"
                 )
             case Stop.TRAP_STORM:
+                level = "m" if hart.mode is Mode.M else "s"
                 return HungExit(
-                    f"the trap handler at {hart.get('stvec') & ~3:#x} itself traps, for ever "
-                    f"(cause {hart.get('scause'):#x}, mode {hart.mode.name})"
+                    f"the trap handler at {hart.get(level + 'tvec') & ~3:#x} itself traps, for ever "
+                    f"(cause {hart.get(level + 'cause'):#x}, mode {hart.mode.name})"
                 )
         raise AssertionError(stop)
 
