@@ -150,16 +150,21 @@ def test_a_target_that_is_lost_is_brought_anew() -> None:
 
     opened: list[Fragile] = []
 
+    def fragile(*, revives: bool) -> Fragile:
+        target = Fragile("kvm-7.2")
+        target.revives = revives
+        return target
+
     def reopen() -> Fragile:
-        opened.append(Fragile("kvm-7.2"))
+        opened.append(fragile(revives=False))
         return opened[-1]
 
-    got = identify(Fragile("kvm-7.2"), reopen=reopen)
-    assert len(opened) == 1
-    (one,) = [one for one in got.told if one.behaviour is B.SRST_UNKNOWN_NOT_SUPPORTED]
-    assert one.reason == "TELL-RESET-TYPE lost the target"
+    for got in (identify(fragile(revives=False), reopen=reopen), identify(fragile(revives=True))):
+        assert len(opened) == 1
+        (one,) = [one for one in got.told if one.behaviour is B.SRST_UNKNOWN_NOT_SUPPORTED]
+        assert one.reason == "TELL-RESET-TYPE lost the target"
     with pytest.raises(TargetLost):
-        identify(Fragile("kvm-7.2"))
+        identify(fragile(revives=False))
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,11 +72,12 @@ def identify(
                 try:
                     asked[test] = signature(target, test, facts)
                 except TargetLost:
-                    if reopen is None or len(lost) >= _LIVES:
-                        raise
                     reason = lost[test] = f"{test.id} lost the target"
-                    target = reopen()
-                    target.profile = start
+                    if not target.revives:
+                        if reopen is None or len(lost) > _LIVES:
+                            raise
+                        target = reopen()
+                        target.profile = start
             if reason:
                 why_not.setdefault(behaviour, _IN_WORDS.get(reason, reason))
     behaviours = _fitted(model, asked, considered)
