@@ -3,8 +3,8 @@
 The program lies in slots of four bytes, two behind what is aligned, so pages have instructions across them.
 Handlers go on with the next slot; every trap that reaches M changes something: the mode that goes on,
 delegation, pending interrupts, what is mapped. PMP keeps the program from its own code and from where a
-simulator may have devices. No jump goes back, so it ends. x21 to x31 are the handlers': copies of the
-pointers, temporaries, a count.
+simulator may have devices. No jump goes back, so it ends. x20 to x31 are the handlers': copies of the
+pointers, temporaries, a count; x20 is the address of atomics, aligned.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HS_HANDLER, VS_HANDLER, M_HANDLER, BLOCKS, CODE = (
 CODE_BYTES, DATA, DATA_PAGES, TABLES = 0x4000, BASE + 0x200000, 16, BASE + 0x600000
 USER_CODE, GIGA, MEGA = 0x40000000, 0xC0000000, 0x50000000
 POINTERS, COPIES = (2, 8, 9, 10, 11, 12, 13), (21, 22, 23, 24, 25, 26, 27)
-SPARE, SAFE, COUNT, TEMP = 28, 29, 30, 31
+ALIGNED, SPARE, SAFE, COUNT, TEMP = 20, 28, 29, 30, 31
 BLOCK, N_BLOCKS = 512, 64
 MPP, MPV, MPIE, FS, SUM, MXR, MPRV = 3 << 11, 1 << 39, 1 << 7, 3 << 13, 1 << 18, 1 << 19, 1 << 17
 MRET = 0x30200073
@@ -70,8 +70,7 @@ class Generator:
         row = rng.choice(self.rows)
         word = self.full(row)
         if row.kind is Kind.AMO or row.name in RESERVING:
-            base = word >> 15 & 31
-            return [encode("andi", rd=base, rs1=base, imm=-8), word] if base in POINTERS else []
+            return [word & ~(31 << 15) | ALIGNED << 15]
         return [word]
 
     def csr(self) -> int:
@@ -89,7 +88,11 @@ class Generator:
         word = row.match | rng.getrandbits(16) & ~row.mask
         if row.expands_to in JUMPS:
             word = word & ~place(row.imm, -1) | place(row.imm, 4 * rng.randrange(1, 20))
-        if row.rd.constant is None and row.rd.extract(word) >= 21 and row.expands_to not in ("fld", "flw"):
+        if (
+            row.rd.constant is None
+            and row.rd.extract(word) >= ALIGNED
+            and row.expands_to not in ("fld", "flw")
+        ):
             word ^= 1 << 11
         return word
 
@@ -104,8 +107,8 @@ class Generator:
         if row.kind is Kind.FP and rng.random() < 0.7:
             word = word & ~(7 << 12 & ~row.mask) | rng.choice((0, 7)) << 12 & ~row.mask
         rd = word >> 7 & 31
-        if form.rd.constant is None and form.rd.offset == 0 and (rd >= 21 or rd in POINTERS):
-            word = word & ~(31 << 7) | rng.choice((0, 1, 3, 4, 5, 6, 7, 14, 15, 16, 17, 18, 19, 20)) << 7
+        if form.rd.constant is None and form.rd.offset == 0 and (rd >= ALIGNED or rd in POINTERS):
+            word = word & ~(31 << 7) | rng.choice((0, 1, 3, 4, 5, 6, 7, 14, 15, 16, 17, 18, 19)) << 7
         return word
 
 
@@ -194,7 +197,7 @@ class Program:
         for register in range(32):
             part.li(TEMP, rng.choice((rng.getrandbits(64), rng.getrandbits(30))))
             part.emit(0xF2000053 | TEMP << 15 | register << 7)  # fmv.d.x
-        for register in range(1, 21):
+        for register in range(1, ALIGNED):
             part.li(register, rng.choice((rng.getrandbits(64), rng.getrandbits(32), CODE)))
         for pointer, copy in zip(POINTERS, COPIES, strict=True):
             near = rng.choice((0, 4096 - rng.randrange(24), rng.randrange(4096), 8 * rng.randrange(512)))
@@ -204,6 +207,7 @@ class Program:
                 copy, rng.choice((CODE, 1 << 62, BASE + SIZE)) if rng.random() < 0.06 else window + offset
             )
             part.emit(encode("add", rd=pointer, rs1=copy))
+        part.li(ALIGNED, DATA)
         part.li(SAFE, 1 << 6 | 1 << 7 | 1 << 8 | 1 << 9)
         part.li(COUNT, 0)
         part.csrw(number("mepc"), CODE + 2)
@@ -325,6 +329,8 @@ class Program:
         chosen = {name: value for name, (value, likely) in values.items() if rng.random() < likely}
         for name, value in list(chosen.items())[:6]:
             part.csrw_with(TEMP, number(name), value)
+        if rng.random() < 0.2:
+            part.li(ALIGNED, rng.choice((DATA, GIGA + DATA - BASE, MEGA)) + 8 * rng.randrange(0x2000))
         if rng.random() < 0.3:
             entry, page, second = rng.choice(self.entries)
             part.li(TEMP, entry)
