@@ -107,7 +107,7 @@ class WholeHart(Hart):
         if self._pmp:
             bits |= fields.ISA_PMP
         has_h = bool(bits & fields.ISA_H)
-        letters = "acdfimsu" + "h" * has_h
+        letters = "abcdfimsu" + "h" * has_h
         interrupts = fields.IP_S if "sscofpmf" in self.isa else fields.IP_S & ~fields.IP_LCOFI
         environment = fields.ENVCFG_FIOM
         for name, bit in (

@@ -3,110 +3,26 @@
 The program lies in slots of four bytes, two behind what is aligned, so pages have instructions across them.
 Handlers go on with the next slot; every trap that reaches M changes something: the mode that goes on,
 delegation, pending interrupts, what is mapped. PMP keeps the program from its own code and from where a
-simulator may have devices. No jump goes back, so it ends. x21 to x31 are the handlers': copies of the
-pointers, temporaries, a count.
+simulator may have devices. No jump goes back, so it ends. x20 to x31 are the handlers': copies of the
+pointers, temporaries, a count; x20 is the address of atomics, aligned.
 """
 
 from __future__ import annotations
 
 import random
 
-from vpmu.hart.isa.instruction import Compressed, Instruction, Kind
-from vpmu.hart.isa.table import COMPRESSED, INSTRUCTIONS
-
-from ..assemble import ECALL, SRET, csr, encode, place
+from ..assemble import ECALL, SRET, csr, encode
 from .bare import ALL, BASE, FULL_FLAGS, MTIMECMP, SIZE, TOHOST, U64, A, D, Image, R, Tables, U, V, W, X
 from .probe import number
+from .random_code import ALIGNED, COPIES, COUNT, FENCES, MRET, POINTERS, SAFE, SPARE, TEMP, Generator
 
 HS_HANDLER, VS_HANDLER, M_HANDLER, BLOCKS, CODE = (
     BASE + n for n in (0x1000, 0x2000, 0x3000, 0x8000, 0x20000)
 )
 CODE_BYTES, DATA, DATA_PAGES, TABLES = 0x4000, BASE + 0x200000, 16, BASE + 0x600000
 USER_CODE, GIGA, MEGA = 0x40000000, 0xC0000000, 0x50000000
-POINTERS, COPIES = (2, 8, 9, 10, 11, 12, 13), (21, 22, 23, 24, 25, 26, 27)
-SPARE, SAFE, COUNT, TEMP = 28, 29, 30, 31
 BLOCK, N_BLOCKS = 512, 64
 MPP, MPV, MPIE, FS, SUM, MXR, MPRV = 3 << 11, 1 << 39, 1 << 7, 3 << 13, 1 << 18, 1 << 19, 1 << 17
-MRET = 0x30200073
-FREE = ("sscratch", "sepc", "scause", "stval", "vsscratch", "vsepc", "vscause", "vstval", "htval", "mscratch",
-        "mcause", "mtval", "mtval2", "sstatus", "vsstatus", "fcsr", "fflags", "frm", "sie", "sip", "hip",
-        "hie", "vsie", "vsip", "hvip", "scounteren", "hcounteren", "mip")  # fmt: skip
-READ = ("satp", "vsatp", "hgatp", "hedeleg", "hideleg", "medeleg", "mstatus", "stvec", "vstvec", "misa",
-        "hgeip", "htimedelta", "mie", "menvcfg", "henvcfg")  # fmt: skip
-FENCES = ("sfence.vma", "hfence.vvma", "hfence.gvma", "sinval.vma", "hinval.vvma", "hinval.gvma")
-UNUSED = ("wfi", "fence.i", "mret")
-JUMPS = ("jal", "beq", "bne")
-RESERVING = ("lr.w", "lr.d", "sc.w", "sc.d")
-
-
-class Generator:
-    """Random instructions of every extension; `reserving`: LR and SC among them."""
-
-    def __init__(self, rng: random.Random, reserving: bool) -> None:
-        self.rng = rng
-        left_out = {*UNUSED, *FENCES, *(() if reserving else RESERVING)}
-        rows = [row for row in INSTRUCTIONS if row.name not in left_out and not row.name.startswith("csr")]
-        self.rows = [row for row in rows if not row.name.startswith(("hlv", "hsv"))]
-        self.short = [row for row in COMPRESSED if row.expands_to != "jalr"]
-        self.straight = [row for row in self.short if row.expands_to not in JUMPS]
-        self.hypervisor = [row for row in rows if row.name.startswith(("hlv", "hsv"))]
-
-    def words(self) -> list[int]:
-        rng, draw = self.rng, self.rng.random()
-        if draw < 0.14:
-            at = rng.randrange(len(POINTERS))
-            return [encode("add", rd=POINTERS[at], rs1=COPIES[at])]
-        if draw < 0.19:
-            return [self.csr()]
-        if draw < 0.21:
-            name = rng.choice(FENCES)
-            return [encode(name, rs1=rng.choice((0, *POINTERS)), rs2=rng.choice((0, 0, 5)))]
-        if draw < 0.26:
-            return [self.full(rng.choice(self.hypervisor))]
-        if draw < 0.28:
-            return [rng.choice((SRET, ECALL, 0x00100073, MRET, rng.getrandbits(32) & ~0x7F | 0x73))][:1]
-        if draw < 0.45:
-            return [self.compressed(rng.choice(self.short)), self.compressed(rng.choice(self.straight))]
-        row = rng.choice(self.rows)
-        word = self.full(row)
-        if row.kind is Kind.AMO or row.name in RESERVING:
-            base = word >> 15 & 31
-            return [encode("andi", rd=base, rs1=base, imm=-8), word] if base in POINTERS else []
-        return [word]
-
-    def csr(self) -> int:
-        rng = self.rng
-        form = rng.choice(("csrrw", "csrrs", "csrrc", "csrrwi", "csrrsi", "csrrci"))
-        name, rs1 = rng.choice(FREE), rng.randrange(32)
-        if rng.random() < 0.3:
-            name, form, rs1 = rng.choice(READ), "csrrs", 0
-        elif rng.random() < 0.1:
-            name, form, rs1 = "hstatus", rng.choice(("csrrs", "csrrc")), SAFE
-        return csr(form, rng.choice((0, 1, 3, 4, 5, 6, 7, 14, 15)), number(name), rs1)
-
-    def compressed(self, row: Compressed) -> int:
-        rng = self.rng
-        word = row.match | rng.getrandbits(16) & ~row.mask
-        if row.expands_to in JUMPS:
-            word = word & ~place(row.imm, -1) | place(row.imm, 4 * rng.randrange(1, 20))
-        if row.rd.constant is None and row.rd.extract(word) >= 21 and row.expands_to not in ("fld", "flw"):
-            word ^= 1 << 11
-        return word
-
-    def full(self, row: Instruction) -> int:
-        rng, form = self.rng, row.format
-        word = row.match | rng.getrandbits(32) & ~row.mask
-        if row.kind in (Kind.BRANCH, Kind.JAL):
-            word = word & ~place(form.imm, -1) | place(form.imm, 4 * rng.randrange(1, 30))
-        addressing = row.kind in (Kind.LOAD, Kind.STORE, Kind.AMO, Kind.JALR, Kind.FP_LOAD, Kind.FP_STORE)
-        if addressing or row.name in RESERVING or row in self.hypervisor:
-            word = word & ~(31 << 15) | rng.choice(POINTERS) << 15
-        if row.kind is Kind.FP and rng.random() < 0.7:
-            word = word & ~(7 << 12 & ~row.mask) | rng.choice((0, 7)) << 12 & ~row.mask
-        rd = word >> 7 & 31
-        if form.rd.constant is None and form.rd.offset == 0 and (rd >= 21 or rd in POINTERS):
-            word = word & ~(31 << 7) | rng.choice((0, 1, 3, 4, 5, 6, 7, 14, 15, 16, 17, 18, 19, 20)) << 7
-        return word
 
 
 def flags(rng: random.Random) -> int:
@@ -194,7 +110,7 @@ class Program:
         for register in range(32):
             part.li(TEMP, rng.choice((rng.getrandbits(64), rng.getrandbits(30))))
             part.emit(0xF2000053 | TEMP << 15 | register << 7)  # fmv.d.x
-        for register in range(1, 21):
+        for register in range(1, ALIGNED):
             part.li(register, rng.choice((rng.getrandbits(64), rng.getrandbits(32), CODE)))
         for pointer, copy in zip(POINTERS, COPIES, strict=True):
             near = rng.choice((0, 4096 - rng.randrange(24), rng.randrange(4096), 8 * rng.randrange(512)))
@@ -204,6 +120,7 @@ class Program:
                 copy, rng.choice((CODE, 1 << 62, BASE + SIZE)) if rng.random() < 0.06 else window + offset
             )
             part.emit(encode("add", rd=pointer, rs1=copy))
+        part.li(ALIGNED, DATA)
         part.li(SAFE, 1 << 6 | 1 << 7 | 1 << 8 | 1 << 9)
         part.li(COUNT, 0)
         part.csrw(number("mepc"), CODE + 2)
@@ -325,6 +242,8 @@ class Program:
         chosen = {name: value for name, (value, likely) in values.items() if rng.random() < likely}
         for name, value in list(chosen.items())[:6]:
             part.csrw_with(TEMP, number(name), value)
+        if rng.random() < 0.2:
+            part.li(ALIGNED, rng.choice((DATA, GIGA + DATA - BASE, MEGA)) + 8 * rng.randrange(0x2000))
         if rng.random() < 0.3:
             entry, page, second = rng.choice(self.entries)
             part.li(TEMP, entry)

@@ -86,6 +86,7 @@ ROWS = (
     Row("fcsr, guest's FS off", read("fcsr"), (0, 0, 0, 2, 2), status=FS),
     Row("fcsr, both on", write("fcsr"), (0, 0, 0, 0, 0), {"vsstatus": FS}, FS),
     Row("fmv.d.x, guest's FS off", 0xF2058053, (0, 0, 0, 2, 2), status=FS),
+    Row("fadd.d, reserved rounding", 0x02005053, (2, 2, 2, 2, 2), {"vsstatus": FS}, FS),
     Row("hlv.d", HLV_D, (0, 0, 2, 22, 22)),
     Row("hlv.d, HU", HLV_D, (0, 0, 0, 22, 22), {"hstatus": HU}),
     Row("hsv.d", HSV_D, (0, 0, 2, 22, 22)),

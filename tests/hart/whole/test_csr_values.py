@@ -19,7 +19,7 @@ FS = 3 << 13
 AIA_ISA = ISA | {"ssaia", "smaia"}
 HIGH = 0xA << 60  # of menvcfg: STCE, ADUE; no PBMTE, since there is no Svpbmt in ISA
 RESET = {
-    "misa": 2 << 62 | sum(1 << ord(letter) - ord("a") for letter in "acdfhimsu"),
+    "misa": 2 << 62 | sum(1 << ord(letter) - ord("a") for letter in "abcdfhimsu"),
     "hstatus": 2 << 32, "vsstatus": 2 << 32, "mstatus": 0xA << 32, "mideleg": 0x444, "medeleg": 0,
     "hedeleg": 0, "hideleg": 0, "hie": 0, "htimedelta": 0, "hcounteren": 0, "hgeie": 0, "hgeip": 0,
     "henvcfg": 0, "htval": 0, "hip": 0, "hvip": 0, "htinst": 0, "hgatp": 0, "vsie": 0, "vsip": 0,

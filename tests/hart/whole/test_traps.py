@@ -12,7 +12,7 @@ from . import spike
 from .amount import seeds
 from .bare import U64
 from .compare import as_on_spike, same_on_both_engines
-from .probe import HS_VECTOR, ISA, MODES, VS_VECTOR, Probe, Result, build, number, on_engine
+from .probe import DATA, HS_VECTOR, ISA, MODES, VS_VECTOR, Probe, Result, build, number, on_engine
 from .random_traps import trap
 
 pytestmark = pytest.mark.usefixtures("built_engine")
@@ -142,6 +142,28 @@ def test_sret_from_hs(spv: int, spp: int) -> None:
     assert result["mepc"] == result.pc + 32
     assert result["hstatus"] == 2 << 32 | SPVP  # SPV is cleared, SPVP stays
     assert result["sstatus"] & (SPP | SPIE | SIE) == SPIE | SIE
+
+
+# ---------------------------------------------------------------- FS
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [0x02007053],  # fadd.d, inexact or not: it writes f0
+        [0xD2258053, 0xC20070D3],  # fcvt.d.l f0, x11; fcvt.w.d x1, f0: out of range, so NV alone
+        [0xD2258053, 0x001017F3],  # the same; fsflags
+        [0x00053007],  # fld
+    ],
+)
+def test_arithmetic_makes_both_dirty(words: list[int]) -> None:
+    """In V=1 FS of both status registers becomes Dirty; in V=0 vsstatus is let alone (21.2.1, 21.4.1)."""
+    initial = {"vsstatus": 1 << 13, "hstatus": 0}
+    x = {10: DATA, 11: 1 << 60}
+    guest, host = run(*(Probe(mode, words, initial, x, status=1 << 13) for mode in ("VS", "HS")))
+    assert (guest["sstatus"] >> 13 & 3, guest["vsstatus"] >> 13 & 3) == (3, 3)
+    assert (host["sstatus"] >> 13 & 3, host["vsstatus"] >> 13 & 3) == (3, 1)
+    assert guest.trap == ("M", 10)
 
 
 # ---------------------------------------------------------------- interrupts

@@ -9,9 +9,9 @@ def protect(physical, access, address, mode):
     """Physical memory protection of an access in `mode`; the physical address, or a fault. HLVX needs R and X
     of it (21.3.1).
     """
-    if s.pmp_count and (
-        pmp_denies(physical, access, mode) or (s.as_guest == 2 and pmp_denies(physical, FETCH, mode))
-    ):
+    if s.pmp_count == 0:
+        return physical
+    if pmp_denies(physical, access, mode) or (s.as_guest == 2 and pmp_denies(physical, FETCH, mode)):
         return access_fault(address, access)
     return physical
 
