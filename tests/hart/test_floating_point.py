@@ -10,9 +10,10 @@ from itertools import cycle, product
 
 import pytest
 
-from vpmu.hart import codegen, native, program, state
+from vpmu.hart import native, program, state
 from vpmu.hart.events import HartEvent, Mode
 from vpmu.hart.exits import Stop
+from vpmu.hart.generator.module import module
 from vpmu.hart.hart import Hart
 from vpmu.hart.isa.fd_rows import FD_ROWS, FdRow, execute
 from vpmu.spec.csr import SSTATUS_FS
@@ -217,7 +218,7 @@ def nonsense_engine() -> native.NativeEngine:
         if function.name.startswith("soft_"):
             function.body = ast.parse("accrue(31)\nreturn 12345").body
     machine = native.host_machine()[0]
-    image = native.compile_ir(codegen.module(functions, program.constants()), machine)
+    image = native.compile_ir(module(functions, program.constants()), machine)
     return native.link(image, "nonsense")
 
 

@@ -19,11 +19,11 @@ from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.exits import Stop
 from vpmu.hart.hart import Hart
-from vpmu.hart.hot import find_beginning
 from vpmu.hart.hot_tier import HotTier, _start_compiler, compile_job
 from vpmu.hart.isa.instruction import B, I, J, Kind, R, S
 from vpmu.hart.isa.table import INSTRUCTIONS
 from vpmu.hart.memory import PhysicalMemory
+from vpmu.hart.regions.find import find_beginning
 from vpmu.spec.csr import SSTATUS_FS
 
 pytest.importorskip("llvmlite")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from vpmu.hart import codegen, state
+from vpmu.hart import state
 from vpmu.hart.codegen_flags import HOT_EXPORTS, Counting
 from vpmu.hart.exits import Stop
+from vpmu.hart.generator.operations import OPERATIONS
 from vpmu.hart.hart import Hart
 from vpmu.vmm import elf
 from vpmu.vmm.snapshot_hart import hart_state, put_hart
@@ -102,7 +103,7 @@ def test_the_table_of_handlers_is_as_long_as_an_operation_can_count(counting: Co
     from vpmu.hart import native
 
     ir = native.engine_ir(counting)
-    assert 2 * len(codegen.OPERATIONS) <= state.HANDLERS
+    assert 2 * len(OPERATIONS) <= state.HANDLERS
     assert f"@handlers = constant [{state.HANDLERS + len(HOT_EXPORTS)} x ptr]" in ir
 
 
@@ -115,10 +116,11 @@ _GARBAGE = """
 import ctypes, random, sys
 sys.path.insert(0, {tests!r})
 from hart.guest import BASE, DATA, VECTOR, boot
-from vpmu.hart import codegen, state
+from vpmu.hart import state
+from vpmu.hart.generator.operations import OPERATIONS
 from vpmu.hart.hart import Hart
 
-ENDLESS = {{n for n, o in enumerate(codegen.OPERATIONS) if o.name == "page_end"}}  # looks itself up again
+ENDLESS = {{n for n, o in enumerate(OPERATIONS) if o.name == "page_end"}}  # looks itself up again
 hart = boot("native", [0x13] * 8)
 for seed in range({seeds}):
     rng = random.Random(seed)

@@ -14,6 +14,8 @@ import pytest
 
 from vpmu.hart import program, semantics, state
 from vpmu.hart import softfloat as sf
+from vpmu.hart.semantics.intrinsics import INTRINSICS
+from vpmu.hart.semantics.to_python import to_python
 from vpmu.hart.soft import DIGITS_D, DIGITS_S
 from vpmu.spec.csr import SSTATUS_FS
 
@@ -31,9 +33,9 @@ Soft = Callable[..., sf.Result]
 def soft() -> Callable[[str], Soft]:
     """A function of soft.py by name, as one that answers (bits, flags)."""
     words = [0] * state.CONTEXTS
-    namespace: dict[str, object] = {name: item.python for name, item in semantics.INTRINSICS.items()}
+    namespace: dict[str, object] = {name: item.python for name, item in INTRINSICS.items()}
     namespace |= {**program.constants(), "S": words}
-    body = [semantics.to_python(node) for node in program.soft_functions()]
+    body = [to_python(node) for node in program.soft_functions()]
     exec(compile(ast.Module(body=body, type_ignores=[]), "soft.py", "exec"), namespace)  # type: ignore[arg-type]
 
     def run(name: str) -> Soft:

@@ -29,7 +29,7 @@ from vpmu.hart.machine_code import CodeArena, position_independent
 from vpmu.hart.memory import HostMemory, PhysicalMemory
 
 if TYPE_CHECKING:
-    from vpmu.hart.hot import Region
+    from vpmu.hart.regions.find import Region
 
 SAMPLES = 8  # in one page, until its regions are worth compiling
 LOAD_AFTER = 64  # samples outside regions, in the whole process: the handlers cost what loading LLVM does
@@ -84,9 +84,10 @@ _keep_alive: list[object] = []  # linked code is never unloaded: a hart may be i
 
 def compile_job(job: Job) -> int:
     """Compile and link a region, keep its code for other processes; the address of its function."""
-    from vpmu.hart import hot, native, program
+    from vpmu.hart import native, program
+    from vpmu.hart.regions.function import region_ir
 
-    text = hot.region_ir(job.region, _NAME, program.constants(), job.counting)
+    text = region_ir(job.region, _NAME, program.constants(), job.counting)
     image = native.compile_region(text, native.region_machine())
     code = position_independent(image)
     address = None if code is None else _arena().place(code)
@@ -162,10 +163,11 @@ def _start_compiler() -> _Compiler:
     """The thread that compiles, started now if need be. What it uses is imported and parsed by the caller."""
     global _compiler
     if _compiler is None:
-        from vpmu.hart import hot, native, program  # noqa: F401 - for the thread
+        from vpmu.hart import native, program  # noqa: F401 - for the thread
+        from vpmu.hart.regions import find, function  # noqa: F401
 
         native.region_machine()  # loads LLVM
-        hot.prepare()
+        find.prepare()
         _compiler = _Compiler()
         _compiler.start()
     return _compiler
@@ -291,9 +293,9 @@ class HotTier:
 
     def job(self, decoded: int, offset: int) -> Job | None:
         """The region around an offset of a decoded page; None where there is nothing to compile."""
-        from vpmu.hart import hot
+        from vpmu.hart.regions.find import find_region
 
-        region = hot.find_region(lambda at: self._record(decoded + 4 * at), offset)
+        region = find_region(lambda at: self._record(decoded + 4 * at), offset)
         return Job(decoded, offset, region, self._memory.counting) if region.blocks else None
 
     @staticmethod

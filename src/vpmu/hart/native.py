@@ -1,4 +1,4 @@
-"""The native engine: generate (codegen.py), compile once with LLVM, keep the object file, link and call it.
+"""The native engine: generate (generator/), compile once with LLVM, keep the object file, link and call it.
 
 The object has no absolute addresses, so it is cached between processes. The key holds everything that it
 depends on: the generator's sources, llvmlite's version, the host's CPU and features.
@@ -24,18 +24,16 @@ _HERE = Path(__file__).parent
 _SOURCES = (
     "state.py",
     "exits.py",
-    "semantics.py",
     "soft.py",
     "program.py",
     "csr_table.py",
-    "codegen.py",
-    "codegen_fp.py",
     "codegen_flags.py",
     "native.py",
     "../spec/csr.py",
     "../spec/privileged.py",
 )
-_SOURCE_FOLDERS = ("isa", "privileged")
+_SOURCE_FOLDERS = ("generator", "semantics", "isa", "privileged")
+_REGION_SOURCES = ("machine_code.py", "hot_cache.py")  # beside those of the engine, and regions/
 _OF_THE_CPU = ("vendor_id", "cpu family", "model", "stepping", "flags")  # in the order of /proc/cpuinfo
 
 
@@ -90,11 +88,12 @@ def cache_key(counting: Counting) -> str:
 
 def engine_ir(counting: Counting) -> str:
     """The LLVM IR of an engine."""
-    from vpmu.hart import codegen, program
+    from vpmu.hart import program
+    from vpmu.hart.generator.module import module
 
     whole = Counting.WHOLE in counting
     functions = program.privileged_functions(whole) + program.soft_functions(whole)
-    return codegen.module(functions, program.constants(whole), counting)
+    return module(functions, program.constants(whole), counting)
 
 
 def compile_ir(ir: str, target_machine: object) -> bytes:
@@ -149,8 +148,8 @@ def region_machine() -> object:
 def region_folder(counting: Counting) -> Path:
     """Where compiled regions of the hot tier are kept for an engine (hot_cache.py)."""
     generator = hashlib.sha256()
-    for name in ("hot.py", "machine_code.py", "hot_cache.py"):
-        generator.update((_HERE / name).read_bytes())
+    for path in [*sorted((_HERE / "regions").glob("**/*.py")), *(_HERE / name for name in _REGION_SOURCES)]:
+        generator.update(path.read_bytes())
     return cache_directory() / f"{cache_key(counting)}-{generator.hexdigest()[:16]}.regions"
 
 

@@ -10,16 +10,18 @@ import ast
 from collections.abc import Callable
 from functools import cache, lru_cache
 
-from vpmu.hart import program, semantics, state
+from vpmu.hart import program, state
 from vpmu.hart.exits import Stop
 from vpmu.hart.isa.fd_rows import FdRow, execute
 from vpmu.hart.isa.instruction import Instruction, Kind
 from vpmu.hart.isa.rv64fd import FD_BY_NAME, RM_SHIFT
 from vpmu.hart.isa.table import Decoded, decode
 from vpmu.hart.program import CONTINUE, EXIT, RESUME
+from vpmu.hart.semantics import MASK, signed
+from vpmu.hart.semantics.intrinsics import INTRINSICS
+from vpmu.hart.semantics.to_python import to_python
 from vpmu.spec.csr import SSTATUS_FS
 
-MASK = semantics.MASK
 _PC, _N = state.STATE["pc"], state.STATE["n"]
 _LENGTH, _INSN = state.STATE["length"], state.STATE["insn"]
 _FAULT, _EXIT, _CTX = state.STATE["fault"], state.STATE["exit"], state.STATE["ctx"]
@@ -34,7 +36,7 @@ Expression = Callable[..., int]
 @lru_cache(maxsize=2)
 def _program_code(whole: bool) -> object:
     """All privileged functions as one compiled module, their names of numbers replaced by a namespace."""
-    body = [semantics.to_python(node) for node in program.privileged_functions(whole)]
+    body = [to_python(node) for node in program.privileged_functions(whole)]
     return compile(ast.Module(body=body, type_ignores=[]), "privileged", "exec")  # type: ignore[arg-type]
 
 
@@ -42,8 +44,8 @@ def _program_code(whole: bool) -> object:
 def _expression(source: str) -> Expression:
     """A row's semantics as a function of (rs1, rs2, imm, pc, old)."""
     tree = ast.parse(f"lambda rs1, rs2, imm, pc, old: {source}", mode="eval")
-    tree.body.body = semantics.to_python(tree.body.body)  # type: ignore[attr-defined]
-    names = {name: intrinsic.python for name, intrinsic in semantics.INTRINSICS.items()}
+    tree.body.body = to_python(tree.body.body)  # type: ignore[attr-defined]
+    names = {name: intrinsic.python for name, intrinsic in INTRINSICS.items()}
     function: Expression = eval(compile(ast.fix_missing_locations(tree), source, "eval"), names)
     return function
 
@@ -54,9 +56,7 @@ class ReferenceEngine:
     def __init__(self, block: state.Block, shared: state.Block, whole: bool = False) -> None:
         self.words, self.whole = block.words, whole
         self._base = block.address
-        namespace: dict[str, object] = {
-            name: intrinsic.python for name, intrinsic in semantics.INTRINSICS.items()
-        }
+        namespace: dict[str, object] = {name: intrinsic.python for name, intrinsic in INTRINSICS.items()}
         namespace |= program.constants(whole)
         namespace |= {"S": block.words, "M": shared.words, "context_base": self._context_base}
         exec(_program_code(whole), namespace)  # type: ignore[arg-type]
@@ -168,7 +168,7 @@ class ReferenceEngine:
 
     @staticmethod
     def _extend(value: int, row: Instruction) -> int:
-        return semantics.signed(value, 8 * row.size) & MASK if row.sign_extend else value
+        return signed(value, 8 * row.size) & MASK if row.sign_extend else value
 
     def _jump(self, target: int) -> int:
         self.words[_PC] = target & MASK

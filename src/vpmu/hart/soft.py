@@ -1,7 +1,7 @@
-"""Arithmetic of F and D on integers alone, written in the semantics language (see `semantics.py`).
+"""Arithmetic of F and D on integers alone, written in the semantics language (see `semantics/`).
 
 The native engine computes with it whatever the host's arithmetic does otherwise or not at all
-(`codegen_fp.py`); the reference engine has `softfloat.py` instead, so that each checks the other. Apart
+(`generator/floating/`); the reference engine has `softfloat.py` instead, so that each checks the other. Apart
 from the constants this module is data, as `privileged/` is.
 
 Conventions. Operands are doubles: a single is widened first, which loses nothing and leaves a signalling

@@ -80,8 +80,8 @@ assert max(STATE.values()) * 8 < CONTEXTS
 assert max(CONTEXT.values()) * 8 < CONTEXT_SIZE
 
 # Operations that are no instructions, by number; those of the instruction table come behind them
-# (codegen.operations). The low 16 bits of a record are twice its operation, plus one for an instruction of
-# four bytes; of these only the lowest ten count, and the table of handlers is that long.
+# (generator/operations.py). The low 16 bits of a record are twice its operation, plus one for an instruction
+# of four bytes; of these only the lowest ten count, and the table of handlers is that long.
 HANDLERS = 1024
 SPECIAL_OPERATIONS = ("decode", "page_end", "straddle", "hot")
 RECORD_PAGE_END, RECORD_STRADDLE, RECORD_HOT = (

@@ -1,8 +1,8 @@
 """F and D as rows of the instruction table (unprivileged ISA, chapters 20 and 21), made from `fd_rows`.
 
 A row's `semantics` is the operation's name: the reference engine computes it by `fd_rows.execute`, the
-native engine by `codegen_fp`. Registers f0..f31 are the numbers F..F+31 of one file with x0..x31 (see
-state.py). The immediate of a computation holds the number of rs3 and, above it, the rounding mode.
+native engine by `generator/floating/`. Registers f0..f31 are the numbers F..F+31 of one file with x0..x31
+(see state.py). The immediate of a computation holds the number of rs3 and, above it, the rounding mode.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 instructions. Written in the semantics language.
 
 The modules of this package are data: their functions are never called as they stand. `native.py` compiles
-them to machine code and `reference.py` to masked plain Python (see `semantics.py` for the rules). Every value
+them to machine code and `reference.py` to masked plain Python (see `semantics/` for the rules). Every value
 is an unsigned 64-bit number. Names of constants, words and intrinsics are bound when a module is compiled
 (`program.py`).
 

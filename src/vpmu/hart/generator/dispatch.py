@@ -1,0 +1,84 @@
+"""Where a handler goes when it is done: every way ends in a tail call."""
+
+from __future__ import annotations
+
+from vpmu.hart import state
+from vpmu.hart.codegen_flags import Counting
+from vpmu.hart.generator.convention import CC, PAGE, RECORD_OFFSET
+from vpmu.hart.generator.emitter import LIKELY, UNLIKELY
+from vpmu.hart.generator.memory import Memory
+
+
+class Dispatch(Memory):
+    """Emits the ways on: to a record, to a virtual address, or after a function of privileged/."""
+
+    def tail(
+        self,
+        target: str,
+        rp: str = "%rp",
+        n: str = "%n",
+        r: str = "%r",
+        context: str = "%T",
+        bias: str = "%bias",
+    ) -> None:
+        """Tail-call a handler."""
+        arguments = f"ptr %S, ptr {context}, ptr {rp}, i64 {bias}, i64 {n}, i64 {r}, ptr %tab"
+        result = self.value(f"musttail call {CC} i64 {target}({arguments})")
+        self.emit(f"ret i64 {result}")
+
+    def dispatch(self, rp: str, n: str, context: str = "%T", bias: str = "%bias") -> None:
+        """Go on at record `rp` with `n` instructions left; stop exactly when there are none."""
+        stop, go = self.new_label("stop"), self.new_label("go")
+        self.fork(self.compare("eq", n, 0), stop, go, UNLIKELY)
+        self.label(stop)
+        self.tail("@budget_spent", rp, n, context=context, bias=bias)
+        self.label(go)
+        self.execute(rp, n, context, bias)
+
+    def execute(self, rp: str, n: str, context: str = "%T", bias: str = "%bias") -> None:
+        record = self.load64(rp)
+        self.tail(self.handler_of(record), rp, n, record, context, bias)
+
+    def handler_of(self, record: str) -> str:
+        slot = self.offset("%tab", self.binary("shl", self.binary("and", record, state.HANDLERS - 1), 3))
+        return self.load_pointer(slot)
+
+    def jump_to(self, target: str, n: str) -> None:
+        """Go to a virtual address: through the fetch cache, or by @resume when it does not know the page."""
+        stop, look = self.new_label("stop"), self.new_label("look")
+        hit, miss = self.new_label("hit"), self.new_label("miss")
+        self.fork(self.compare("eq", n, 0), stop, look, UNLIKELY)
+        self.label(look)
+        entry = self.cache_entry(state.TLB_FETCH, target)
+        page = self.binary("and", target, PAGE)
+        tag = self.load64(entry)
+        self.fork(self.compare("eq", tag, page), hit, miss, LIKELY)
+        self.label(hit)
+        decoded = self.load64(self.offset(entry, 8))
+        self.enter_page(decoded, target, page, n)
+        for label in (stop, miss):
+            self.label(label)
+            self.store_word("s", "pc", target)
+            self.store_word("s", "n", n)
+            self.tail("@resume")
+
+    def enter_page(self, decoded: str, target: str, page: str, n: str, context: str = "%T") -> None:
+        self.store_word("s", "dbase", decoded)
+        if Counting.MISSES in self.counting:
+            self.count_miss(state.MODEL_ITLB, target, 12, 255, "itlb_miss")
+        offset = self.binary("shl", self.binary("and", target, RECORD_OFFSET), 2)
+        rp = self.pointer(self.binary("add", decoded, offset))
+        bias = self.binary("sub", page, self.binary("lshr", decoded, 2))
+        self.execute(rp, n, context, bias)
+
+    def follow(self, action: str) -> None:
+        """After a function of privileged/: CONTINUE, RESUME or EXIT (see there)."""
+        on, resume, leave = self.new_label("continue"), self.new_label("resume"), self.new_label("exit")
+        codes = self.constants
+        cases = f"i64 {codes['CONTINUE']}, label %{on} i64 {codes['RESUME']}, label %{resume}"
+        self.emit(f"switch i64 {action}, label %{leave} [ {cases} ]")
+        self.label(leave)
+        self.emit(f"ret i64 {action}")
+        self.label(resume)
+        self.tail("@resume")
+        self.label(on)

@@ -1,0 +1,68 @@
+"""F and D. The slow path of a computation is integer arithmetic (`soft.py`)."""
+
+from __future__ import annotations
+
+from vpmu.hart import state
+from vpmu.hart.codegen_flags import Counting
+from vpmu.hart.generator.convention import RS3
+from vpmu.hart.generator.floating.formats import BOX
+from vpmu.hart.generator.handler import Handler
+from vpmu.hart.generator.templates.memory import store
+from vpmu.hart.isa.rv64fd import FD_BY_NAME
+
+
+def fp_load(h: Handler, slow_path: bool) -> None:
+    if not slow_path:
+        h.require_fp()
+    address = h.binary("add", h.rs1(), h.imm())
+    size = h.row.size
+    if slow_path:
+        h.save()
+        value = h.call("slow_load", [address, str(size)])
+        h.follow(h.load_word("s", "fault"))
+    else:
+        pointer = h.cached_pointer(state.TLB_READ, address, size, "slow")
+        value = h.extend(h.value(f"load i{8 * size}, ptr {pointer}, align 1"), size, sign=False)
+    if size == 4:
+        value = h.binary("or", value, h.constant(BOX))
+    h.write_rd(value)
+    h.dirty_fp()
+    h.count_access(address, is_store=False)
+    h.count_classes()
+    h.next()
+    if not slow_path:
+        h.slow_label()
+        h.off_label()
+
+
+def fp_store(h: Handler, slow_path: bool) -> None:
+    if not slow_path:
+        h.require_fp()
+    store(h, slow_path)
+    if not slow_path:
+        h.off_label()
+
+
+def fp(h: Handler, slow_path: bool) -> None:
+    row = FD_BY_NAME[h.row.name]
+    if slow_path:
+        h.require(h.any_mode(), "reserved")
+    else:
+        h.require_fp()
+    compute = h.soft if slow_path else h.floating
+    h.write_rd(compute(row, h.rs1(), h.rs2(), h.read(RS3)))
+    if row.dest == "f":
+        h.dirty_fp()
+    h.count_classes()
+    h.next()
+    if slow_path:
+        h.label("reserved")
+        if Counting.WHOLE in h.counting:  # the trap is taken here
+            h.tail(f"@op_illegal_{h.length}")
+            return
+        h.save()
+        h.emit(f"ret i64 {h.call('leave_illegal', [])}")
+        return
+    if row.has_rm:
+        h.slow_label()
+    h.off_label()

@@ -1,0 +1,53 @@
+"""The operations that are not instructions (`state.SPECIAL_OPERATIONS`)."""
+
+from __future__ import annotations
+
+from vpmu.hart.generator.convention import RECORD_OFFSET
+from vpmu.hart.generator.emitter import LIKELY
+from vpmu.hart.generator.handler import Handler
+
+
+def decode(h: Handler) -> None:
+    """Fill in this record and execute it."""
+    dbase = h.load_word("s", "dbase")
+    host = h.load64(h.pointer(h.binary("add", dbase, h.constants["DECODED_HOST"])))
+    distance = h.binary("sub", h.integer("%rp"), dbase)
+    offset = h.binary("and", h.binary("lshr", distance, 2), RECORD_OFFSET)
+    record = h.value(f"call fastcc i64 @decode_at(i64 {host}, i64 {offset})")
+    h.emit(f"store i64 {record}, ptr %rp, align 8")
+    h.tail(h.handler_of(record), r=record)
+
+
+def page_end(h: Handler) -> None:
+    """Execution ran off the end of a decoded page."""
+    h.jump_to(h.pc(), "%n")
+
+
+def straddle(h: Handler) -> None:
+    """A four-byte instruction on two pages: read the second half, decode, execute; never cached, the
+    pages may part.
+    """
+    h.save()
+    dbase = h.load_word("s", "dbase")
+    host = h.load64(h.pointer(h.binary("add", dbase, h.constants["DECODED_HOST"])))
+    low = h.call("load16", [h.binary("add", host, 4094)])
+    high = h.call("fetch_half", [h.pc(2)])
+    h.follow(h.load_word("s", "fault"))
+    word = h.binary("or", low, h.binary("shl", high, 16))
+    h.store_word("s", "insn", word)
+    record = h.value(f"call fastcc i64 @decode_word(i64 {word}, i64 4094)")
+    h.tail(h.handler_of(record), r=record)
+
+
+def hot(h: Handler) -> None:
+    """This record is an entry of a compiled region (regions/), the immediate its index there. One that
+    is not is decoded.
+    """
+    known, unknown = h.new_label("known"), h.new_label("unknown")
+    index = h.imm()
+    h.fork(h.compare("ult", index, h.load_word("m", "hot_count")), known, unknown, LIKELY)
+    h.label(known)
+    table = h.pointer(h.load_word("m", "hot_table"))
+    h.tail(h.load_pointer(h.offset(table, h.binary("shl", index, 3))))
+    h.label(unknown)
+    h.tail("@op_decode_4", r="0")

@@ -1,0 +1,150 @@
+"""Finding a region: what is reachable from a hot instruction by branches inside its page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+
+from vpmu.hart import state
+from vpmu.hart.generator.convention import DISTANCE, IMM, RD
+from vpmu.hart.generator.floating import formats
+from vpmu.hart.generator.operations import OPERATIONS, Operation
+from vpmu.hart.isa.instruction import Kind
+from vpmu.hart.isa.table import INSTRUCTIONS
+from vpmu.hart.semantics import signed
+from vpmu.hart.semantics.syntax import parse_expression
+
+MAX_INSTRUCTIONS = 96  # compile time grows faster than the region: about 0.5 ms an instruction at this size
+_NOT_IN_REGIONS = (*state.SPECIAL_OPERATIONS, "fence.i")
+_STRAIGHT = (Kind.VALUE, Kind.LOAD, Kind.STORE, Kind.AMO, Kind.FP, Kind.FP_LOAD, Kind.FP_STORE, Kind.NOP)
+FLOATING = (Kind.FP, Kind.FP_LOAD, Kind.FP_STORE)
+JUMPS = (Kind.BRANCH, Kind.JAL, Kind.JALR)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One instruction of a region: its offset in the page and its record, taken apart."""
+
+    offset: int
+    record: int
+
+    @property
+    def operation(self) -> Operation:
+        return OPERATIONS[(self.record & state.HANDLERS - 1) >> 1]
+
+    @property
+    def length(self) -> int:
+        return 4 if self.record & 1 else 2
+
+    @property
+    def imm(self) -> int:
+        return signed(self.record >> IMM, 24)
+
+    @property
+    def target(self) -> int:
+        """Offset of an in-page branch's target."""
+        return self.offset + 2 * signed(self.record >> DISTANCE, 12)
+
+    @property
+    def behind(self) -> int:
+        return self.offset + self.length
+
+
+@dataclass(slots=True)
+class Region:
+    """Blocks by the offset of their first instruction, and the offsets at which the region may be entered."""
+
+    blocks: dict[int, list[Step]] = field(default_factory=dict)
+    entries: list[int] = field(default_factory=list)
+
+    @property
+    def steps(self) -> list[Step]:
+        return [step for block in self.blocks.values() for step in block]
+
+
+@cache
+def prepare() -> None:
+    """Parse what regions are made of, so that the compiling thread has nothing left to parse (syntax.py)."""
+    for row in INSTRUCTIONS:
+        if row.kind in (Kind.VALUE, Kind.BRANCH, Kind.AMO):
+            parse_expression(row.semantics)
+    for text in formats.texts():
+        parse_expression(text)
+
+
+def find_beginning(record_at: Callable[[int], int], offset: int) -> int:
+    """Where the straight line of decoded instructions that leads to `offset` begins: of a function, its
+    entry.
+    """
+    for _ in range(MAX_INSTRUCTIONS // 2):
+        before = [Step(offset - length, record_at(offset - length)) for length in (2, 4) if offset >= length]
+        before = [step for step in before if step.record and step.behind == offset]
+        if not before or before[0].operation.name in _NOT_IN_REGIONS:
+            break
+        kind = before[0].operation.row.kind
+        if kind is Kind.SYSTEM or (kind in JUMPS and kind is not Kind.BRANCH and not _links(before[0])):
+            break
+        offset = before[0].offset
+    return offset
+
+
+def find_region(record_at: Callable[[int], int], start: int) -> Region:
+    """The region around offset `start` of a page; `record_at(offset)` gives decoded records (0: not
+    decoded).
+    """
+    steps: dict[int, Step] = {}
+    first = find_beginning(record_at, start)
+    leaders, backward, resumed = {start, first}, set(), set()
+    work = [start, first]
+    while work and len(steps) < MAX_INSTRUCTIONS:
+        offset = work.pop(0)
+        while offset not in steps and 0 <= offset < 4094 and len(steps) < MAX_INSTRUCTIONS:
+            step = Step(offset, record_at(offset))
+            kind = step.operation.row.kind
+            if step.record == 0 or step.operation.name in _NOT_IN_REGIONS:
+                break
+            if kind not in _STRAIGHT and kind not in JUMPS:
+                # left to its handler; the region may be entered again behind it
+                if kind is Kind.SYSTEM and step.operation.name not in ("illegal", "sret"):
+                    leaders.add(step.behind)
+                    resumed.add(step.behind)
+                    work.append(step.behind)
+                break
+            steps[offset] = step
+            if kind in JUMPS:
+                if step.operation.in_page:
+                    leaders.add(step.target)
+                    work.append(step.target)
+                    if step.target <= offset:
+                        backward.add(step.target)
+                if kind is Kind.BRANCH or _links(step):
+                    leaders.add(step.behind)
+                    work.append(step.behind)
+                    if kind is not Kind.BRANCH:
+                        resumed.add(step.behind)
+                break
+            offset = step.behind
+    region = Region()
+    for leader in sorted(leaders):
+        block: list[Step] = []
+        offset = leader
+        while offset in steps and (not block or offset not in leaders):
+            block.append(steps[offset])
+            if steps[offset].operation.row.kind in JUMPS:
+                break
+            offset = steps[offset].behind
+        if block:
+            region.blocks[leader] = block
+    called = {
+        step.target
+        for step in steps.values()
+        if step.operation.row.kind is Kind.JAL and step.operation.in_page and _links(step)
+    }
+    region.entries = sorted((backward | resumed | called | {start, first}) & region.blocks.keys())
+    return region
+
+
+def _links(step: Step) -> bool:
+    """A call: the instruction behind it will be returned to."""
+    return step.operation.row.kind in (Kind.JAL, Kind.JALR) and (step.record >> RD & 255) != state.SINK

@@ -1,0 +1,192 @@
+"""What differs in a region from a handler: registers are SSA values, records are known, and what a block has
+found out once holds for its later steps.
+"""
+
+from __future__ import annotations
+
+from vpmu.hart import state
+from vpmu.hart.codegen_flags import Counting
+from vpmu.hart.generator.convention import RD, ROUNDING, hot_export_slot
+from vpmu.hart.generator.dispatch import Dispatch
+from vpmu.hart.generator.floating import Floating
+from vpmu.hart.generator.floating.formats import DYNAMIC, Precision
+from vpmu.hart.generator.language import Constants
+from vpmu.hart.regions.find import Region, Step
+from vpmu.hart.semantics import signed
+
+
+class RegionBase(Dispatch, Floating):
+    """Emits parts of a region; overrides how a handler reaches operands, the pc and the count of
+    instructions.
+    """
+
+    def __init__(self, region: Region, constants: Constants, counting: Counting) -> None:
+        super().__init__(constants, counting)
+        self.region = region
+        self.step = region.steps[0]
+        self.n_block = "%n"
+        self.block_steps: list[Step] = []
+        self.position = 0  # of the step in its block
+        self.given_up: list[tuple[str, int]] = []  # label, position of the step
+        # Of the block so far: values of words of the state, of registers, and those that are zero or normal.
+        self.known: dict[str, str] = {}
+        self.held: dict[int, str] = {}
+        self.usual: set[str] = set()
+
+    # -- what a step cannot do
+
+    def give_up(self) -> str:
+        """A label that leaves the current step to its handler."""
+        if not self.given_up or self.given_up[-1][1] != self.position:
+            self.given_up.append((self.new_label("give_up"), self.position))
+        return self.given_up[-1][0]
+
+    def leave_given_up(self) -> None:
+        """What stands at the labels of `give_up` in the current block."""
+        for label, position in self.given_up:
+            self.label(label)
+            self.position = position
+            self.count_steps(self.block_steps[:position])
+            step = self.block_steps[position]
+            self.leave_at(step.offset, self.n_before(), step.record)
+        self.given_up.clear()
+
+    def off(self) -> str:
+        return self.give_up()
+
+    # -- operands: registers are allocas that LLVM turns into SSA values
+
+    def _number(self, shift: int) -> int:
+        return self.step.record >> shift & 255
+
+    def read(self, shift: int) -> str:
+        number = self._number(shift)
+        if not number:
+            return "0"
+        if number not in self.held:
+            self.held[number] = self.value(f"load i64, ptr %x{number}")
+        return self.held[number]
+
+    def write_rd(self, value: str) -> None:
+        number = self._number(RD)
+        if number != state.SINK:
+            self.emit(f"store i64 {value}, ptr %x{number}")
+            self.held[number] = value
+
+    def imm(self) -> str:
+        return str(self.step.imm)
+
+    def pc(self, ahead: int = 0) -> str:
+        return self.binary("add", "%page", self.step.offset + ahead)
+
+    # -- floating point: what a block has found out once holds for its later steps
+
+    def rounding_mode(self) -> str:
+        own = self.step.record >> ROUNDING & 7
+        return self.load_word("s", "frm") if own == DYNAMIC else str(own)
+
+    def to_nearest(self) -> str:
+        if (self.step.record >> ROUNDING & 7) != DYNAMIC:
+            return super().to_nearest()
+        if "frm" not in self.known:
+            self.require(super().to_nearest())  # frm stays: a CSR instruction ends the block
+            self.known["frm"] = "true"
+        return self.known["frm"]
+
+    def begin_floating(self) -> None:
+        """What turns sstatus.FS off ends a block, so one look at it, and at NX, is enough for all."""
+        if "nx" not in self.known:
+            self.require_fp()
+            self.known["nx"] = super().nx_is_set()
+
+    def nx_is_set(self) -> str:
+        return self.known["nx"]  # as it was at the first step: if it has been set since, nothing is lost
+
+    def zero_or_normal(self, bits: str, p: Precision) -> str:
+        return "true" if bits in self.usual else super().zero_or_normal(bits, p)
+
+    def arithmetic(self, operation: str, p: Precision, *operands: str) -> str:
+        result = super().arithmetic(operation, p, *operands)
+        self.usual |= {*operands, result}  # anything else has left the region
+        return result
+
+    def n_before(self) -> str:
+        """Instructions left before the current step."""
+        return self.binary("sub", self.n_block, self.position) if self.position else self.n_block
+
+    def n_after(self) -> str:
+        return self.binary("sub", self.n_block, self.position + 1)
+
+    # -- the ways out; each stores what it needs and joins a common exit that writes the registers back
+
+    def leave_at(self, offset: int, n: str, record: int | None = None) -> None:
+        """To the handler of the record at `offset`; `record` overrides what the page holds there (an
+        entry of ours).
+        """
+        self.emit(f"store i64 {offset * 4}, ptr %out_a")
+        self.emit(f"store i64 {n}, ptr %out_n")
+        if record is None:
+            self.emit("br label %leave_record")
+        else:
+            self.emit(f"store i64 {signed(record)}, ptr %out_r")
+            self.emit("br label %leave_handler")
+
+    def leave_to(self, target: str, n: str) -> None:
+        """To a virtual address; returns and calls inside the page stay in the region when it has the
+        target.
+        """
+        self.emit(f"store i64 {target}, ptr %out_a")
+        self.emit(f"store i64 {n}, ptr %out_n")
+        self.emit("br label %leave_address")
+
+    def go(self, offset: int, n: str) -> None:
+        """Along an edge to an offset of the page."""
+        if offset in self.region.blocks:
+            self.emit(f"store i64 {n}, ptr %nv")
+            self.emit(f"br label %B{offset}")
+        else:
+            self.leave_at(offset, n)
+
+    # -- counting: once per block, for the steps before the point that is reached
+
+    def count_steps(self, steps: list[Step]) -> None:
+        if Counting.CLASSES not in self.counting:
+            return
+        totals: dict[str, int] = {}
+        for step in steps:
+            for event in (step.operation.row.event, step.operation.row.extra_event):
+                if event:
+                    totals[event] = totals.get(event, 0) + 1
+        for event, count in totals.items():
+            self.increment(event, count)
+
+    # -- the engine's functions
+
+    def call_export(self, name: str, arguments: str) -> str:
+        function = self.export(name)
+        return self.value(f"call preserve_mostcc i64 {function}({arguments})")
+
+    def export(self, name: str) -> str:
+        """A function of the engine, out of the table of handlers: so a region's code has no addresses in
+        it.
+        """
+        return self.load_pointer(self.offset("%tab", hot_export_slot(name)))
+
+    def tail(
+        self,
+        target: str,
+        rp: str = "%rp",
+        n: str = "%n",
+        r: str = "%r",
+        context: str = "%T",
+        bias: str = "%bias",
+    ) -> None:
+        known = {
+            "@resume": "hot_resume",
+            "@hot_resume": "hot_resume",
+            "@budget_spent": "hot_budget_spent",
+            "@hot_budget_spent": "hot_budget_spent",
+        }
+        if target in known:
+            target = self.export(known[target])
+        super().tail(target, rp, n, r, context, bias)
