@@ -99,7 +99,11 @@ def step(hart: WholeHart) -> bool:
 @spike.needed
 @pytest.mark.parametrize("seed", seeds(2))
 def test_as_on_spike(seed: int, tmp_path: Path) -> None:
-    """Every register that an instruction writes, by instruction."""
+    """Every register that an instruction writes, by instruction.
+
+    Known: where a store reaches into a page that faults, Spike has written what lies before it (seed 112), and
+    this hart nothing; the ISA allows both (unprivileged ISA, 2.6).
+    """
     traps = 400 if FACTOR == 1 else 4000
     image, log = bytes(Program(f"spike {seed}", traps).image.bytes), tmp_path / "log"
     spike.run(
