@@ -1,4 +1,4 @@
-"""Fences of five modes reach every page of the leaf that changed, whatever the engine caches of it and however
+"""Fences of five modes reach every page of the leaf that changed, whatever is cached of it and however
 large it is (privileged ISA, 12.2.1 and 21.3.2).
 """
 
@@ -39,8 +39,9 @@ class Stand:
         self.first, self.second = Tables(image, TABLES), Tables(image, TABLES + 0x40000, x4=True)
         for page in range(BASE, BASE + 0x10000, PAGE):
             self.first.map(page, page, ALL)
-        for page in range(BASE, BASE + 0x800000, 1 << 21):
-            self.second.map(page, page, ALL | U, 1)
+        for start in (BASE, TABLES):  # page by page: no other superpage makes each fence one of everything
+            for page in range(start, start + 0x10000, PAGE):
+                self.second.map(page, page, ALL | U)
         self.target = GUEST if stage != "host" else BASE
         self.entries = self.leaf(self.first, VIRTUAL, self.target, size if stage != "second" else other, 0)
         if stage != "host":
