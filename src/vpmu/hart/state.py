@@ -30,7 +30,7 @@ isa counters python_m virt as_guest fp_on fp_other gva tval2 tinst guest_superpa
 other_sstatus other_stvec other_sscratch other_sepc other_scause other_stval other_satp
 mstatus misa medeleg mideleg mie mtvec mcounteren menvcfg mstateen0 mscratch mepc mcause mtval mtinst mtval2
 miselect medeleg_mask menvcfg_mask stateen_mask s_interrupts lines mtimecmp
-hstatus hideleg htimedelta hcounteren henvcfg hstateen0 htval hvip htinst hgatp hvien hvictl hviprio1 hviprio2
+hstatus hideleg htimedelta hcounteren henvcfg hstateen0 htval hvip htinst hgatp hvien hvictl
 mstateen_more hstateen_more
 stimecmp vstimecmp sstateen0 siselect vsiselect vsie_own
 count_u count_s count_m traps_u traps_s traps_m

@@ -207,7 +207,8 @@ class WholeHart(Hart):
             if guest and tick + self.get("htimedelta") & U64 >= self.get("vstimecmp"):
                 bits |= fields.IP_VSTI
         own = self.get("hvip") & self.get("hvien") & self.get("vsie_own")
-        return bool(bits & self.get("mie") or own)
+        named = self.get("hvictl") & fields.HVICTL_VTI and self.get("hvictl") >> 16 & 0xFFF != 9
+        return bool(bits & self.get("mie") or own or named)
 
     def count(self, event: HartEvent, modes: Mode) -> int:
         """How often `event` has happened in `modes` since power-on."""

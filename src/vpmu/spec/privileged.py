@@ -72,7 +72,8 @@ PMP_ADDRESS = (1 << 54) - 1
 TVAL_IS_ADDRESS = 0xB0B0FB  # exceptions whose stval is a virtual address: all but 2, 8 to 11 and 22
 HVICTL_VTI = 1 << 30
 HVICTL_WRITABLE = 0x4FFF03FF
-HVIPRIO1_WRITABLE = 0xFFFFFFFF00FFFF00
+HVICTL_DPR = 1 << 9
+HVICTL_IPRIOM = 1 << 8
 
 PTE_PBMT = 3 << 61
 PTE_N = 1 << 63

@@ -41,6 +41,7 @@ RESET = {
 ENVIRONMENT = (("menvcfg", U64), ("henvcfg", 1 << 63), ("menvcfg", 1 << 63))
 """M's bits first, for what they hide keeps its value; then Sstc alone."""
 SMSTATEEN = {"mstateen0": U64, "hstateen0": U64}
+SSAIA = {"hvictl": 0, "hvien": 0, "siselect": 0, "vsiselect": 0}
 
 
 def number(name: str | int) -> int:
@@ -89,7 +90,9 @@ def build(
 ) -> tuple[bytes, list[int]]:
     """The image of a batch, and the pc of each probe. `prepare` writes page tables and data."""
     image = Image()
-    reset = (*ENVIRONMENT, *RESET.items(), *(SMSTATEEN.items() if "smstateen" in isa else ()))
+    reset = [*ENVIRONMENT, *RESET.items()]
+    reset += SMSTATEEN.items() if "smstateen" in isa else ()
+    reset += SSAIA.items() if "ssaia" in isa else ()
     image.jump(BASE + 0x3000)
     for vector in (HS_VECTOR, VS_VECTOR):
         image.to(vector)

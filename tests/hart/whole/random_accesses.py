@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 from ..assemble import csr, encode
 from .bare import FULL_FLAGS, R, U, W, X
-from .probe import number
+from .probe import Probe, number
 from .stages import FULL, Access
 
 BASE_REGISTER, VALUE, RESULT = 10, 11, 12
@@ -86,3 +87,35 @@ def access(rng: random.Random) -> Access:
         name,
         guest,
     )
+
+
+N, PBMT, PBMTE, NAPOT_64K = 1 << 63, 61, 1 << 62, 8 << 10
+
+
+def with_attributes(rng: random.Random, one: Access) -> Access:
+    """The same access with memory types and contiguous leaves (Svpbmt, Svnapot), allowed or not."""
+
+    def more(leaf: tuple[int, int]) -> tuple[int, int]:
+        level, word = leaf
+        draw = rng.random()
+        if draw < 0.25:
+            word |= rng.choice((1, 2, 3)) << PBMT
+        elif draw < 0.5:
+            word |= N
+        return level, word
+
+    csrs = {**one.csrs, **{name: one.csrs[name] | rng.choice((0, PBMTE)) for name in ("menvcfg", "henvcfg")}}
+    walked = more((0, one.walked))[1] if rng.random() < 0.2 else one.walked
+    return dataclasses.replace(
+        one, csrs=csrs, leaf=more(one.leaf), guest_leaf=more(one.guest_leaf), walked=walked,
+        offset=one.offset & ~7,
+    )  # fmt: skip
+
+
+def with_sizes(rng: random.Random, probe: Probe) -> Probe:
+    """Most of the contiguous leaves of the probe have the one size that there is."""
+    pokes = {
+        where: entry & ~(15 << 10) | NAPOT_64K if entry & N and rng.random() < 0.8 else entry
+        for where, entry in probe.pokes.items()
+    }
+    return dataclasses.replace(probe, pokes=pokes)

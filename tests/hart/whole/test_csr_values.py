@@ -46,8 +46,8 @@ DELEGATED = {
 """The same where M has delegated and given all, and HS delegated all to the guest."""
 GIVEN = {"menvcfg": U64, "mideleg": U64, "hideleg": U64}
 AIA = {
-    "hvip": 0x2444, "hvien": 0x2000, "hideleg": 0x2444, "hvictl": 0x4FFF_03FF, "hviprio1": U64 ^ 0xFF0000FF,
-    "hviprio2": U64, "vsiselect": 0x1FF, "siselect": 0x1FF, "mstateen0": 0xD8 << 56,
+    "hvip": 0x2444, "hvien": 0x2000, "hideleg": 0x2444, "hvictl": 0x4FFF_03FF, "hviprio1": 0,
+    "hviprio2": 0, "mvien": 0, "vsiselect": 0x1FF, "siselect": 0x1FF, "mstateen0": 0xD8 << 56,
 }  # fmt: skip
 
 

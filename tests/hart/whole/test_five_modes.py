@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from vpmu.hart import state
+from vpmu.hart.hot_tier import HotTier, compile_job
 from vpmu.hart.whole import WholeHart
 
 from . import spike
@@ -70,6 +71,49 @@ def test_engines_agree(seed: int) -> None:
     assert harts[0].memory.read(BASE, SIZE) == harts[1].memory.read(BASE, SIZE)
 
 
+def compile_regions(hart: WholeHart, rng: random.Random, number: int) -> int:
+    """Regions around some instructions of the pages that are decoded; how many."""
+    tier = hart.memory.hot_tier = hart.memory.hot_tier or HotTier(hart.memory)
+    shared = hart.memory.shared.words
+    first, end = shared[state.SHARED["code_pool"]], shared[state.SHARED["code_next"]]
+    pages = range(first, end, state.DECODED_STRIDE)
+    done, covered = 0, set()
+    for _ in range(40 * number):
+        decoded, offset = rng.choice(pages), 2 * rng.randrange(2048)
+        job = tier.job(decoded, offset) if (decoded, offset) not in covered else None
+        if job is not None:
+            covered |= {(decoded, step.offset) for step in job.region.steps}
+            job.address = compile_job(job)
+            tier.install(job)
+            done += 1
+            if done == number:
+                break
+    return done
+
+
+@pytest.mark.parametrize("seed", seeds(2))
+def test_regions_of_the_hot_tier_agree(seed: int) -> None:
+    """The same program where some of it runs in compiled regions, among changes of mode and of mappings."""
+    pytest.importorskip("llvmlite")
+    rng = random.Random(f"hot {seed}")
+    image = bytes(Program(f"hot {seed}", 10**6, reserving=True).image.bytes)
+    native, reference = (hart_of(image, engine, HART, PMP) for engine in ("native", "reference"))
+    compiled = 0
+    for turn in range(150):
+        budget = rng.choice((1, 3, rng.randrange(1, 30), rng.randrange(1, 400)))
+        stops = native.run(budget), reference.run(budget)
+        one, other = picture(native), picture(reference)
+        wrong = {key: (one[key], other[key]) for key in one if one[key] != other[key]}
+        assert not wrong, f"turn {turn}, budget {budget}"
+        assert stops[0] is stops[1], turn
+        for hart in (native, reference):
+            answer(hart, stops[0])
+        if turn in (30, 90):
+            compiled += compile_regions(native, rng, 20)
+    assert compiled > 20
+    assert native.memory.read(BASE, SIZE) == reference.memory.read(BASE, SIZE)
+
+
 LINE = re.compile(rb"core +0: (\d) 0x([0-9a-f]{16}) \(0x[0-9a-f]+\)(.*)")
 WRITTEN = re.compile(rb" ([xf])(\d+) +0x([0-9a-f]{16})")
 
@@ -99,7 +143,11 @@ def step(hart: WholeHart) -> bool:
 @spike.needed
 @pytest.mark.parametrize("seed", seeds(2))
 def test_as_on_spike(seed: int, tmp_path: Path) -> None:
-    """Every register that an instruction writes, by instruction."""
+    """Every register that an instruction writes, by instruction.
+
+    Known: where a store reaches into a page that faults, Spike has written what lies before it (seed 112),
+    and this hart nothing; the ISA allows both (unprivileged ISA, 2.6).
+    """
     traps = 400 if FACTOR == 1 else 4000
     image, log = bytes(Program(f"spike {seed}", traps).image.bytes), tmp_path / "log"
     spike.run(

@@ -15,8 +15,21 @@ from . import spike
 from .amount import seeds
 from .bare import A, D, R, U, V, W, X
 from .compare import as_on_spike, same_on_both_engines
-from .probe import DATA, Probe, Result, build, number, on_engine
-from .random_accesses import ADUE, HYPERVISOR, MPP_S, MPRV, MPV, MXR, ORDINARY, STCE, SUM, access
+from .probe import DATA, ISA, Probe, Result, build, number, on_engine
+from .random_accesses import (
+    ADUE,
+    HYPERVISOR,
+    MPP_S,
+    MPRV,
+    MPV,
+    MXR,
+    ORDINARY,
+    STCE,
+    SUM,
+    access,
+    with_attributes,
+    with_sizes,
+)
 from .stages import FULL, GUEST, VIRTUAL, Access, Stages, probes
 
 pytestmark = pytest.mark.usefixtures("built_engine")
@@ -51,6 +64,18 @@ def test_random_accesses_as_on_spike(seed: int) -> None:
     table = probes(stages(), [access(rng) for _ in range(700)])
     batch = build(table, stages().prepare)
     assert not as_on_spike(table, on_engine(batch, "native"), stages().prepare)
+
+
+@pytest.mark.parametrize("seed", seeds(1))
+def test_memory_types_and_contiguous_leaves(seed: int) -> None:
+    """Svpbmt and Svnapot in both stages, on both engines, and on Spike where there is one."""
+    rng, isa = random.Random(f"attributes {seed}"), ISA | {"svpbmt", "svnapot"}
+    accesses = [with_attributes(rng, access(rng)) for _ in range(500)]
+    table = [with_sizes(rng, probe) for probe in probes(stages(), accesses)]
+    same_on_both_engines(table[:100], stages().prepare, isa)
+    if spike.path() is not None:
+        ours = on_engine(build(table, stages().prepare, isa), "native", isa)
+        assert not as_on_spike(table, ours, stages().prepare, isa)
 
 
 def allowed(spvp: int, total: int, user: int) -> bool:

@@ -52,6 +52,8 @@ def csr_access(rd, csr, operand, operation, writes):
             if operation == 2:
                 value = base & ~operand
         action = csr_write(csr, value)
+        if s.fault:
+            return s.fault
     s.x[rd] = old
     if action == CONTINUE:
         return CONTINUE
@@ -181,6 +183,8 @@ def read_stimecmp():
 
 def write_stimecmp(value):
     if s.virt:
+        if injects():
+            return forbidden()
         s.vstimecmp = value
     else:
         s.stimecmp = value

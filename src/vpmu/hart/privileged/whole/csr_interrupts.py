@@ -5,7 +5,14 @@
 from __future__ import annotations
 
 
+def injects():
+    """Whether hvictl names the guest's interrupt: it may not see or clear what is pending (AIA, 6.3.2)."""
+    return s.virt and s.hvictl & HVICTL_VTI
+
+
 def read_sip():
+    if injects():
+        return forbidden()
     if s.virt:
         return guest_pending(pending())
     return pending() & s.mideleg & s.s_interrupts
@@ -32,6 +39,8 @@ def write_vsip(value):
 
 
 def read_sie():
+    if injects():
+        return forbidden()
     if s.virt:
         return guest_enabled()
     return s.mie & s.mideleg & s.s_interrupts
@@ -92,16 +101,6 @@ def write_hvictl(value):
     return RESUME
 
 
-def write_hviprio1(value):
-    s.hviprio1 = value & HVIPRIO1_WRITABLE
-    return CONTINUE
-
-
-def write_hviprio2(value):
-    s.hviprio2 = value
-    return CONTINUE
-
-
 def write_mideleg(value):
     """The interrupts of VS are delegated for ever where there is a hypervisor."""
     mask = s.s_interrupts
@@ -129,8 +128,16 @@ def write_mip(value):
     return RESUME
 
 
+def virtual_mask():
+    """What mvip shows while mvien is zero: the bits of mip that software latches (AIA, 5.3)."""
+    if s.menvcfg & ENVCFG_STCE:
+        return IP_SSI | IP_SEI
+    return IP_SSI | IP_STI | IP_SEI
+
+
 def write_mvip(value):
-    s.sip = (s.sip & ~IP_SSI) | (value & IP_SSI)
+    mask = virtual_mask()
+    s.sip = (s.sip & ~mask) | (value & mask)
     return RESUME
 
 
@@ -152,14 +159,35 @@ def read_stopi():
 
 
 def guest_topi():
-    """vstopi: hvictl says how urgent an external interrupt is, where it names one (AIA, 6.3.2 and 6.3.3)."""
+    """vstopi: what is pending in vsip and enabled in vsie; or, but for an external interrupt, what hvictl
+    names (AIA, 6.3.3). hviprio1 and hviprio2 are read-only zero, so the default order holds.
+    """
     chosen = guest_pending(pending()) & guest_enabled()
+    order = s.hvictl & 255
+    if chosen & IP_SEI:
+        if s.hvictl & HVICTL_VTI == 0 or (s.hvictl >> 16) & 0xFFF == 9:
+            if (s.hvictl >> 16) & 0xFFF != 9 or order == 0:
+                order = 255
+            return named(9, order)
+        if order == 0 and s.hvictl & HVICTL_DPR:
+            return named(9, 255)
     if s.hvictl & HVICTL_VTI:
-        number = (s.hvictl >> 16) & 0xFFF
-        if number == 0 or (number == 9 and s.hvictl & 255 == 0):
+        if (s.hvictl >> 16) & 0xFFF == 9:
             return 0
-        return (number << 16) | 1
-    return top(chosen)
+        if order == 0 and s.hvictl & HVICTL_DPR:
+            order = 255
+        return named((s.hvictl >> 16) & 0xFFF, order)
+    chosen = chosen & ~IP_SEI
+    if chosen == 0:
+        return 0
+    return named(highest(chosen), 255)
+
+
+def named(number, order):
+    """An interrupt in the form of vstopi; its priority is 1 unless hvictl.IPRIOM asks for it."""
+    if s.hvictl & HVICTL_IPRIOM:
+        return (number << 16) | order
+    return (number << 16) | 1
 
 
 def read_siselect():
@@ -185,4 +213,23 @@ def indirect(select):
     """A register behind siselect: all there is are the priorities of major interrupts, read-only zero."""
     if select >= 0x30 and select <= 0x3F and (select & 1) == 0:
         return 0
+    return absent()
+
+
+def read_sireg():
+    """The guest's has nothing that is accessible: its hypervisor may play it (AIA, 2.3)."""
+    if s.virt == 0:
+        if s.siselect >= 0x30 and s.siselect <= 0x3F and state_denied(STATEEN_AIA):
+            return 0
+        return indirect(s.siselect)
+    select = s.vsiselect
+    if (select >= 0x30 and select <= 0x3F) or (select >= 0x70 and select <= 0xFF):
+        return forbidden()
+    return absent()
+
+
+def external_interrupts():
+    """stopei: there is no IMSIC, and a guest's hypervisor may play one (AIA, 2.3)."""
+    if s.virt:
+        return forbidden()
     return absent()

@@ -66,7 +66,7 @@ def check_interrupts():
     """Take the pending interrupt of highest priority, if one is enabled."""
     bits = pending()
     enabled = bits & s.mie
-    if enabled == 0 and (s.hvip & s.hvien) == 0:
+    if enabled == 0 and (s.hvip & s.hvien) == 0 and (s.hvictl & HVICTL_VTI) == 0:
         return RESUME
     chosen = enabled & ~s.mideleg
     if chosen and (s.mode != MACHINE or s.mstatus & MSTATUS_MIE):
@@ -78,6 +78,11 @@ def check_interrupts():
         return interrupt(highest(chosen), SUPERVISOR)
     if s.virt == 0 or (s.mode == SUPERVISOR and (s.sstatus & SSTATUS_SIE) == 0):
         return RESUME
+    if s.hvictl:
+        chosen = guest_topi()
+        if chosen:
+            return interrupt(chosen >> 16, USER)
+        return RESUME
     chosen = guest_pending(bits) & guest_enabled()
     if chosen:
         return interrupt(highest(chosen), USER)
@@ -87,6 +92,6 @@ def check_interrupts():
 def can_wake():
     """Whether WFI goes on: an interrupt is pending that is enabled by itself, whatever delegation says."""
     bits = pending()
-    if bits & s.mie:
+    if bits & s.mie or (s.hvictl & HVICTL_VTI and guest_topi()):
         return 1
     return (guest_pending(bits) & guest_enabled()) != 0

@@ -88,7 +88,7 @@ def vector(base, cause):
     """Where a trap goes: vectored mode applies to interrupts alone."""
     pc = base & ~3
     if base & 1 and cause >> 63:
-        pc = pc + ((cause & 63) << 2)
+        pc = pc + ((cause & 0xFFF) << 2)
     s.pc = pc
     return RESUME
 
