@@ -9,7 +9,7 @@ from typing import Protocol
 from ..errors import VpmuError
 from ..profiles.behaviours import B
 from ..profiles.opensbi_behaviours import OB
-from ..profiles.profiles import Profile
+from ..profiles.profiles import IMPL_ID_OPENSBI, Profile
 from ..spec.csr import Irq
 from ..spec.sbi import U64, CounterInfo, CounterType, PmuFid, SbiError
 from ..spec.sbi_events import HwEvent
@@ -17,6 +17,8 @@ from .calls import Call, Ref, Result, pmu
 
 TOUCHED = 64
 """Pages that are touched at the end of memory to make TLB misses."""
+MODELS = ("in-process", "agent")
+"""Targets in which Python answers."""
 MAX_INDEX = 64
 """Counters beyond this index no implementation has."""
 PAGE = 4096
@@ -148,6 +150,8 @@ def _probe_features(target: Target, numbers: dict[str, int]) -> None:
     page, firmware = numbers["PAGE"], numbers["FW"]
     if firmware < 32:
         numbers["FWCSR"] = 1
+    if target.profile.impl_id != IMPL_ID_OPENSBI or target.name in MODELS:
+        numbers["BAD_ADDRESSES"] = 1  # real OpenSBI 1.6 and later faults in M mode at one, and hangs
     if target.profile.has(B.SNAPSHOT) or target.profile.has(OB.OPENSBI_NO_SHMEM):
         numbers["SNAPSHOTS"] = 1
     features = {
