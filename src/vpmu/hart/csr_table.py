@@ -117,7 +117,7 @@ CSRS = (
     CsrRow(0x303, "mideleg", "mideleg", "write_mideleg(value)"),
     CsrRow(0x304, "mie", "mie", "write_mie(value)"),
     CsrRow(0x305, "mtvec", "mtvec", U64 & ~2),
-    CsrRow(0x306, "mcounteren", "mcounteren", U32),
+    CsrRow(0x306, "mcounteren", "mcounteren", "write_mcounteren(value)"),
     CsrRow(0x308, "mvien", "0", 0, AIA),
     CsrRow(0x309, "mvip", "s.sip & virtual_mask()", "write_mvip(value)", AIA),
     CsrRow(0x30A, "menvcfg", "menvcfg", "write_menvcfg(value)"),

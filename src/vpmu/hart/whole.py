@@ -143,7 +143,7 @@ class WholeHart(Hart):
                 # All but the supervisor's own ECALL: there is nothing that firmware would emulate.
                 medeleg=exceptions & ~(1 << 9 | 1 << 11),
                 mideleg=interrupts | fields.IP_VS * has_h,
-                mcounteren=0xFFFFFFFF,
+                mcounteren=self._counters | 1 << 1,
                 menvcfg=environment & ~fields.ENVCFG_FIOM,
                 mstateen0=enables if "smstateen" in self.isa else 0,
                 mstateen_more=14 if "smstateen" in self.isa else 0,

@@ -137,6 +137,12 @@ def counter_denied(number):
     return s.fault
 
 
+def write_mcounteren(value):
+    """Only counters that the hart has can be enabled: so firmware knows which not to emulate."""
+    s.mcounteren = value & s.counters
+    return CONTINUE
+
+
 def absent_counter():
     """The hart lacks the counter, which is illegal in every mode."""
     absent()
