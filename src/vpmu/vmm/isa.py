@@ -1,7 +1,7 @@
 """What a machine's harts have: ISA strings, and QEMU's words for a CPU's properties.
 
 The names are the ISA manual's. What every hart of ours has cannot be taken away; what one can have or lack is
-in `hart.whole.ISA_BITS`.
+in `hart.extensions.ISA_BITS`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vpmu.errors import UnknownNameError, UsageError
-from vpmu.vmm.devicetree import DEFAULT_ISA
+from vpmu.hart.extensions import GUEST_ISA
+from vpmu.vmm import devicetree
 
-ALWAYS = frozenset(DEFAULT_ISA) - {"sscofpmf"}
+ALWAYS = frozenset(devicetree.DEFAULT_ISA) - {"sscofpmf"}
 """What all harts have."""
 SWITCHABLE = (
     "h", "sstc", "sscofpmf", "smstateen", "smaia", "ssaia", "svadu", "svpbmt", "svnapot", "svinval",
@@ -23,12 +24,19 @@ IMPLIED = frozenset(
 """Parts of what all harts have, and names for how they behave: accepted, and nothing changes."""
 FIRMWARE_ISA = ("h", "sstc", "sscofpmf")
 """What a hart has under firmware where nothing is said."""
+DEFAULT_ISA = frozenset({"sstc"})
+"""What a guest of a model has where nothing is said: as on QEMU's `virt`, of which the recorded hosts are."""
 _LETTERS = "imafdc"
 
 
-def parse(text: str) -> frozenset[str]:
+def default_isa(has_firmware: bool = False) -> frozenset[str]:
+    """What a machine's harts have of SWITCHABLE where nothing is said."""
+    return frozenset() if has_firmware else DEFAULT_ISA
+
+
+def parse(text: str, words_begin_with: Iterable[str] = FIRMWARE_ISA) -> frozenset[str]:
     """What an ISA string (`rv64imafdch_sstc_sscofpmf`) or QEMU's CPU words (`rv64,h=true,sstc=false`) names
-    beyond what all harts have.
+    beyond what all harts have. `words_begin_with`: what the words switch on and off.
 
     Raises UsageError for RV32, a base letter that is missing, and what contradicts itself; UnknownNameError
     for an extension that no hart of ours has.
@@ -36,7 +44,7 @@ def parse(text: str) -> frozenset[str]:
     lower = text.strip().lower()
     if not lower.startswith("rv64"):
         raise UsageError("ISA", expected="one that begins with rv64", got=repr(text))
-    names = _of_words(lower) if "," in lower or lower == "rv64" else _of_string(lower)
+    names = _of_words(lower, words_begin_with) if "," in lower or lower == "rv64" else _of_string(lower)
     for name in sorted(names):
         if name not in ALWAYS and name not in SWITCHABLE and name not in IMPLIED:
             raise UnknownNameError("extension", name, [*ALWAYS, *SWITCHABLE], layer="vmm")
@@ -63,9 +71,9 @@ def _of_string(text: str) -> set[str]:
     return {*letters, *(name for name in rest if name)}
 
 
-def _of_words(text: str) -> set[str]:
+def _of_words(text: str, begin_with: Iterable[str]) -> set[str]:
     _, *words = text.split(",")
-    chosen: dict[str, bool] = dict.fromkeys(FIRMWARE_ISA, True)
+    chosen: dict[str, bool] = dict.fromkeys(begin_with, True)
     for word in words:
         name, equals, value = word.partition("=")
         if value not in ("true", "false", "on", "off") or not equals:
@@ -85,8 +93,9 @@ def check(isa: Iterable[str], *, has_sscofpmf: bool, answered_by_kvm: bool) -> N
     names = frozenset(isa)
     if "sscofpmf" in names and not has_sscofpmf:
         raise UsageError("ISA", expected="no sscofpmf, which the host PMU lacks", got="sscofpmf")
-    if answered_by_kvm and names:
+    missing = names - GUEST_ISA - {"sscofpmf"}
+    if answered_by_kvm and missing:
         raise UsageError(
             "ISA", expected="a profile of firmware (opensbi-1.6, spec-3.0), or --firmware, below it",
-            got=f"{', '.join(sorted(names))} under a profile of KVM",
+            got=f"{', '.join(sorted(missing))} under a profile of KVM",
         )  # fmt: skip

@@ -34,13 +34,15 @@ def csr_read(csr):
     if csr == CSR_SIE:
         return s.sie
     if csr == CSR_SIP:
-        return s.sip
+        return s.sip | s.stip
     if csr == CSR_STVEC:
         return s.stvec
     if csr == CSR_SCOUNTEREN:
         return s.scounteren
     if csr == CSR_SENVCFG:
         return s.senvcfg
+    if csr == CSR_STIMECMP and s.isa & ISA_SSTC:
+        return s.stimecmp
     if csr == CSR_TIME:
         if s.mode == VU and (s.scounteren & 2) == 0:
             s.fault = leave_virtual()
@@ -71,7 +73,7 @@ def csr_write(csr, value):
         if changed & SSTATUS_MXR:
             flush_all()
         update_context()
-        if s.sip & s.sie:
+        if (s.sip | s.stip) & s.sie:
             return RESUME
         return CONTINUE
     if csr == CSR_SSCRATCH:
@@ -100,6 +102,10 @@ def csr_write(csr, value):
         s.scounteren = value & 0xFFFFFFFF
     elif csr == CSR_SENVCFG:
         s.senvcfg = value & 1
+    elif csr == CSR_STIMECMP:
+        s.stimecmp = value
+        limit_to_timer()
+        return RESUME
     elif csr == CSR_FFLAGS:
         s.fflags = value & 31
         s.sstatus = s.sstatus | SSTATUS_FS
