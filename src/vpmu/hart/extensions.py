@@ -18,10 +18,21 @@ ISA_BITS: Mapping[str, int] = {
     "svnapot": fields.ISA_SVNAPOT,
     "svinval": fields.ISA_SVINVAL,
     "sv57": fields.ISA_SV57,
+    "zicbom": fields.ISA_ZICBOM,
+    "zicboz": fields.ISA_ZICBOZ,
+    "zawrs": fields.ISA_ZAWRS,
+    "zbkb": fields.ISA_ZBKB,
+    # hints: what they do, nothing, all harts do
+    "zicbop": 0,
+    "zihintpause": 0,
+    "zihintntl": 0,
 }
 """Name of the extension -> its bits."""
 
-GUEST_ISA = frozenset({"sstc"})
+GUEST_ISA = frozenset(
+    ("sstc", "svpbmt", "svnapot", "svinval", "zicbom", "zicbop", "zicboz", "zawrs", "zbkb", "zihintpause",
+     "zihintntl")
+)  # fmt: skip
 """What a hart can have of these whose supervisor is a guest of Python's (Hart)."""
 
 

@@ -100,6 +100,8 @@ class WholeHart(Hart):
             ("sstc", fields.ENVCFG_STCE),
             ("svadu", fields.ENVCFG_ADUE),
             ("svpbmt", fields.ENVCFG_PBMTE),
+            ("zicbom", fields.ENVCFG_CBIE | fields.ENVCFG_CBCFE),
+            ("zicboz", fields.ENVCFG_CBZE),
         ):
             environment |= bit * (name in self.isa)
         enables = fields.STATEEN_SE0 | fields.STATEEN_ENVCFG  # what exists to be enabled

@@ -16,6 +16,7 @@ ALWAYS = frozenset(devicetree.DEFAULT_ISA) - {"sscofpmf"}
 """What all harts have."""
 SWITCHABLE = (
     "h", "sstc", "sscofpmf", "smstateen", "smaia", "ssaia", "svadu", "svpbmt", "svnapot", "svinval",
+    "zicbom", "zicbop", "zicboz", "zawrs", "zbkb", "zihintpause", "zihintntl",
 )  # fmt: skip
 """What a hart with all its modes can have."""
 IMPLIED = frozenset(

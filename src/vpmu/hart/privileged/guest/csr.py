@@ -101,7 +101,7 @@ def csr_write(csr, value):
     elif csr == CSR_SCOUNTEREN:
         s.scounteren = value & 0xFFFFFFFF
     elif csr == CSR_SENVCFG:
-        s.senvcfg = value & 1
+        s.senvcfg = value & environment(s.isa)
     elif csr == CSR_STIMECMP:
         s.stimecmp = value
         limit_to_timer()
@@ -117,6 +117,16 @@ def csr_write(csr, value):
         s.frm = (value >> 5) & 7
         s.sstatus = s.sstatus | SSTATUS_FS
     return CONTINUE
+
+
+def environment(isa):
+    """What senvcfg can hold."""
+    mask = ENVCFG_FIOM
+    if isa & ISA_ZICBOM:
+        mask = mask | ENVCFG_CBIE | ENVCFG_CBCFE
+    if isa & ISA_ZICBOZ:
+        mask = mask | ENVCFG_CBZE
+    return mask
 
 
 def csr_access(rd, csr, operand, operation, writes):
