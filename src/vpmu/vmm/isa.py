@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 from vpmu.errors import UnknownNameError, UsageError
 from vpmu.hart.extensions import GUEST_ISA
+from vpmu.profiles.profiles import IMPL_ID_KVM, Profile
+from vpmu.profiles.releases import parse_release
 from vpmu.vmm import devicetree
 
 ALWAYS = frozenset(devicetree.DEFAULT_ISA) - {"sscofpmf"}
@@ -27,6 +29,13 @@ FIRMWARE_ISA = ("h", "sstc", "sscofpmf")
 """What a hart has under firmware where nothing is said."""
 DEFAULT_ISA = frozenset({"sstc"})
 """What a guest of a model has where nothing is said: as on QEMU's `virt`, of which the recorded hosts are."""
+KVM_SINCE = {
+    "zicboz": (6, 4), "svnapot": (6, 5), "zbkb": (6, 8), "zihintntl": (6, 8), "zawrs": (6, 11),
+    "zicbop": (6, 18),
+}  # fmt: skip
+"""First series of Linux whose KVM gives an extension to guests (its merge, "KVM/riscv changes"); what is not
+here is older than every profile.
+"""
 _LETTERS = "imafdc"
 
 
@@ -87,6 +96,24 @@ def _of_words(text: str, begin_with: Iterable[str]) -> set[str]:
         if name not in ALWAYS and name not in SWITCHABLE and name not in IMPLIED:
             raise UnknownNameError("extension", name, [*ALWAYS, *SWITCHABLE], layer="vmm")
     return {name for name, wanted in chosen.items() if wanted} | set(_LETTERS)
+
+
+def of_guests(profile: Profile) -> frozenset[str]:
+    """What a guest under a profile can have where the host's harts have it."""
+    if profile.impl_id != IMPL_ID_KVM:
+        return GUEST_ISA
+    series = parse_release(profile.release or "6.12")[:2]
+    return frozenset(name for name in GUEST_ISA if KVM_SINCE.get(name, series) <= series)
+
+
+def check_guest(isa: Iterable[str], profile: Profile) -> None:
+    """Raise UsageError for what a profile of KVM does not give to guests."""
+    missing = (frozenset(isa) & GUEST_ISA) - of_guests(profile)
+    for name in sorted(missing):
+        since = ".".join(map(str, KVM_SINCE[name]))
+        raise UsageError(
+            f"ISA under {profile.name}", expected=f"no {name}, new in KVM of Linux {since}", got=name
+        )
 
 
 def check(isa: Iterable[str], *, has_sscofpmf: bool, answered_by_kvm: bool) -> None:

@@ -23,7 +23,7 @@ from vpmu.spec.csr import Irq
 from vpmu.trace.recorder import NULL, Recorder
 from vpmu.vmm.board import RAM_BASE, Board
 from vpmu.vmm.harts import MAX_HARTS, new_vcpu
-from vpmu.vmm.isa import default_isa
+from vpmu.vmm.isa import check_guest, default_isa
 from vpmu.vmm.levels import levels_of
 from vpmu.vmm.loader import Buffer, LoadedImage
 from vpmu.vmm.placement import place
@@ -99,6 +99,8 @@ class Machine:
         self.firmware = firmware
         self.isa = isa = default_isa(firmware is not None) if isa is None else frozenset(isa)
         self.levels = levels_of(self.profile, isa, firmware=firmware is not None)
+        if not self.levels.whole:
+            check_guest(isa, self.profile)
         self.bootargs, self.seed, self.mmu = bootargs, seed, mmu
         self.tree = tree
         self.device_tree: bytes | None = None  # as `load` put it into memory
