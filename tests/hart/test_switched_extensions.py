@@ -14,7 +14,7 @@ from vpmu.hart.isa.instruction import Instruction
 from vpmu.hart.isa.table import INSTRUCTIONS, decode
 from vpmu.hart.state import VS, VU
 from vpmu.spec import privileged as fields
-from vpmu.spec.csr import SSTATUS_MXR, SSTATUS_SUM, Cause, Csr
+from vpmu.spec.csr import SSTATUS_FS, SSTATUS_MXR, SSTATUS_SUM, Cause, Csr
 
 from .assemble import code, csr, encode, place
 from .guest import BASE, DATA, ENGINES, HOLE, LEAVES, VECTOR, A, D, R, U, V, W, X, boot, map_pages, put
@@ -36,7 +36,9 @@ def needed(row: Instruction) -> set[str]:
 def word_of(row: Instruction) -> int:
     """The instruction over x10 and x11, into x5."""
     form = row.format
-    return row.match | (place(form.rd, 5) | place(form.rs1, 10) | place(form.rs2, 11)) & ~row.mask
+    named = ((form.rd, 5), (form.rs1, 10), (form.rs2, 11))
+    fields = sum(place(field, number + field.offset) for field, number in named)
+    return row.match | fields & ~row.mask
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -46,7 +48,7 @@ def test_an_instruction_is_there_with_its_extension_alone(engine: str, row: Inst
     assert len(needed(row)) == 1
     for at in (BASE, BASE + 0xFFE):
         for isa in (GUEST_ISA, needed(row), GUEST_ISA - needed(row), set()):
-            hart = boot(engine, [word_of(row)], at=at, isa=isa, x={10: DATA, 11: 7})
+            hart = boot(engine, [word_of(row)], at=at, isa=isa, x={10: DATA, 11: 7}, sstatus=SSTATUS_FS)
             stop = hart.run(1)
             if needed(row) <= isa:
                 assert (stop, hart.pc, hart.instructions) == (Stop.BUDGET, at + 4, 1)
@@ -288,7 +290,9 @@ ASSEMBLED = (
 
 
 def test_every_switched_instruction_is_assembled_below() -> None:
-    assert {text.split()[0] for _, text in ASSEMBLED} == {row.name for row in SWITCHED}
+    """Those of Zfh are in their own test."""
+    here = {row.name for row in SWITCHED if needed(row) != {"zfh"}}
+    assert {text.split()[0] for _, text in ASSEMBLED} == here
 
 
 @pytest.mark.skipif(not shutil.which("riscv64-linux-gnu-as"), reason="no riscv64-linux-gnu-as")

@@ -22,6 +22,7 @@ ISA_BITS: Mapping[str, int] = {
     "zicboz": fields.ISA_ZICBOZ,
     "zawrs": fields.ISA_ZAWRS,
     "zbkb": fields.ISA_ZBKB,
+    "zfh": fields.ISA_ZFH,
     # hints: what they do, nothing, all harts do
     "zicbop": 0,
     "zihintpause": 0,
@@ -30,8 +31,8 @@ ISA_BITS: Mapping[str, int] = {
 """Name of the extension -> its bits."""
 
 GUEST_ISA = frozenset(
-    ("sstc", "svpbmt", "svnapot", "svinval", "zicbom", "zicbop", "zicboz", "zawrs", "zbkb", "zihintpause",
-     "zihintntl")
+    ("sstc", "svpbmt", "svnapot", "svinval", "zicbom", "zicbop", "zicboz", "zawrs", "zbkb", "zfh",
+     "zihintpause", "zihintntl")
 )  # fmt: skip
 """What a hart can have of these whose supervisor is a guest of Python's (Hart)."""
 

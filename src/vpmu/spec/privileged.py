@@ -71,6 +71,7 @@ ISA_ZICBOM = 1 << 12
 ISA_ZICBOZ = 1 << 13
 ISA_ZAWRS = 1 << 14
 ISA_ZBKB = 1 << 15
+ISA_ZFH = 1 << 16
 """Bits of the hart's word `isa`: what it has beside RV64GC."""
 
 HGATP_PPN = ((1 << 44) - 1) & ~3

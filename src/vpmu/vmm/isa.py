@@ -18,7 +18,7 @@ ALWAYS = frozenset(devicetree.DEFAULT_ISA) - {"sscofpmf"}
 """What all harts have."""
 SWITCHABLE = (
     "h", "sstc", "sscofpmf", "smstateen", "smaia", "ssaia", "svadu", "svpbmt", "svnapot", "svinval",
-    "zicbom", "zicbop", "zicboz", "zawrs", "zbkb", "zihintpause", "zihintntl",
+    "zicbom", "zicbop", "zicboz", "zawrs", "zbkb", "zfh", "zihintpause", "zihintntl",
 )  # fmt: skip
 """What a hart with all its modes can have."""
 IMPLIED = frozenset(
@@ -30,7 +30,7 @@ FIRMWARE_ISA = ("h", "sstc", "sscofpmf")
 DEFAULT_ISA = frozenset({"sstc"})
 """What a guest of a model has where nothing is said: as on QEMU's `virt`, of which the recorded hosts are."""
 KVM_SINCE = {
-    "zicboz": (6, 4), "svnapot": (6, 5), "zbkb": (6, 8), "zihintntl": (6, 8), "zawrs": (6, 11),
+    "zicboz": (6, 4), "svnapot": (6, 5), "zbkb": (6, 8), "zfh": (6, 8), "zihintntl": (6, 8), "zawrs": (6, 11),
     "zicbop": (6, 18),
 }  # fmt: skip
 """First series of Linux whose KVM gives an extension to guests (its merge, "KVM/riscv changes"); what is not

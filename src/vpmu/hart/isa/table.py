@@ -40,6 +40,7 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     *zicbo.INSTRUCTIONS,
     *zawrs.INSTRUCTIONS,
     *zbkb.INSTRUCTIONS,
+    *rv64fd.ZFH,
 )
 BY_NAME = {row.name: row for row in INSTRUCTIONS}
 # An encoding of the C extension exists only when the operation that it stands for does (c.fld needs D).
