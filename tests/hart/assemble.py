@@ -118,7 +118,7 @@ class Stream:
             word = word & ~place(form.imm, -1) | place(form.imm, 2 * rng.randrange(-6, 60))
         if row.name in CSR_NAMES:
             word = word & 0xFFFFF | rng.choice(self.csrs) << 20
-        elif (row.kind in _ADDRESSING or row.name[:3] in ("lr.", "sc.")) and rng.random() < 0.9:
+        elif (row.kind in _ADDRESSING or row.name[:3] in ("lr.", "sc.", "cbo")) and rng.random() < 0.9:
             word = word & ~(31 << 15) | rng.choice(self.POINTERS) << 15
         if row.kind is Kind.FP and rng.random() < 0.7:
             word = word & ~(7 << 12 & ~row.mask) | rng.choice((0, 7)) << 12 & ~row.mask

@@ -24,6 +24,7 @@ def boot(
     at: int = BASE,
     x: dict[int, int] | None = None,
     fp: bool = True,
+    isa: Iterable[str] = (),
     **state: int,
 ) -> Hart:
     """A hart at `at`, where `words` lie; `x` are registers, `state` words of the state. Traps go to VECTOR,
@@ -31,7 +32,7 @@ def boot(
     """
     memory = PhysicalMemory()
     memory.set_slot(0, BASE, SIZE)
-    hart = Hart(0, memory, engine=engine, fp=fp)
+    hart = Hart(0, memory, engine=engine, fp=fp, isa=isa)
     memory.write(VECTOR, code([NOP] * 16))
     memory.write(at, code(words))
     hart.pc = at

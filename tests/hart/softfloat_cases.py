@@ -47,6 +47,7 @@ class Shape:
         return self.infinity | 1 << (self.fraction_bits - 1)
 
 
+HALF = Shape(5, 10)
 SINGLE = Shape(8, 23)
 DOUBLE = Shape(11, 52)
 
@@ -145,7 +146,9 @@ def specials(shape: Shape) -> list[int]:
     one = shape.bias << shape.fraction_bits
     ulp_exponents = (1, 2, shape.bias - shape.fraction_bits, shape.bias - 1, shape.bias, shape.bias + 1)
     integers = [shape.bias + n for n in (7, 23, 24, 30, 31, 32, 33, 52, 53, 62, 63, 64, 65)]
-    powers = [exponent << shape.fraction_bits for exponent in (*ulp_exponents, *integers)]
+    # a half's range ends at 2**16
+    exponents = [e for e in (*ulp_exponents, *integers) if e < (1 << shape.exponent_bits) - 1]
+    powers = [exponent << shape.fraction_bits for exponent in exponents]
     positive = {
         0, 1, 2, 3, 1 << (shape.fraction_bits - 1), (1 << shape.fraction_bits) - 1,
         one | 1 << (shape.fraction_bits - 1), one | 1, shape.infinity - 1, shape.infinity - 2, shape.infinity,
@@ -171,6 +174,7 @@ def random_pattern(rng: random.Random, shape: Shape) -> int:
         (1 << shape.exponent_bits) - 1 - rng.randrange(0, 3),
         shape.bias // 2 + rng.randrange(-30, 30),
     ))  # fmt: skip
+    exponent = min(max(exponent, 0), (1 << shape.exponent_bits) - 1)
     return (
         rng.getrandbits(1) << (shape.width - 1)
         | exponent << shape.fraction_bits

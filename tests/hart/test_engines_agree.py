@@ -13,6 +13,7 @@ from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.events import HartEvent
 from vpmu.hart.exits import Stop
+from vpmu.hart.extensions import GUEST_ISA
 from vpmu.hart.hart import HEDELEG, Hart
 from vpmu.hart.isa.table import decode
 from vpmu.hart.memory import PhysicalMemory
@@ -39,6 +40,7 @@ CSRS = (
     Csr.STVAL,
     Csr.SCOUNTEREN,
     Csr.SENVCFG,
+    Csr.STIMECMP,
     Csr.SSTATUS,
     Csr.TIME,
     Csr.FFLAGS,
@@ -159,7 +161,7 @@ def machine(engine: str, seed: int, paging: int, counting: Counting) -> Hart:
     memory = PhysicalMemory()
     memory.set_slot(0, BASE, SIZE)
     memory.set_slot(1, TABLES, TABLES_SIZE)
-    hart = Hart(0, memory, engine=engine)
+    hart = Hart(0, memory, engine=engine, isa=GUEST_ISA)
     wanted = [HartEvent.BRANCHES] if Counting.CLASSES in counting else []
     wanted += [HartEvent.ITLB_MISS] if Counting.MISSES in counting else []
     hart.want(wanted)

@@ -198,7 +198,7 @@ def _patching(engine: str) -> Hart:
 
 def test_a_region_begins_where_the_function_does_and_holds_the_sample() -> None:
     """A sample in the middle of a function: the instructions before it are entered at their first."""
-    hart = _hart("native", 1, NOTHING)
+    hart = _hart("native", 2, NOTHING)
     hart.run(2_000)
     tier = HotTier(hart.memory)
     decoded = hart.get("dbase")

@@ -240,6 +240,10 @@ def test_hints_do_nothing(engine: str, name: str) -> None:
 def test_no_word_belongs_to_two_rows() -> None:
     """But where one encoding is a special case of another, which the decoder tries first."""
     for one, other in combinations(INSTRUCTIONS, 2):
+        narrow, wide = sorted((one, other), key=lambda row: -row.mask.bit_count())
+        if narrow.mask & wide.mask == wide.mask != narrow.mask and narrow.match & wide.mask == wide.match:
+            assert (narrow.name, wide.name) == ("zext.h", "packw")
+            continue
         assert (one.match ^ other.match) & one.mask & other.mask, (one.name, other.name)
     for row in (*INSTRUCTIONS, *COMPRESSED):
         assert row.match & ~row.mask == 0, row.name

@@ -16,12 +16,13 @@ from vpmu.hart import program, semantics, state
 from vpmu.hart import softfloat as sf
 from vpmu.hart.semantics.intrinsics import INTRINSICS
 from vpmu.hart.semantics.to_python import to_python
-from vpmu.hart.soft import DIGITS_D, DIGITS_S
+from vpmu.hart.soft import DIGITS_D, DIGITS_H, DIGITS_S
 from vpmu.spec.csr import SSTATUS_FS
 
-from .softfloat_cases import DOUBLE, MODES, SINGLE, Shape, random_operands, specials
+from .softfloat_cases import DOUBLE, HALF, MODES, SINGLE, Shape, random_operands, specials
 
 FORMATS = [
+    pytest.param(sf.F16, HALF, DIGITS_H, id="half"),
     pytest.param(sf.F32, SINGLE, DIGITS_S, id="single"),
     pytest.param(sf.F64, DOUBLE, DIGITS_D, id="double"),
 ]
@@ -52,7 +53,9 @@ def soft() -> Callable[[str], Soft]:
 
 
 def widened(fmt: sf.Format, *operands: int) -> list[int]:
-    return [soft()("widen")(a)[0] for a in operands] if fmt is sf.F32 else list(operands)
+    if fmt is sf.F64:
+        return list(operands)
+    return [soft()("widen" if fmt is sf.F32 else "widen_half")(a)[0] for a in operands]
 
 
 def some(shape: Shape, step: int) -> list[int]:
@@ -95,8 +98,15 @@ def test_an_operation(operation: str, fmt: sf.Format, shape: Shape, digits: int)
 
 @pytest.mark.parametrize(
     ("source", "shape", "target", "digits"),
-    [(sf.F64, DOUBLE, sf.F32, DIGITS_S), (sf.F32, SINGLE, sf.F64, DIGITS_D)],
-    ids=["narrower", "wider"],
+    [
+        (sf.F64, DOUBLE, sf.F32, DIGITS_S),
+        (sf.F32, SINGLE, sf.F64, DIGITS_D),
+        (sf.F64, DOUBLE, sf.F16, DIGITS_H),
+        (sf.F32, SINGLE, sf.F16, DIGITS_H),
+        (sf.F16, HALF, sf.F32, DIGITS_S),
+        (sf.F16, HALF, sf.F64, DIGITS_D),
+    ],
+    ids=["d to s", "s to d", "d to h", "s to h", "h to s", "h to d"],
 )
 def test_the_other_format(source: sf.Format, shape: Shape, target: sf.Format, digits: int) -> None:
     for (a,) in operands(shape, 1):

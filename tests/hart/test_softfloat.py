@@ -17,6 +17,7 @@ from vpmu.hart import softfloat as sf
 from .softfloat_cases import (
     DOUBLE,
     DZ,
+    HALF,
     MODES,
     NV,
     NX,
@@ -39,6 +40,7 @@ from .softfloat_cases import (
 )
 
 FORMATS = [pytest.param(sf.F32, SINGLE, id="single"), pytest.param(sf.F64, DOUBLE, id="double")]
+WITH_HALF = [pytest.param(sf.F16, HALF, id="half"), *FORMATS]  # where no host is asked
 S_ONE, S_NAN, S_SNAN, S_INF, S_NEG = 0x3F80_0000, 0x7FC0_0000, 0x7F80_0001, 0x7F80_0000, 0x8000_0000
 ALL_ONES = (1 << 64) - 1
 
@@ -140,7 +142,7 @@ def sum_zero(shape: Shape, x_negative: bool, y_negative: bool, rm: int) -> int:
 
 
 @pytest.mark.parametrize("rm", MODES)
-@pytest.mark.parametrize(("fmt", "shape"), FORMATS)
+@pytest.mark.parametrize(("fmt", "shape"), WITH_HALF)
 def test_arithmetic_as_the_oracle(fmt: sf.Format, shape: Shape, rm: int) -> None:
     rng = random.Random(6)
     compared = 0
@@ -174,11 +176,13 @@ def test_conversions_as_the_oracle(rm: int) -> None:
         if finite(DOUBLE, a):
             expected = zero_or_round(SINGLE, value(DOUBLE, a), a >> 32 & SINGLE.sign, rm)
             assert sf.convert(sf.F64, sf.F32, a, rm) == expected, hex(a)
+            expected = zero_or_round(HALF, value(DOUBLE, a), a >> 48 & HALF.sign, rm)
+            assert sf.convert(sf.F64, sf.F16, a, rm) == expected, hex(a)
 
 
 @pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
 @pytest.mark.parametrize("width", [32, 64])
-@pytest.mark.parametrize(("fmt", "shape"), FORMATS)
+@pytest.mark.parametrize(("fmt", "shape"), WITH_HALF)
 def test_integers_as_the_oracle(fmt: sf.Format, shape: Shape, width: int, signed: bool) -> None:
     rng = random.Random(8)
     lowest, highest = (-(1 << width - 1), (1 << width - 1) - 1) if signed else (0, (1 << width) - 1)

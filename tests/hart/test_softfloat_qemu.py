@@ -11,15 +11,16 @@ import random
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle, product
 from pathlib import Path
 
 import pytest
 
-from vpmu.hart.isa.fd_rows import FD_ROWS, FdRow, execute
+from vpmu.hart.isa.fd_rows import FD_ROWS, FdRow, execute, operand_precision
+from vpmu.hart.isa.zfh import ZFH_ROWS
 
-from .softfloat_cases import DOUBLE, MODES, SINGLE, Shape, random_register
+from .softfloat_cases import DOUBLE, HALF, MODES, SINGLE, Shape, random_register
 
 VECTORS_PER_ROW = 1000
 A0, A1, A2, S5 = 10, 11, 12, 21
@@ -142,33 +143,34 @@ def kinds(shape: Shape) -> list[int]:
     """One number of each kind, in registers: random ones hardly ever pair +0 with -0 or infinity with 0."""
     one = shape.bias << shape.fraction_bits
     positive = [0, 1, one, shape.infinity - 1, shape.infinity, shape.infinity | 1, shape.nan]
-    box = 0xFFFF_FFFF << 32 if shape is SINGLE else 0
+    box = (1 << 64) - (1 << shape.width)
     return [box | sign | number for sign in (0, shape.sign) for number in positive]
 
 
 def operands(rng: random.Random, row: FdRow, count: int) -> Iterator[tuple[int, int, int]]:
     """Registers for a row: every pair of kinds, then `count` random triples."""
-    single = (row.precision == "s") != (row.operation == "convert")
-    zoo = kinds(SINGLE if single else DOUBLE)
+    shape = {"h": HALF, "s": SINGLE, "d": DOUBLE}[operand_precision(row)]
+    zoo = kinds(shape)
     for a, b in product(zoo, zoo):
         yield a, b, rng.choice(zoo)
     for _ in range(count):
         a, b, c = (random_register(rng) for _ in range(3))
         if rng.random() < 0.1:
             b = a ^ rng.getrandbits(2) ^ rng.choice((0, 1 << 31, 1 << 63))
-        if row.sources[0] == "f" and single:
+        if row.sources[0] == "f" and shape is not DOUBLE:
             # Mostly properly boxed, or nothing but NaNs would be seen.
-            a, b, c = (v | (0xFFFF_FFFF << 32) if rng.random() < 0.97 else v for v in (a, b, c))
+            box = (1 << 64) - (1 << shape.width)
+            a, b, c = (v | box if rng.random() < 0.97 else v for v in (a, b, c))
         yield a, b, c
 
 
-def vectors(seed: int, per_row: int) -> list[tuple[int, ...]]:
+def vectors(rows: Sequence[FdRow], seed: int, per_row: int) -> list[tuple[int, ...]]:
     """The table's records for all rows."""
     rng = random.Random(seed)
     answer: list[tuple[int, ...]] = []
-    for index, row in enumerate(FD_ROWS):
+    for index, row in enumerate(rows):
         for (a, b, c), rm in zip(operands(rng, row, per_row), cycle(MODES), strict=False):
-            loaded = a & 0xFFFF_FFFF if row.name == "flw" else a
+            loaded = a & {"flh": 0xFFFF, "flw": 0xFFFF_FFFF}.get(row.name, -1)
             answer.append((a, b, c, index, rm, *execute(row, loaded, b, c, rm)))
     return answer
 
@@ -176,11 +178,12 @@ def vectors(seed: int, per_row: int) -> list[tuple[int, ...]]:
 @pytest.mark.qemu
 @pytest.mark.skipif(not shutil.which("qemu-system-riscv64"), reason="no qemu-system-riscv64")
 @pytest.mark.skipif(not shutil.which("riscv64-linux-gnu-gcc"), reason="no riscv64-linux-gnu-gcc")
-def test_every_row_as_qemu(tmp_path: Path) -> None:
-    cases = vectors(1, VECTORS_PER_ROW)
+@pytest.mark.parametrize(("rows", "cpu"), [(FD_ROWS, "rv64"), (ZFH_ROWS, "rv64,Zfh=true")], ids=["fd", "zfh"])
+def test_every_row_as_qemu(rows: Sequence[FdRow], cpu: str, tmp_path: Path) -> None:
+    cases = vectors(rows, 1, VECTORS_PER_ROW)
     table, source, image = tmp_path / "table.bin", tmp_path / "guest.S", tmp_path / "guest.elf"
     table.write_bytes(b"".join(RECORD.pack(*case) for case in cases))
-    stubs = "\n".join("    .word " + ", ".join(f"{word:#x}" for word in stub(row)) for row in FD_ROWS)
+    stubs = "\n".join("    .word " + ", ".join(f"{word:#x}" for word in stub(row)) for row in rows)
     source.write_text(GUEST % {"stubs": stubs, "table": table})
     flags = [
         "-march=rv64gc",
@@ -191,7 +194,19 @@ def test_every_row_as_qemu(tmp_path: Path) -> None:
         "-Wl,--build-id=none",
     ]
     subprocess.run(["riscv64-linux-gnu-gcc", *flags, "-o", image, source], check=True)
-    qemu = ["qemu-system-riscv64", "-M", "virt", "-m", "256", "-display", "none", "-monitor", "none"]
+    qemu = [
+        "qemu-system-riscv64",
+        "-M",
+        "virt",
+        "-cpu",
+        cpu,
+        "-m",
+        "256",
+        "-display",
+        "none",
+        "-monitor",
+        "none",
+    ]
     output = subprocess.run(
         [*qemu, "-serial", "stdio", "-bios", image],
         check=True,
@@ -206,7 +221,7 @@ def test_every_row_as_qemu(tmp_path: Path) -> None:
         number, value, flags_seen = (int(word, 16) for word in line.split())
         a, b, c, index, rm, expected, expected_flags = cases[number]
         differences.append(
-            f"{FD_ROWS[index].name} rm={rm} a={a:#x} b={b:#x} c={c:#x}: "
+            f"{rows[index].name} rm={rm} a={a:#x} b={b:#x} c={c:#x}: "
             f"ours {expected:#x} flags {expected_flags:#x}, QEMU {value:#x} flags {flags_seen:#x}"
         )
     assert not differences, "\n".join(differences)

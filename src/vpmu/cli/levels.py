@@ -62,7 +62,9 @@ def level_arguments(args: argparse.Namespace, *, sscofpmf: bool) -> dict[str, An
         raise UsageError("--profile", expected="no profile beside --firmware: it answers itself",
                          got=args.profile)  # fmt: skip
     if text is not None or firmware is not None:
-        names = frozenset(isa.FIRMWARE_ISA) if text is None else isa.parse(text)
+        kvm = firmware is None and not unsaid and str(args.profile).startswith("kvm")
+        begin_with = isa.DEFAULT_ISA if kvm else isa.FIRMWARE_ISA
+        names = frozenset(isa.FIRMWARE_ISA) if text is None else isa.parse(text, begin_with)
         if text is None and not sscofpmf:
             names -= {"sscofpmf"}
         if firmware is None and "h" in names and unsaid:

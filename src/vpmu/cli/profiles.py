@@ -31,6 +31,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "profiles", nargs="*", metavar="PROFILE", help="these profiles only, with their behaviours"
     )
+    parser.add_argument(
+        "--isa", action="store_true", help="what the harts of a guest have under each profile"
+    )
     add_json(parser)
     return parser
 
@@ -46,6 +49,9 @@ def run(args: argparse.Namespace) -> int:
         behaviours = [
             behaviour for behaviour in behaviours if any(profile.has(behaviour) for profile in chosen)
         ]
+    if args.isa:
+        print_isa(chosen, args.json)
+        return 0
     if args.json:
         print_json(
             {
@@ -60,6 +66,27 @@ def run(args: argparse.Namespace) -> int:
     print()
     print_behaviours(chosen, behaviours)
     return 0
+
+
+def print_isa(chosen: Sequence[Profile], as_json: bool) -> None:
+    """What a guest has under each profile: always, by default, and where `--isa` says so."""
+    from ..vmm import isa
+
+    found = {
+        profile.name: {
+            "always": sorted(isa.ALWAYS), "default": sorted(isa.DEFAULT_ISA),
+            "on request": sorted(isa.of_guests(profile) - isa.DEFAULT_ISA),
+        }
+        for profile in chosen
+    }  # fmt: skip
+    if as_json:
+        print_json(found)
+        return
+    print_wrapped(f"all: rv64imafdc {' '.join(name for name in sorted(isa.ALWAYS) if len(name) > 1)}", "")
+    for name, kinds in found.items():
+        print_wrapped(
+            f"{name}: {' '.join(kinds['default'])}; with --isa: {' '.join(kinds['on request'])}", ""
+        )
 
 
 def print_behaviours(chosen: Sequence[Profile], behaviours: Sequence[Behaviour]) -> None:

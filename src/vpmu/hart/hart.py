@@ -13,8 +13,10 @@ from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.events import HartEvent, Mode
 from vpmu.hart.exits import Stop
+from vpmu.hart.extensions import GUEST_ISA, isa_word
 from vpmu.hart.memory import PhysicalMemory
 from vpmu.spec.csr import SSTATUS_SIE, SSTATUS_SPIE, SSTATUS_SPP, Cause, Irq
+from vpmu.spec.privileged import ISA_SSTC
 
 if TYPE_CHECKING:
     from vpmu.hart.reference import ReferenceEngine
@@ -70,6 +72,7 @@ HEDELEG = (1 << Cause.FETCH_MISALIGNED | 1 << Cause.BREAKPOINT | 1 << Cause.USER
 
 # A run is entered and left at every exit of a guest: the words that it needs are looked up once.
 _TIME = state.STATE["time_ns"]
+_ISA, _STIMECMP = state.STATE["isa"], state.STATE["stimecmp"]
 _COUNT_VU, _COUNT_VS = state.STATE["count_vu"], state.STATE["count_vs"]
 _STOPS = tuple(Stop)
 _BUDGET = int(Stop.BUDGET)
@@ -105,7 +108,7 @@ class Hart:
     whole = False
     """It has M, HS and U mode as well (WholeHart)."""
     isa: frozenset[str] = frozenset()
-    """What a WholeHart has beside RV64GC."""
+    """What it has beside what all harts have (hart.extensions)."""
     contexts = state.GUEST_CONTEXTS
     _block_size = state.GUEST_STATE_SIZE
 
@@ -118,7 +121,10 @@ class Hart:
         lcofi: bool = True,
         traps_retire: bool = False,
         fp: bool = True,
+        isa: Iterable[str] = (),
     ) -> None:
+        if not self.whole:
+            self.isa = frozenset(isa) & GUEST_ISA
         self.hart_id = hart_id
         self.memory = memory
         self.block = state.Block(self._block_size)
@@ -188,6 +194,8 @@ class Hart:
         self.set("sip_mask", 1 << Irq.SOFTWARE | self._lcofi << Irq.LCOFI)
         self.set("traps_retire", int(self._traps_retire))
         self.set("fp", int(self._fp))
+        self.set("isa", isa_word(self.isa))
+        self.set("stimecmp", MASK)
         self.flush()
 
     def flush(self) -> None:
@@ -332,6 +340,33 @@ class Hart:
     @time_ns.setter
     def time_ns(self, value: int) -> None:
         self.set("time_ns", value)
+
+    # -- the guest's own timer (Sstc)
+
+    @property
+    def has_own_timer(self) -> bool:
+        """The supervisor may write stimecmp."""
+        return bool(self.words[_ISA] & ISA_SSTC)
+
+    def set_own_timer(self, cycle: int) -> bool:
+        """Set stimecmp; False where the supervisor has none."""
+        if not self.has_own_timer:
+            return False
+        self.set("stimecmp", cycle)
+        return True
+
+    def next_timer_ns(self) -> int | None:
+        """Virtual time at which the timer will expire; None: it has, or there is none."""
+        at = self.words[_STIMECMP] * state.TICK_NS
+        return at if self.has_own_timer and self.words[_TIME] < at < MASK else None
+
+    @property
+    def own_timer_bit(self) -> int:
+        """STIP of sip where the timer has expired, else 0."""
+        words = self.words
+        if self.has_own_timer and words[_TIME] // state.TICK_NS >= words[_STIMECMP]:
+            return 1 << Irq.TIMER
+        return 0
 
     # -- counts (hart.events.EventSource)
 

@@ -15,7 +15,7 @@ from vpmu.hart.exits import Stop
 from vpmu.hart.isa.fd_rows import FdRow, execute
 from vpmu.hart.isa.instruction import Instruction, Kind
 from vpmu.hart.isa.rv64fd import FD_BY_NAME, RM_SHIFT
-from vpmu.hart.isa.table import Decoded, decode
+from vpmu.hart.isa.table import Decoded, decode, unknown
 from vpmu.hart.program import CONTINUE, EXIT, RESUME
 from vpmu.hart.semantics import MASK, signed
 from vpmu.hart.semantics.intrinsics import INTRINSICS
@@ -28,6 +28,7 @@ _FAULT, _EXIT, _CTX = state.STATE["fault"], state.STATE["exit"], state.STATE["ct
 _SSTATUS, _FFLAGS, _FRM = state.STATE["sstatus"], state.STATE["fflags"], state.STATE["frm"]
 _FP_ON, _FP_OTHER = state.STATE["fp_on"], state.STATE["fp_other"]
 _OTHER_SSTATUS = state.STATE["other_sstatus"]
+_ISA = state.STATE["isa"]
 _DYNAMIC, _LAST_MODE = 7, 4
 
 Expression = Callable[..., int]
@@ -88,6 +89,8 @@ class ReferenceEngine:
             if words[_FAULT]:
                 return words[_FAULT]
         decoded = decode(word)
+        if decoded.row.needs and not words[_ISA] & call[decoded.row.needs]:  # type: ignore[operator]
+            decoded = unknown(decoded.length)
         words[_LENGTH], words[_INSN] = decoded.length, word
         context, left = self._context_base(), words[_N]
         action = self._execute(decoded, pc)

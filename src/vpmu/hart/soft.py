@@ -1,14 +1,15 @@
-"""Arithmetic of F and D on integers alone, written in the semantics language (see `semantics/`).
+"""Arithmetic of F, D and Zfh on integers alone, written in the semantics language (see `semantics/`).
 
 The native engine computes with it whatever the host's arithmetic does otherwise or not at all
 (`generator/floating/`); the reference engine has `softfloat.py` instead, so that each checks the other. Apart
 from the constants this module is data, as `privileged/` is.
 
-Conventions. Operands are doubles: a single is widened first, which loses nothing and leaves a signalling
-NaN signalling. So only the result has a format, named by its `digits`, DIGITS_S or DIGITS_D; bits of a
-single come out unboxed. `rm` is one of the five modes. Flags are accrued on the way. A finite number is
-taken apart into its sign (0 or 1), the exponent of its first digit, and a significand with that digit at
-bit 63; digits that do not fit are or-ed into the last bit, where they decide a rounding as they should.
+Conventions. Operands are doubles: a single or a half is widened first, which loses nothing and leaves a
+signalling NaN signalling. So only the result has a format, named by its `digits`, DIGITS_H, DIGITS_S or
+DIGITS_D; bits of a narrower one come out unboxed. `rm` is one of the five modes. Flags are accrued on the
+way. A finite number is taken apart into its sign (0 or 1), the exponent of its first digit, and a significand
+with that digit at bit 63; digits that do not fit are or-ed into the last bit, where they decide a rounding as
+they should.
 """
 # ruff: noqa: F821 - words and intrinsics are bound when the module is compiled
 # mypy: ignore-errors
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 RNE, RTZ, RDN, RUP, RMM = range(5)
 NX, UF, OF, DZ, NV = 1, 2, 4, 8, 16
-DIGITS_S, DIGITS_D = 24, 53
+DIGITS_H, DIGITS_S, DIGITS_D = 11, 24, 53
 
 SIGN = 1 << 63
 MAGNITUDE = SIGN - 1
@@ -42,6 +43,20 @@ def widen(a):
     if magnitude < 0x00800000:
         shift = clz64(magnitude) - 40
     return sign | ((magnitude << (29 + shift)) + ((1023 - 127 - shift) << 52))
+
+
+def widen_half(a):
+    """The double that is a half; its bits are the low quarter of `a`."""
+    sign = (a & 0x8000) << 48
+    magnitude = a & 0x7FFF
+    if magnitude == 0:
+        return sign
+    if magnitude >= 0x7C00:
+        return sign | INFINITY | (magnitude << 42)
+    shift = 0
+    if magnitude < 0x400:
+        shift = clz64(magnitude) - 53
+    return sign | ((magnitude << (42 + shift)) + ((1023 - 15 - shift) << 52))
 
 
 def significand_of(a):
@@ -84,18 +99,18 @@ def accrue(flags):
 
 
 def infinity_of(digits):
-    return 0x7F800000 if digits == DIGITS_S else INFINITY
+    return 0x7F800000 if digits == DIGITS_S else INFINITY if digits == DIGITS_D else 0x7C00
 
 
 def signed_bits(sign, magnitude, digits):
-    return (sign << (31 if digits == DIGITS_S else 63)) | magnitude
+    return (sign << (31 if digits == DIGITS_S else 63 if digits == DIGITS_D else 15)) | magnitude
 
 
 def canonical_nan(invalid, digits):
     """The canonical NaN, with NV where the operation was invalid."""
     if invalid:
         accrue(NV)
-    return 0x7FC00000 if digits == DIGITS_S else INFINITY | QUIET
+    return 0x7FC00000 if digits == DIGITS_S else INFINITY | QUIET if digits == DIGITS_D else 0x7E00
 
 
 def shift_right(value, distance):
@@ -141,7 +156,7 @@ def round_pack(sign, at, significand, digits, rm):
 
     A result is tiny when it is below the least normal number after rounding as if exponents had no bound.
     """
-    least = -126 if digits == DIGITS_S else -1022
+    least = -126 if digits == DIGITS_S else -1022 if digits == DIGITS_D else -14
     drop = 64 - digits
     half = 1 << (drop - 1)
     mask = (1 << drop) - 1

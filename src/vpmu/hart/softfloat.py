@@ -1,4 +1,4 @@
-"""Exact IEEE 754 arithmetic of the F and D extensions, on raw bits.
+"""Exact IEEE 754 arithmetic of the F, D and Zfh extensions, on raw bits.
 
 Source: RISC-V Unprivileged ISA, chapters "F" (version 2.2) and "D" (version 2.2); sections are named below.
 A finite number is (sign, exponent, significand) with value (-1)**sign * significand * 2**exponent. Operations
@@ -28,8 +28,10 @@ OF: Final = 0x04  # overflow
 DZ: Final = 0x08  # divide by zero
 NV: Final = 0x10  # invalid operation
 
+_MASK16: Final = 0xFFFF
 _MASK32: Final = 0xFFFF_FFFF
 _MASK64: Final = 0xFFFF_FFFF_FFFF_FFFF
+_BOX16: Final = 0xFFFF_FFFF_FFFF_0000
 _BOX: Final = 0xFFFF_FFFF_0000_0000
 
 Result = tuple[int, int]
@@ -49,6 +51,7 @@ class Format:
     nan: int
 
 
+F16: Final = Format("h", 11, -24, 1 << 15, 1 << 9, 0x7C00, 0x7E00)
 F32: Final = Format("s", 24, -149, 1 << 31, 1 << 22, 0x7F80_0000, 0x7FC0_0000)
 F64: Final = Format("d", 53, -1074, 1 << 63, 1 << 51, 0x7FF0_0000_0000_0000, 0x7FF8_0000_0000_0000)
 
@@ -373,6 +376,16 @@ def convert(source: Format, target: Format, a: int, rm: int) -> Result:
 def box32(value: int) -> int:
     """The 64-bit f register that holds a single: all upper bits ones."""
     return _BOX | value & _MASK32
+
+
+def box16(value: int) -> int:
+    """The 64-bit f register that holds a half: all upper bits ones."""
+    return _BOX16 | value & _MASK16
+
+
+def unbox16(register: int) -> int:
+    """The half in a 64-bit f register; the canonical NaN when it is not properly boxed."""
+    return register & _MASK16 if register >= _BOX16 else F16.nan
 
 
 def unbox32(register: int) -> int:

@@ -34,6 +34,7 @@ hstatus hideleg htimedelta hcounteren henvcfg hstateen0 htval hvip htinst hgatp 
 mstateen_more hstateen_more
 stimecmp vstimecmp sstateen0 siselect vsiselect vsie_own
 count_u count_s count_m traps_u traps_s traps_m
+stip as_store
 """.split()  # noqa: SIM905 - rows of names
 
 _REGIONS = 8

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 
 from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.events import HartEvent, Mode
+from vpmu.hart.extensions import ISA_BITS
 from vpmu.hart.hart import CLASS_EVENTS, MISS_EVENTS, GuestFault, Hart
 from vpmu.hart.memory import PhysicalMemory
 from vpmu.spec import privileged as fields
 
 U64 = (1 << 64) - 1
-
-ISA_BITS: Mapping[str, int] = {
-    "h": fields.ISA_S | fields.ISA_H,
-    "sstc": fields.ISA_SSTC,
-    "sscofpmf": fields.ISA_SSCOFPMF,
-    "smstateen": fields.ISA_SMSTATEEN,
-    "ssaia": fields.ISA_AIA,
-    "smaia": fields.ISA_AIA,
-    "svadu": fields.ISA_SVADU,
-    "svpbmt": fields.ISA_SVPBMT,
-    "svnapot": fields.ISA_SVNAPOT,
-    "svinval": fields.ISA_SVINVAL,
-    "sv57": fields.ISA_SV57,
-}
-"""Extensions that a hart with all its modes can have or lack, and their bits in its word `isa`."""
 
 _COUNT_NAMES = {Mode.VU: "vu", Mode.VS: "vs", Mode.U: "u", Mode.S: "s", Mode.M: "m"}
 _CONTEXTS = {
@@ -114,6 +100,8 @@ class WholeHart(Hart):
             ("sstc", fields.ENVCFG_STCE),
             ("svadu", fields.ENVCFG_ADUE),
             ("svpbmt", fields.ENVCFG_PBMTE),
+            ("zicbom", fields.ENVCFG_CBIE | fields.ENVCFG_CBCFE),
+            ("zicboz", fields.ENVCFG_CBZE),
         ):
             environment |= bit * (name in self.isa)
         enables = fields.STATEEN_SE0 | fields.STATEEN_ENVCFG  # what exists to be enabled
@@ -181,6 +169,10 @@ class WholeHart(Hart):
     def ticks(self) -> int:
         """The `time` CSR."""
         return self.time_ns // state.TICK_NS
+
+    @property
+    def has_own_timer(self) -> bool:
+        return bool(self.get("menvcfg") & fields.ENVCFG_STCE)
 
     def next_timer_ns(self) -> int | None:
         """Virtual time at which the next timer of the hart expires that has not yet; None: none will."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vpmu.hart.state import TICK_NS
-from vpmu.kvm import vcpu_insn
+from vpmu.kvm import vcpu_insn, vcpu_timer
 from vpmu.kvm.vcpu_api import GuestTrap
 from vpmu.kvm.vcpu_onereg import GUEST_CSRS
 from vpmu.see.pmu import IllegalCounter
@@ -26,7 +26,9 @@ def pmu_call(vcpu: Vcpu, fid: int, *args: int) -> tuple[int, int]:
 def csr_read(vcpu: Vcpu, csr: int) -> int:
     """Read a CSR. Raises GuestTrap where that traps."""
     if csr in GUEST_CSRS:
-        return vcpu.interrupts.flush() if csr == Csr.SIP else vcpu.hart.get(GUEST_CSRS[Csr(csr)])
+        return vcpu_timer.pending(vcpu) if csr == Csr.SIP else vcpu.hart.get(GUEST_CSRS[Csr(csr)])
+    if csr == Csr.STIMECMP and "sstc" in vcpu.hart.isa:
+        return vcpu.hart.get("stimecmp")
     if csr == Csr.TIME:
         return vcpu.hart.time_ns // TICK_NS
     try:

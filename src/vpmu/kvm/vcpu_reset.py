@@ -16,8 +16,7 @@ def requested(vcpu: Vcpu) -> None:
     assert vcpu.reset_to is not None
     if vcpu.blocking:  # non-retentive suspend: the reset comes with the wake-up
         vcpu_timer.expire(vcpu)
-        vcpu.hart.set("sip", vcpu.interrupts.flush())
-        if not vcpu.hart.get("sip") & vcpu_timer.wake_mask(vcpu):
+        if not vcpu_timer.pending(vcpu) & vcpu_timer.wake_mask(vcpu):
             return
     pc, opaque = vcpu.reset_to
     vcpu.reset_to = None

@@ -45,7 +45,7 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
             vcpu_timer.expire(vcpu)
         words[_SIP] = interrupts.flush() if interrupts.pending_mask else interrupts.hvip
         if vcpu.blocking:
-            if not words[_SIP] & vcpu_timer.wake_mask(vcpu):
+            if not vcpu_timer.pending(vcpu) & vcpu_timer.wake_mask(vcpu):
                 return IdleExit(vcpu_timer.deadline(vcpu))
             vcpu.blocking = False
         retired = words[_COUNT_VU] + words[_COUNT_VS]

@@ -13,10 +13,15 @@ if TYPE_CHECKING:
 
 NEVER = (1 << 64) - 1
 _SIE = STATE["sie"]
+_STIP = 1 << Irq.TIMER
 
 
 def arm(vcpu: Vcpu, next_cycle: int) -> None:
-    """The timer interrupt comes when `time` reaches `next_cycle`, all ones: never; a pending one is gone."""
+    """The timer interrupt comes when `time` reaches `next_cycle`, all ones: never; a pending one is gone.
+    A hart with Sstc compares itself (kvm_riscv_vcpu_update_vstimecmp).
+    """
+    if vcpu.hart.set_own_timer(next_cycle):
+        return
     vcpu.timer = None if next_cycle == NEVER else next_cycle
     vcpu.interrupts.unset(Irq.TIMER)
     expire(vcpu)
@@ -31,7 +36,14 @@ def expire(vcpu: Vcpu) -> None:
 
 def deadline(vcpu: Vcpu) -> int | None:
     """Virtual time in ns at which the timer interrupt comes, if one is set."""
-    return None if vcpu.timer is None else vcpu.timer * TICK_NS
+    if vcpu.timer is not None:
+        return vcpu.timer * TICK_NS
+    return vcpu.hart.next_timer_ns() if wake_mask(vcpu) & _STIP else None
+
+
+def pending(vcpu: Vcpu) -> int:
+    """What the guest finds in sip at its next entry."""
+    return vcpu.interrupts.flush() | vcpu.hart.own_timer_bit
 
 
 def wake_mask(vcpu: Vcpu) -> int:
@@ -43,6 +55,9 @@ def sleeps(vcpu: Vcpu, now_ns: int) -> bool:
     """True where nothing is to do at virtual time `now_ns`: stopped, or waiting for an interrupt."""
     if vcpu.mp_state == MP_STATE_STOPPED:
         return True
-    if not vcpu.blocking or (vcpu.timer is not None and vcpu.timer * TICK_NS <= now_ns):
+    if not vcpu.blocking:
         return False
-    return not vcpu.interrupts.flush() & wake_mask(vcpu)
+    due = deadline(vcpu)
+    if due is not None and due <= now_ns:
+        return False
+    return not pending(vcpu) & wake_mask(vcpu)

@@ -40,7 +40,10 @@ IP_VS = IP_VSSI | IP_VSTI | IP_VSEI
 IP_S = IP_SSI | IP_STI | IP_SEI | IP_LCOFI
 
 ENVCFG_FIOM = 1 << 0
-ENVCFG_CB = 0xF0  # CBIE, CBCFE, CBZE
+ENVCFG_CBIE = 3 << 4
+ENVCFG_CBCFE = 1 << 6
+ENVCFG_CBZE = 1 << 7
+ENVCFG_CB = ENVCFG_CBIE | ENVCFG_CBCFE | ENVCFG_CBZE
 ENVCFG_CDE = 1 << 60
 ENVCFG_ADUE = 1 << 61
 ENVCFG_PBMTE = 1 << 62
@@ -64,6 +67,11 @@ ISA_SVNAPOT = 1 << 8
 ISA_SVINVAL = 1 << 9
 ISA_PMP = 1 << 10
 ISA_SV57 = 1 << 11
+ISA_ZICBOM = 1 << 12
+ISA_ZICBOZ = 1 << 13
+ISA_ZAWRS = 1 << 14
+ISA_ZBKB = 1 << 15
+ISA_ZFH = 1 << 16
 """Bits of the hart's word `isa`: what it has beside RV64GC."""
 
 HGATP_PPN = ((1 << 44) - 1) & ~3

@@ -27,10 +27,13 @@ DEFAULT_ISA = (
 )
 """What every hart of ours has; the rest depends on host and profile (vpmu.vmm.placement)."""
 DEFAULT_TIMEBASE_HZ = 10_000_000
+CACHE_BLOCK = 64
+"""Bytes of a cache block (hart.isa.zicbo)."""
 
 IRQ_S_EXTERNAL, IRQ_M_EXTERNAL = 9, 11
 IRQ_M_SOFTWARE, IRQ_M_TIMER = 3, 7
 
+_CACHE_BLOCKS = ("zicbom", "zicbop", "zicboz")
 _SINGLE_LETTER_ORDER = "iemafdqlcbkjtpvnh"
 _MAGIC, _VERSION, _COMPATIBLE_VERSION = 0xD00DFEED, 17, 16
 _BEGIN_NODE, _END_NODE, _PROP, _END = 1, 2, 3, 9
@@ -175,6 +178,7 @@ def _cpus(intc: list[int], timebase: int, isa: list[str], mmu: str) -> Node:
             "riscv,isa-base": "rv64i",
             "riscv,isa-extensions": isa,
             "mmu-type": mmu,
+            **{f"riscv,{name[2:]}-block-size": CACHE_BLOCK for name in _CACHE_BLOCKS if name in isa},
         }
         return Node(f"cpu@{hart:x}", properties, [Node("interrupt-controller", controller)])
 

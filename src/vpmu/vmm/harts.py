@@ -60,7 +60,7 @@ def new_vcpu(
         )
         overflow = host.counters.sscofpmf
     else:
-        hart = Hart(number, memory, engine=engine, lcofi=overflow, traps_retire=host.ecall_retires)
+        hart = Hart(number, memory, engine=engine, lcofi=overflow, traps_retire=host.ecall_retires, isa=isa)
     pmu = PhysicalPmu(hart, host.counters, whole=levels.whole)
     provider: PerfProvider
     if perf == "host":

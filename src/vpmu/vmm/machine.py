@@ -23,6 +23,7 @@ from vpmu.spec.csr import Irq
 from vpmu.trace.recorder import NULL, Recorder
 from vpmu.vmm.board import RAM_BASE, Board
 from vpmu.vmm.harts import MAX_HARTS, new_vcpu
+from vpmu.vmm.isa import check_guest, default_isa
 from vpmu.vmm.levels import levels_of
 from vpmu.vmm.loader import Buffer, LoadedImage
 from vpmu.vmm.placement import place
@@ -45,8 +46,9 @@ class Machine:
     host_pmu: description of the host's PMU (name, path or object). perf: "model", or "host" for this
     machine's own perf_event_open. memory: bytes of RAM at memory_base. refuse: event name -> errno that the
     host's perf answers. starve: host counters that somebody else holds. faults: a plan (vpmu.faults) that
-    every seam asks. engine: "native" or "reference". isa: extensions beyond those of a plain guest's hart;
-    with "h" the image begins in HS mode. firmware: an image (path or bytes) that begins in M mode on harts
+    every seam asks. engine: "native" or "reference". isa: extensions that a hart can have or lack (vmm.isa);
+    None: those of the default; with "h" the image begins in HS mode. firmware: an image (path or bytes) that
+    begins in M mode on harts
     with `pmp` PMP entries; then there is no profile. `levels` says what of all this Python plays.
     Raises VpmuError for what cannot be built.
     """
@@ -73,7 +75,7 @@ class Machine:
         second_serial: bool = False,
         mmu: str = "riscv,sv39",
         faults: FaultPlan | None = None,
-        isa: Iterable[str] = (),
+        isa: Iterable[str] | None = None,
         firmware: str | bytes | None = None,
         pmp: int = 16,
         tree: bytes | None = None,
@@ -95,8 +97,10 @@ class Machine:
         if self.recorder is not NULL:
             self.recorder.clock = lambda: self.time
         self.firmware = firmware
-        self.isa = isa = frozenset(isa)
+        self.isa = isa = default_isa(firmware is not None) if isa is None else frozenset(isa)
         self.levels = levels_of(self.profile, isa, firmware=firmware is not None)
+        if not self.levels.whole:
+            check_guest(isa, self.profile)
         self.bootargs, self.seed, self.mmu = bootargs, seed, mmu
         self.tree = tree
         self.device_tree: bytes | None = None  # as `load` put it into memory

@@ -138,11 +138,11 @@ def _place_initrd(machine: Machine, loaded: LoadedImage, initrd: Sequence[Buffer
 def _isa(machine: Machine) -> list[str]:
     """The extensions of the guest's harts: what is in the device tree works, what works is in it."""
     vcpu = machine.vcpus[0]
-    hart, extensions = vcpu.hart, {*devicetree.DEFAULT_ISA}
+    hart, extensions = vcpu.hart, {*devicetree.DEFAULT_ISA, *vcpu.hart.isa}
     if hart.whole:
         if machine.host_pmu.counters.sscofpmf:
             extensions.add("sscofpmf")
-        return sorted({*extensions, *hart.isa})
+        return sorted(extensions)
     if hart.get("sie_mask") >> Irq.LCOFI & 1:
         extensions.add("sscofpmf")
     if hart.get("adue"):

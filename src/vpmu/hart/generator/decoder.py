@@ -10,11 +10,12 @@ from vpmu.hart.generator.emitter import Emitter
 from vpmu.hart.generator.operations import NUMBER, record_constant
 from vpmu.hart.isa.instruction import Compressed, Field, Instruction, Kind
 from vpmu.hart.isa.table import BY_NAME, COMPRESSED, INSTRUCTIONS, most_specific_first
+from vpmu.spec import privileged
 
 
 class Decoder(Emitter):
-    """Emits `decode_word(word, offset in page) -> record` from the tables: a switch on the opcode, then a
-    chain of matches.
+    """Emits `decode_word(state, word, offset in page) -> record` from the tables: a switch on the opcode,
+    then a chain of matches. What the hart has not is no match.
     """
 
     def extract(self, source: Field) -> str:
@@ -63,6 +64,11 @@ class Decoder(Emitter):
             yes, no = self.new_label("yes"), self.new_label("no")
             self.fork(test, yes, no)
             self.label(yes)
+            if isinstance(row, Instruction) and row.needs:
+                there = self.new_label("there")
+                bit = self.binary("and", self.load_word("s", "isa"), getattr(privileged, row.needs))
+                self.fork(self.compare("ne", bit, 0), there, no)
+                self.label(there)
             self.row(BY_NAME[row.expands_to] if isinstance(row, Compressed) else row, row, length)
             self.label(no)
         self.emit(f"ret i64 {record_constant('illegal', length) | state.SINK << RD}")
@@ -85,7 +91,7 @@ class Decoder(Emitter):
             self.chain(by_key[key], length)
 
     def generate(self) -> str:
-        self.lines.append("define internal fastcc i64 @decode_word(i64 %word, i64 %offset) {")
+        self.lines.append("define internal fastcc i64 @decode_word(ptr %S, i64 %word, i64 %offset) {")
         self.label("entry")
         low = self.binary("and", "%word", 3)
         self.fork(self.compare("eq", low, 3), "full", "short")
@@ -100,7 +106,7 @@ class Decoder(Emitter):
 def decode_at() -> str:
     """`decode_at(host page, offset)`: read the word at an offset of a page and decode it."""
     return f"""
-define internal fastcc i64 @decode_at(i64 %host, i64 %offset) {{
+define internal fastcc i64 @decode_at(ptr %S, i64 %host, i64 %offset) {{
 entry:
   %address = add i64 %host, %offset
   %pointer = inttoptr i64 %address to ptr
@@ -117,9 +123,9 @@ last:
 wide:
   %half2 = load i32, ptr %pointer, align 1
   %word = zext i32 %half2 to i64
-  %a = call fastcc i64 @decode_word(i64 %word, i64 %offset)
+  %a = call fastcc i64 @decode_word(ptr %S, i64 %word, i64 %offset)
   ret i64 %a
 narrow:
-  %b = call fastcc i64 @decode_word(i64 %short, i64 %offset)
+  %b = call fastcc i64 @decode_word(ptr %S, i64 %short, i64 %offset)
   ret i64 %b
 }}"""

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from vpmu.hart import softfloat as sf
 
 Kind = Literal["x", "f"]
-Precision = Literal["s", "d"]
+Precision = Literal["h", "s", "d"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class FdRow:
     """One F or D instruction: `word & mask == match` recognises it; `sources` are rs1, rs2, rs3 in order.
 
     `precision` is what the encoding's fmt field says: the operands', but the result's for fcvt.s.d and
-    fcvt.d.s. When `has_rm`, bits 14:12 are a rounding mode (7: DYN, take fcsr.frm; 5, 6: reserved,
-    illegal).
+    fcvt.d.s (those of Zfh name the operand's in their operation). When `has_rm`, bits 14:12 are a rounding
+    mode (7: DYN, take fcsr.frm; 5, 6: reserved, illegal).
     """
 
     name: str
@@ -147,6 +147,10 @@ def _from_int(width: int, signed: bool) -> _Compute:
     return lambda fmt, a, b, c, rm: sf.from_int(fmt, a, rm, width, signed)
 
 
+def _convert_from(source: sf.Format) -> _Compute:
+    return lambda fmt, a, b, c, rm: sf.convert(source, fmt, a, rm)
+
+
 def _convert(fmt: sf.Format, a: int, b: int, c: int, rm: int) -> sf.Result:
     return sf.convert(sf.F64 if fmt is sf.F32 else sf.F32, fmt, a, rm)
 
@@ -180,6 +184,9 @@ _COMPUTE: Final[dict[str, _Compute]] = {
     "from_l": _from_int(64, True),
     "from_lu": _from_int(64, False),
     "convert": _convert,
+    "convert_h": _convert_from(sf.F16),
+    "convert_s": _convert_from(sf.F32),
+    "convert_d": _convert_from(sf.F64),
 }
 
 
@@ -187,6 +194,8 @@ def _transfer(row: FdRow, a: int, b: int) -> int:
     # Loads, stores and moves carry bits: they neither check the boxing of what they read nor look for NaNs.
     if row.precision == "d":
         return b if row.operation == "store" else a
+    if row.precision == "h":
+        return _transfer_half(row, a, b)
     match row.operation:
         case "store":
             return b & 0xFFFF_FFFF
@@ -196,8 +205,34 @@ def _transfer(row: FdRow, a: int, b: int) -> int:
             return sf.box32(a)
 
 
+def _transfer_half(row: FdRow, a: int, b: int) -> int:
+    match row.operation:
+        case "store":
+            return b & 0xFFFF
+        case "mv_x":
+            return (a & 0xFFFF ^ 0x8000) - 0x8000 & (1 << 64) - 1
+        case _:  # load, mv_f
+            return sf.box16(a)
+
+
+def operand_precision(row: FdRow) -> Precision:
+    """The format of what a row reads from f registers."""
+    kind, _, source = row.operation.partition("_")
+    if kind != "convert":
+        return row.precision
+    if source:
+        return source  # type: ignore[return-value]
+    return "d" if row.precision == "s" else "s"
+
+
+_FORMATS: Final[dict[Precision, sf.Format]] = {"h": sf.F16, "s": sf.F32, "d": sf.F64}
+_UNBOX: Final[dict[Precision, Callable[[int], int]]] = {"h": sf.unbox16, "s": sf.unbox32}
+_BOX: Final[dict[Precision, Callable[[int], int]]] = {"h": sf.box16, "s": sf.box32}
+
+
 def execute(row: FdRow, a: int, b: int = 0, c: int = 0, rm: int = sf.RNE) -> sf.Result:
-    """(value of rd, flags to accrue) of `row` on whole 64-bit registers rs1, rs2, rs3; singles are NaN-boxed.
+    """(value of rd, flags to accrue) of `row` on whole 64-bit registers rs1, rs2, rs3; what is narrower is
+    NaN-boxed.
 
     `rm` is a static mode, 0..4. Of a load, `a` is the word or double word read from memory; of a store, the
     value answered is the one to write.
@@ -205,8 +240,9 @@ def execute(row: FdRow, a: int, b: int = 0, c: int = 0, rm: int = sf.RNE) -> sf.
     compute = _COMPUTE.get(row.operation)
     if compute is None:
         return _transfer(row, a, b), 0
-    fmt = sf.F32 if row.precision == "s" else sf.F64
-    if (row.precision == "s") != (row.operation == "convert") and row.sources[0] == "f":
-        a, b, c = sf.unbox32(a), sf.unbox32(b), sf.unbox32(c)
-    value, flags = compute(fmt, a, b, c, rm)
-    return sf.box32(value) if row.dest == "f" and row.precision == "s" else value, flags
+    unbox = _UNBOX.get(operand_precision(row))
+    if unbox is not None and row.sources[0] == "f":
+        a, b, c = unbox(a), unbox(b), unbox(c)
+    value, flags = compute(_FORMATS[row.precision], a, b, c, rm)
+    box = _BOX.get(row.precision)
+    return box(value) if box is not None and row.dest == "f" else value, flags

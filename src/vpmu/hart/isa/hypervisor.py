@@ -25,7 +25,6 @@ _STORES = (
 _FENCES = (
     ("hfence.vvma", 0x22000073),
     ("hfence.gvma", 0x62000073),
-    ("sinval.vma", 0x16000073),
     ("hinval.vvma", 0x26000073),
     ("hinval.gvma", 0x66000073),
 )
@@ -35,10 +34,15 @@ def _system(name: str, form: Format, mask: int, match: int, semantics: str, size
     return Instruction(name, form, mask, match, Kind.SYSTEM, semantics, size, event="system", whole=True)
 
 
+def _svinval(name: str, form: Format, mask: int, match: int, semantics: str) -> Instruction:
+    return Instruction(name, form, mask, match, Kind.SYSTEM, semantics, event="system", needs="ISA_SVINVAL")
+
+
 INSTRUCTIONS = (
     *(_system(name, R, 0xFFF0707F, match, name.replace(".", "_"), size) for name, match, size in _LOADS),
     *(_system(name, R, 0xFE007FFF, match, "hsv", size) for name, match, size in _STORES),
     *(_system(name, R, 0xFE007FFF, match, name.replace(".", "_")) for name, match in _FENCES),
-    _system("sfence.w.inval", _NONE, 0xFFFFFFFF, 0x18000073, "sfence_w_inval"),
-    _system("sfence.inval.ir", _NONE, 0xFFFFFFFF, 0x18100073, "sfence_w_inval"),
+    _svinval("sinval.vma", R, 0xFE007FFF, 0x16000073, "sinval_vma"),
+    _svinval("sfence.w.inval", _NONE, 0xFFFFFFFF, 0x18000073, "sfence_w_inval"),
+    _svinval("sfence.inval.ir", _NONE, 0xFFFFFFFF, 0x18100073, "sfence_w_inval"),
 )

@@ -120,6 +120,7 @@ class Instruction:
     sign_extend: bool = False
     event: str | None = None  # class counter (state.CLASS_COUNTERS) that it increments
     extra_event: str | None = None  # an atomic is also a load or a store
+    needs: str = ""  # bit of the hart's word `isa` (spec.privileged) without which it is no instruction
     whole: bool = False  # of M mode or a hypervisor: only a hart with all its modes knows it
 
 
@@ -141,7 +142,7 @@ class Compressed:
 
 
 def value(
-    name: str, form: Format, mask: int, match: int, semantics: str, event: str | None = None
+    name: str, form: Format, mask: int, match: int, semantics: str, event: str | None = None, needs: str = ""
 ) -> Instruction:
     """A row `rd = semantics`."""
-    return Instruction(name, form, mask, match, Kind.VALUE, semantics, event=event)
+    return Instruction(name, form, mask, match, Kind.VALUE, semantics, event=event, needs=needs)

@@ -7,7 +7,21 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
-from vpmu.hart.isa import hypervisor, rv64a, rv64c, rv64fd, rv64i, rv64m, zbb, zbc, zicond, zicsr
+from vpmu.hart.isa import (
+    hypervisor,
+    rv64a,
+    rv64c,
+    rv64fd,
+    rv64i,
+    rv64m,
+    zawrs,
+    zbb,
+    zbc,
+    zbkb,
+    zicbo,
+    zicond,
+    zicsr,
+)
 from vpmu.hart.isa.instruction import Compressed, Format, Instruction, Kind
 
 Row = TypeVar("Row", Instruction, Compressed)
@@ -23,6 +37,10 @@ INSTRUCTIONS: tuple[Instruction, ...] = (
     *zbc.INSTRUCTIONS,
     *zicond.INSTRUCTIONS,
     *hypervisor.INSTRUCTIONS,
+    *zicbo.INSTRUCTIONS,
+    *zawrs.INSTRUCTIONS,
+    *zbkb.INSTRUCTIONS,
+    *rv64fd.ZFH,
 )
 BY_NAME = {row.name: row for row in INSTRUCTIONS}
 # An encoding of the C extension exists only when the operation that it stands for does (c.fld needs D).
@@ -53,6 +71,11 @@ _ORDERED_COMPRESSED = most_specific_first(COMPRESSED)
 _SINK = 32
 
 
+def unknown(length: int) -> Decoded:
+    """An encoding of that many bytes that means nothing."""
+    return Decoded(ILLEGAL, _SINK, 0, 0, 0, length)
+
+
 @lru_cache(maxsize=65536)
 def decode(word: int) -> Decoded:
     """Decode an instruction word (16 or 32 bits; the low two bits tell); an unknown one gives the row
@@ -71,7 +94,7 @@ def decode(word: int) -> Decoded:
                     form.imm.extract(word),
                     4,
                 )
-        return Decoded(ILLEGAL, _SINK, 0, 0, 0, 4)
+        return unknown(4)
     word &= 0xFFFF
     for short in _ORDERED_COMPRESSED:
         if word & short.mask == short.match and all(field.extract(word) for field in short.nonzero):
@@ -80,4 +103,4 @@ def decode(word: int) -> Decoded:
             return Decoded(
                 row, rd or _SINK, short.rs1.extract(word), short.rs2.extract(word), short.imm.extract(word), 2
             )
-    return Decoded(ILLEGAL, _SINK, 0, 0, 0, 2)
+    return unknown(2)

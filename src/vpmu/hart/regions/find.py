@@ -73,6 +73,12 @@ def prepare() -> None:
         parse_expression(text)
 
 
+def _is_left_out(step: Step) -> bool:
+    """System instructions, and those that a hart can lack, so that a region depends on its page alone."""
+    row = step.operation.row
+    return (row.kind not in _STRAIGHT and row.kind not in JUMPS) or bool(row.needs)
+
+
 def find_beginning(record_at: Callable[[int], int], offset: int) -> int:
     """Where the straight line of decoded instructions that leads to `offset` begins: of a function, its
     entry.
@@ -83,7 +89,7 @@ def find_beginning(record_at: Callable[[int], int], offset: int) -> int:
         if not before or before[0].operation.name in _NOT_IN_REGIONS:
             break
         kind = before[0].operation.row.kind
-        if kind is Kind.SYSTEM or (kind in JUMPS and kind is not Kind.BRANCH and not _links(before[0])):
+        if _is_left_out(before[0]) or (kind in JUMPS and kind is not Kind.BRANCH and not _links(before[0])):
             break
         offset = before[0].offset
     return offset
@@ -104,9 +110,9 @@ def find_region(record_at: Callable[[int], int], start: int) -> Region:
             kind = step.operation.row.kind
             if step.record == 0 or step.operation.name in _NOT_IN_REGIONS:
                 break
-            if kind not in _STRAIGHT and kind not in JUMPS:
+            if _is_left_out(step):
                 # left to its handler; the region may be entered again behind it
-                if kind is Kind.SYSTEM and step.operation.name not in ("illegal", "sret"):
+                if step.operation.name not in ("illegal", "sret"):
                     leaders.add(step.behind)
                     resumed.add(step.behind)
                     work.append(step.behind)

@@ -1,4 +1,4 @@
-"""F and D in the native engine: on the host's arithmetic where it does what the guest's must
+"""F, D and Zfh in the native engine: on the host's arithmetic where it does what the guest's must
 (`arithmetic.py`), on integers elsewhere.
 """
 
@@ -17,8 +17,10 @@ from vpmu.hart.generator.floating.formats import (
     Precision,
     text_of,
 )
-from vpmu.hart.isa.fd_rows import FdRow
+from vpmu.hart.isa.fd_rows import FdRow, operand_precision
 from vpmu.hart.soft import NV
+
+_WIDEN = {"h": "widen_half", "s": "widen"}
 
 
 class Floating(Arithmetic, Conversions):
@@ -35,10 +37,13 @@ class Floating(Arithmetic, Conversions):
             integer = self.extended(a, width, is_signed)
             bits = self.call("soft_from_integer", [integer, str(int(is_signed)), str(p.digits), mode])
         else:
-            source = p if kind != "convert" else DOUBLE if p is SINGLE else SINGLE
+            source = operand_precision(row)
             operands = [a, b, c][: ARITY.get(kind, 1)]
-            if source is SINGLE:
-                operands = [self.call("widen", [self.unbox(register, SINGLE)]) for register in operands]
+            if source != "d":
+                operands = [
+                    self.call(_WIDEN[source], [self.unbox(register, PRECISION[source])])
+                    for register in operands
+                ]
             if kind == "to":
                 highest = self.constant((1 << width - is_signed) - 1)
                 integer = self.call("soft_to_integer", [*operands, highest, str(int(is_signed)), mode])
@@ -58,7 +63,7 @@ class Floating(Arithmetic, Conversions):
         elif row.operation == "convert":
             bits = self.convert(DOUBLE if p is SINGLE else SINGLE, p, a)
         elif row.operation == "mv_x":
-            return a if p is DOUBLE else self.call("sext32", [a])
+            return a if p is DOUBLE else self.call("sext32" if p is SINGLE else "sext16", [a])
         elif row.operation == "mv_f":
             bits = a
         elif kind == "to":

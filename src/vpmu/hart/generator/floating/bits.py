@@ -5,7 +5,7 @@ from __future__ import annotations
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.generator.convention import ROUNDING
 from vpmu.hart.generator.emitter import LIKELY
-from vpmu.hart.generator.floating.formats import BOX, DOUBLE, DYNAMIC, Precision
+from vpmu.hart.generator.floating.formats import BOX, BOX_HALF, DOUBLE, DYNAMIC, HALF, Precision
 from vpmu.hart.generator.operands import Operands
 from vpmu.hart.soft import NX, RMM, RNE
 from vpmu.spec.csr import SSTATUS_FS
@@ -83,10 +83,15 @@ class FloatBits(Operands):
     def unbox(self, register: str, p: Precision) -> str:
         if p is DOUBLE:
             return register
+        if p is HALF:
+            boxed = self.compare("uge", register, self.constant(BOX_HALF))
+            return self.select(boxed, self.binary("and", register, 0xFFFF), p.nan)
         boxed = self.compare("uge", register, self.constant(BOX))
         return self.select(boxed, self.binary("and", register, 0xFFFFFFFF), p.nan)
 
     def boxed(self, bits: str, p: Precision) -> str:
+        if p is HALF:
+            return self.binary("or", self.call("zext16", [bits]), self.constant(BOX_HALF))
         return bits if p is DOUBLE else self.binary("or", self.call("zext32", [bits]), self.constant(BOX))
 
     def extended(self, integer: str, width: int, is_signed: bool) -> str:

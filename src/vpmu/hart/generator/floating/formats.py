@@ -1,14 +1,15 @@
-"""The formats of F and D, and their operations on bits in the semantics language."""
+"""The formats of F, D and Zfh, and their operations on bits in the semantics language."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vpmu.hart.soft import DIGITS_D, DIGITS_S
+from vpmu.hart.soft import DIGITS_D, DIGITS_H, DIGITS_S
 
 DYNAMIC = 7
 BOX = 0xFFFFFFFF << 32
+BOX_HALF = (1 << 64) - (1 << 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ SINGLE = Precision(
 DOUBLE = Precision(
     "double", 64, DIGITS_D, "f64", 0x7FF << 52, 1 << 52, 1 << 51, (1023 - 900) << 52, (1023 + 1000) << 52
 )
-PRECISION = {"s": SINGLE, "d": DOUBLE}
+HALF = Precision("half", 16, DIGITS_H, "f16", 0x1F << 10, 1 << 10, 1 << 9, 0, 0)  # never the host's
+PRECISION = {"h": HALF, "s": SINGLE, "d": DOUBLE}
 
 DECLARATIONS = "".join(
     f"declare {p.llvm} @llvm.{name}.{p.suffix}({', '.join([p.llvm] * arity)})\n"

@@ -1,13 +1,14 @@
-"""F and D. The slow path of a computation is integer arithmetic (`soft.py`)."""
+"""F, D and Zfh. The slow path of a computation is integer arithmetic (`soft.py`)."""
 
 from __future__ import annotations
 
 from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.generator.convention import RS3
-from vpmu.hart.generator.floating.formats import BOX
+from vpmu.hart.generator.floating.formats import BOX, BOX_HALF
 from vpmu.hart.generator.handler import Handler
 from vpmu.hart.generator.templates.memory import store
+from vpmu.hart.isa.fd_rows import operand_precision
 from vpmu.hart.isa.rv64fd import FD_BY_NAME
 
 
@@ -23,8 +24,8 @@ def fp_load(h: Handler, slow_path: bool) -> None:
     else:
         pointer = h.cached_pointer(state.TLB_READ, address, size, "slow")
         value = h.extend(h.value(f"load i{8 * size}, ptr {pointer}, align 1"), size, sign=False)
-    if size == 4:
-        value = h.binary("or", value, h.constant(BOX))
+    if size < 8:
+        value = h.binary("or", value, h.constant(BOX if size == 4 else BOX_HALF))
     h.write_rd(value)
     h.dirty_fp()
     h.count_access(address, is_store=False)
@@ -49,6 +50,11 @@ def fp(h: Handler, slow_path: bool) -> None:
         h.require(h.any_mode(), "reserved")
     else:
         h.require_fp()
+    if not slow_path and row.has_rm and "h" in (row.precision, operand_precision(row)):
+        h.emit("br label %slow")  # few hosts compute with halves, and few programs
+        h.slow_label()
+        h.off_label()
+        return
     compute = h.soft if slow_path else h.floating
     h.write_rd(compute(row, h.rs1(), h.rs2(), h.read(RS3)))
     if row.dest == "f":

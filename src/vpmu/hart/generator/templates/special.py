@@ -13,7 +13,7 @@ def decode(h: Handler) -> None:
     host = h.load64(h.pointer(h.binary("add", dbase, h.constants["DECODED_HOST"])))
     distance = h.binary("sub", h.integer("%rp"), dbase)
     offset = h.binary("and", h.binary("lshr", distance, 2), RECORD_OFFSET)
-    record = h.value(f"call fastcc i64 @decode_at(i64 {host}, i64 {offset})")
+    record = h.value(f"call fastcc i64 @decode_at(ptr %S, i64 {host}, i64 {offset})")
     h.emit(f"store i64 {record}, ptr %rp, align 8")
     h.tail(h.handler_of(record), r=record)
 
@@ -35,7 +35,7 @@ def straddle(h: Handler) -> None:
     h.follow(h.load_word("s", "fault"))
     word = h.binary("or", low, h.binary("shl", high, 16))
     h.store_word("s", "insn", word)
-    record = h.value(f"call fastcc i64 @decode_word(i64 {word}, i64 4094)")
+    record = h.value(f"call fastcc i64 @decode_word(ptr %S, i64 {word}, i64 4094)")
     h.tail(h.handler_of(record), r=record)
 
 

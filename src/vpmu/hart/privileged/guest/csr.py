@@ -34,13 +34,15 @@ def csr_read(csr):
     if csr == CSR_SIE:
         return s.sie
     if csr == CSR_SIP:
-        return s.sip
+        return s.sip | s.stip
     if csr == CSR_STVEC:
         return s.stvec
     if csr == CSR_SCOUNTEREN:
         return s.scounteren
     if csr == CSR_SENVCFG:
         return s.senvcfg
+    if csr == CSR_STIMECMP and s.isa & ISA_SSTC:
+        return s.stimecmp
     if csr == CSR_TIME:
         if s.mode == VU and (s.scounteren & 2) == 0:
             s.fault = leave_virtual()
@@ -71,7 +73,7 @@ def csr_write(csr, value):
         if changed & SSTATUS_MXR:
             flush_all()
         update_context()
-        if s.sip & s.sie:
+        if (s.sip | s.stip) & s.sie:
             return RESUME
         return CONTINUE
     if csr == CSR_SSCRATCH:
@@ -99,7 +101,11 @@ def csr_write(csr, value):
     elif csr == CSR_SCOUNTEREN:
         s.scounteren = value & 0xFFFFFFFF
     elif csr == CSR_SENVCFG:
-        s.senvcfg = value & 1
+        s.senvcfg = value & environment(s.isa)
+    elif csr == CSR_STIMECMP:
+        s.stimecmp = value
+        limit_to_timer()
+        return RESUME
     elif csr == CSR_FFLAGS:
         s.fflags = value & 31
         s.sstatus = s.sstatus | SSTATUS_FS
@@ -111,6 +117,16 @@ def csr_write(csr, value):
         s.frm = (value >> 5) & 7
         s.sstatus = s.sstatus | SSTATUS_FS
     return CONTINUE
+
+
+def environment(isa):
+    """What senvcfg can hold."""
+    mask = ENVCFG_FIOM
+    if isa & ISA_ZICBOM:
+        mask = mask | ENVCFG_CBIE | ENVCFG_CBCFE
+    if isa & ISA_ZICBOZ:
+        mask = mask | ENVCFG_CBZE
+    return mask
 
 
 def csr_access(rd, csr, operand, operation, writes):

@@ -55,6 +55,26 @@ def sfence_vma(rd, rs1, rs2, imm, size):
     return RESUME
 
 
+def sinval_vma(rd, rs1, rs2, imm, size):
+    return sfence_vma(rd, rs1, rs2, imm, size)
+
+
+def sfence_w_inval(rd, rs1, rs2, imm, size):
+    """SFENCE.W.INVAL and SFENCE.INVAL.IR: each SINVAL is done at once, so nothing is left to order."""
+    if s.mode == VU:
+        return leave_virtual()
+    return CONTINUE
+
+
+def cbo_denied(field):
+    """0 where a cache-block instruction is allowed: KVM allows the guest's supervisor those that it has, and
+    senvcfg its programs.
+    """
+    if s.mode == VU and (s.senvcfg & field) == 0:
+        return leave_virtual()
+    return 0
+
+
 def no_hypervisor(rd, rs1, rs2, imm, size):
     """Instructions of M mode and of the hypervisor extension: none of a guest's."""
     return illegal_instruction(rd, rs1, rs2, imm, size)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 def page_fault(address, access):
     """Page fault of an access (0 load, 1 store, 2 fetch) at a virtual address."""
+    access = fault_kind(access)
     if access == LOAD:
         s.fault = raise_exception(CAUSE_LOAD_PAGE_FAULT, address)
         t.dtlb_read_miss += 1
@@ -38,14 +39,25 @@ def translate(address, access):
         if region == 0:
             return page_fault(address, access)
         entry = load64(load64(region + 16) + pointer - load64(region))
-        if (entry & PTE_V) == 0 or (entry & (PTE_R | PTE_W)) == PTE_W or entry >> 54 != 0:
+        if (entry & PTE_V) == 0 or (entry & (PTE_R | PTE_W)) == PTE_W or reserved_bits(entry):
             return page_fault(address, access)
         if entry & (PTE_R | PTE_X):
             return translate_leaf(address, access, entry, level, pointer)
-        if entry & (PTE_U | PTE_A | PTE_D):
+        if entry & (PTE_U | PTE_A | PTE_D) or entry >> 54:
             return page_fault(address, access)
         table = (entry >> 10) << 12
     return page_fault(address, access)
+
+
+def reserved_bits(entry):
+    """Bits 63 to 54 of an entry that the hart has no use for (Svpbmt, Svnapot)."""
+    reserved = entry >> 54
+    if reserved:
+        if s.isa & ISA_SVPBMT and (entry & PTE_PBMT) != PTE_PBMT:
+            reserved = reserved & ~(PTE_PBMT >> 54)
+        if s.isa & ISA_SVNAPOT:
+            reserved = reserved & ~(PTE_N >> 54)
+    return reserved
 
 
 def translate_leaf(address, access, entry, level, pointer):
@@ -65,7 +77,13 @@ def translate_leaf(address, access, entry, level, pointer):
     elif s.mode == VU:
         return page_fault(address, access)
     span = (1 << (12 + 9 * level)) - 1
-    base = (entry >> 10) << 12
+    base = ((entry >> 10) & SATP_PPN) << 12
+    if entry & PTE_N:  # 64 KiB, and nothing else yet
+        if level != 0 or ((entry >> 10) & 15) != 8:
+            return page_fault(address, access)
+        span = 0xFFFF
+        base = base & ~span
+        level = 1  # a fence at any address of its 2 MiB finds it
     if base & span:
         return page_fault(address, access)
     if level:

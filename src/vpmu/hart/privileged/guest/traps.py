@@ -36,6 +36,7 @@ def begin_run(budget):
     s.pc = s.pc & ~1  # whoever set it: bit 0 of a pc is 0 (3.1.14)
     synchronise()
     update_context()
+    limit_to_timer()
     return check_interrupts()
 
 
@@ -45,6 +46,28 @@ def end_run():
     s.time_ns += s.n_start - s.n
     s.n_start = s.n
     return s.exit
+
+
+def limit_to_timer():
+    """Sstc: say whether the guest's timer has expired. If not, end the run where it does, so that it is taken
+    at its instruction.
+    """
+    s.stip = 0
+    if (s.isa & ISA_SSTC) == 0:
+        return 0
+    current = s.time_ns + s.n_start - s.n
+    if udiv(current, TICK_NS) >= s.stimecmp:
+        s.stip = 1 << IRQ_TIMER
+        return 0
+    if s.stimecmp > udiv(NEVER, TICK_NS):
+        return 0
+    left = s.stimecmp * TICK_NS - current
+    if left < s.n:
+        cut = s.n - left
+        s.n -= cut
+        s.n_fold -= cut
+        s.n_start -= cut
+    return 0
 
 
 def set_mode(mode):
@@ -95,7 +118,7 @@ def raise_exception(cause, value):
 
 def check_interrupts():
     """Take the pending interrupt of highest priority, if one is enabled."""
-    pending = s.sip & s.sie
+    pending = (s.sip | s.stip) & s.sie
     if pending == 0:
         return RESUME
     if s.mode == VS and (s.sstatus & SSTATUS_SIE) == 0:

@@ -134,8 +134,6 @@ def sfence_vma(rd, rs1, rs2, imm, size):
 
 def sfence_w_inval(rd, rs1, rs2, imm, size):
     """SFENCE.W.INVAL and SFENCE.INVAL.IR: each SINVAL is done at once, so nothing is left to order."""
-    if (s.isa & ISA_SVINVAL) == 0:
-        return leave_illegal()
     if s.mode == USER:
         if s.virt:
             return leave_virtual()
@@ -144,8 +142,6 @@ def sfence_w_inval(rd, rs1, rs2, imm, size):
 
 
 def sinval_vma(rd, rs1, rs2, imm, size):
-    if (s.isa & ISA_SVINVAL) == 0:
-        return leave_illegal()
     return sfence_vma(rd, rs1, rs2, imm, size)
 
 

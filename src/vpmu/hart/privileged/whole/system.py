@@ -70,6 +70,20 @@ def mret(rd, rs1, rs2, imm, size):
     return check_interrupts()
 
 
+def cbo_denied(field):
+    """0 where menvcfg, henvcfg and senvcfg allow the mode a cache-block instruction (CMO, "Environment")."""
+    if s.mode == MACHINE:
+        return 0
+    if (s.menvcfg & field) == 0:
+        return leave_illegal()
+    if s.virt:
+        if (s.henvcfg & field) == 0 or (s.mode == USER and (s.senvcfg & field) == 0):
+            return leave_virtual()
+    elif s.mode == USER and (s.senvcfg & field) == 0:
+        return leave_illegal()
+    return 0
+
+
 def wfi(rd, rs1, rs2, imm, size):
     """Waits in Python until an interrupt is pending that is enabled by itself."""
     if s.mode != MACHINE and s.mstatus & MSTATUS_TW:
