@@ -8,9 +8,11 @@ from itertools import product
 import pytest
 from tests.vmm.test_devicetree import parse
 
+from vpmu.hart.extensions import GUEST_ISA
 from vpmu.perf.description import host_pmu_names
-from vpmu.profiles.profiles import PROFILES
+from vpmu.profiles.profiles import PROFILES, get_profile
 from vpmu.spec.sbi import Eid, PmuFid
+from vpmu.vmm.isa import of_guests
 from vpmu.vmm.machine import Machine
 
 CODE, HANDLER, TABLE, DATA = 0x80001000, 0x80002000, 0x80003000, 0x80004000
@@ -64,8 +66,8 @@ def listed(machine: Machine) -> set[str]:
     return set(names)
 
 
-def loaded(profile: str, host_pmu: str, engine: str) -> Machine:
-    machine = Machine(profile, host_pmu=host_pmu, memory=4 << 20, engine=engine)
+def loaded(profile: str, host_pmu: str, engine: str, isa: frozenset[str] | None = None) -> Machine:
+    machine = Machine(profile, host_pmu=host_pmu, memory=4 << 20, engine=engine, isa=isa)
     machine.load(b"\x13\0\0\0" * 4)
     vcpu = machine.vcpu(0)
     if vcpu.pmu.available and not vcpu.bare:  # KVM shows counters that have an event
@@ -128,6 +130,24 @@ def test_the_tree_says_what_the_hart_does(profile: str, host_pmu: str) -> None:
         if has_svadu(loaded(profile, host_pmu, engine)):
             works.add("svadu")
         assert names == works, engine
+
+
+WITHOUT_INSTRUCTIONS = {"svpbmt", "svnapot", "zicbop", "zihintpause", "zihintntl"}
+"""Bits of page tables, which tests of the hart have, and hints, which any hart takes."""
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+@pytest.mark.parametrize("profile", ["kvm-6.9", "kvm-6.12", "kvm-7.2", "spec-3.0", "opensbi-1.6"])
+def test_what_is_asked_for_is_in_the_tree_and_works(profile: str, engine: str) -> None:
+    chosen = of_guests(get_profile(profile))
+    for isa in (frozenset[str](), chosen):
+        machine = loaded(profile, "qemu-virt", engine, isa)
+        assert listed(machine) & GUEST_ISA == isa
+        works = {
+            name for name in SAMPLES.keys() & GUEST_ISA
+            if runs(loaded(profile, "qemu-virt", engine, isa), assemble(SAMPLES[name]))
+        }  # fmt: skip
+        assert works == isa - WITHOUT_INSTRUCTIONS
 
 
 @pytest.mark.parametrize(
