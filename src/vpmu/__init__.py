@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .errors import VpmuError as VpmuError
-    from .kvm.exits import HostLostError as HostLostError
-    from .kvm.exits import KvmRunError as KvmRunError
+    from .kvm.errors import HostLostError as HostLostError
+    from .kvm.errors import KvmRunError as KvmRunError
     from .trace.recorder import Record as Record
     from .trace.recorder import Recorder as Recorder
     from .vmm.machine import Machine as Machine
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "HostLostError": "kvm.exits",
-    "KvmRunError": "kvm.exits",
+    "HostLostError": "kvm.errors",
+    "KvmRunError": "kvm.errors",
     "Machine": "vmm.machine",
     "Record": "trace.recorder",
     "Recorder": "trace.recorder",

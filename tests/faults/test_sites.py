@@ -6,8 +6,8 @@ import pytest
 
 from vpmu import KvmRunError, Machine
 from vpmu.faults import SITES, FaultPlan, parse_rule
-from vpmu.kvm.vcpu_api import GuestTrap
 from vpmu.payloads import path
+from vpmu.see.vcpu_api import GuestTrap
 from vpmu.spec.csr import Csr
 from vpmu.spec.sbi import ConfigFlag, Eid, PmuFid, SbiError, SbiRet, StartFlag, StopFlag
 from vpmu.trace.recorder import Recorder

@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from vpmu.hart import state
-from vpmu.kvm.vcpu import Vcpu
 from vpmu.profiles.profiles import PROFILES, get_profile
+from vpmu.see.guest_hart import GuestHart
 from vpmu.spec.csr import Cause, Csr
 from vpmu.spec.sbi import BaseFid, Eid, PmuFid, SbiRet
 from vpmu.vmm.machine import Machine
@@ -36,11 +36,11 @@ CALLS = {
 }
 
 
-def vcpu(profile: str, **more: object) -> Vcpu:
+def vcpu(profile: str, **more: object) -> GuestHart:
     return Machine(profile, memory=1 << 20, **more).vcpu(0)  # type: ignore[arg-type]
 
 
-def call(target: Vcpu, eid: int, fid: int, *args: int) -> SbiRet:
+def call(target: GuestHart, eid: int, fid: int, *args: int) -> SbiRet:
     answer = target.ecall(eid, fid, *args)
     assert isinstance(answer, SbiRet)
     return answer

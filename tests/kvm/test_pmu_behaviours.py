@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vpmu.kvm.exits import HostLostError, KvmRunError
+from vpmu.kvm.errors import HostLostError, KvmRunError
 from vpmu.kvm.pmu import VcpuPmu
 from vpmu.perf.event import EventState
 from vpmu.profiles.behaviours import B

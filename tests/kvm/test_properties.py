@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from vpmu.kvm.exits import KvmRunError
+from vpmu.kvm.errors import KvmRunError
 from vpmu.profiles.behaviour import Behaviour
 from vpmu.profiles.behaviours import B
 from vpmu.profiles.profiles import PROFILES, get_profile

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from vpmu.errors import UsageError
-from vpmu.kvm.sbi_extensions import SbiExtensions
 from vpmu.profiles.behaviours import BEHAVIOURS, B
 from vpmu.profiles.commits import COMMITS
 from vpmu.profiles.profiles import DEFAULT_PROFILE, PROFILES, SbiExtension, get_profile
+from vpmu.see.sbi_extensions import SbiExtensions
 from vpmu.spec.sbi import Eid
 
 PROJECTS = ("Linux", "OpenSBI", "QEMU")

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from vpmu.hart.memory import HostMemory, PhysicalMemory
-from vpmu.kvm.exits import KvmRunError, MmioExit, SbiExit, SystemEvent
+from vpmu.kvm.errors import KvmRunError
 from vpmu.perf.description import load_host_pmu
+from vpmu.see.exits import MmioExit, SbiExit, SystemEvent
 from vpmu.vmm.replay import MAILBOX, PAGE, RAM_BASE, RAM_SIZE, Monitor, set_memory_region
 from vpmu.vmm.replay_report import HOST_VALUE, TIME_READ, StepOutput, replay_table
 from vpmu.vmm.replay_table import U64, Run, parse_table

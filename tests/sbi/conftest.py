@@ -10,11 +10,11 @@ import pytest
 
 from vpmu.hart.memory import MemoryFault
 from vpmu.kvm.pmu import VcpuPmu
-from vpmu.kvm.sbi_extensions import SbiExtensions
-from vpmu.kvm.vcpu_api import MP_STATE_RUNNABLE, MP_STATE_STOPPED, GuestTrap
 from vpmu.perf.event import PerfError
 from vpmu.profiles.profiles import Profile, SbiExtension, get_profile
 from vpmu.sbi.dispatch import ecall
+from vpmu.see.sbi_extensions import SbiExtensions
+from vpmu.see.vcpu_api import MP_STATE_RUNNABLE, MP_STATE_STOPPED, GuestTrap
 from vpmu.trace.recorder import NULL, Recorder
 
 RAM = 0x8000_0000
@@ -56,7 +56,7 @@ class Perf:
 
 
 class Vcpu:
-    """See kvm.vcpu_api.VcpuLike. `done` lists what was asked of it."""
+    """See see.vcpu_api.VcpuLike. `done` lists what was asked of it."""
 
     mvendorid, marchid, mimpid = 0x11, 0x22, 0x33
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from vpmu.kvm.exits import KvmRunError, SbiExit, SystemEvent
-from vpmu.kvm.vcpu_api import GuestTrap
+from vpmu.kvm.errors import KvmRunError
 from vpmu.profiles.profiles import PROFILES, SbiExtension
+from vpmu.see.exits import SbiExit, SystemEvent
+from vpmu.see.vcpu_api import GuestTrap
 from vpmu.spec.sbi import Eid, SbiRet
 from vpmu.spec.sbi import SbiError as E
 from vpmu.spec.sbi_functions import function

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from vpmu.kvm.exits import SbiExit, SystemEvent
 from vpmu.profiles.profiles import PROFILES
+from vpmu.see.exits import SbiExit, SystemEvent
 from vpmu.spec.sbi import Eid, HartState
 from vpmu.spec.sbi import SbiError as E
 from vpmu.spec.sbi_events import FwEvent

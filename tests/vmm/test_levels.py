@@ -8,15 +8,15 @@ import pytest
 
 from vpmu import Machine
 from vpmu.errors import MachineError
+from vpmu.firmware.bare import BareHart
+from vpmu.firmware.supervisor import Supervisor
 from vpmu.kvm.vcpu import Vcpu
 from vpmu.profiles.profiles import FIRMWARE, PROFILES, get_profile
 from vpmu.spec.csr import Csr
 from vpmu.spec.sbi import SbiRet
 from vpmu.trace.recorder import Recorder
-from vpmu.vmm.bare import BareHart
 from vpmu.vmm.levels import Level, Levels, Player, levels_of
 from vpmu.vmm.snapshot import Snapshot
-from vpmu.vmm.supervisor import Supervisor
 
 MHPMEVENT3 = 0x323
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pytest
 
 from vpmu import Machine
-from vpmu.kvm import vcpu_sbi
+from vpmu.see import sbi_call
 from vpmu.spec.sbi import U64, Eid
 from vpmu.trace.recorder import Recorder
 from vpmu.vmm import console
@@ -162,7 +162,7 @@ def test_console_output_for_ever_is_kept_at_its_end(monkeypatch: pytest.MonkeyPa
 
 
 def test_invented_calls_are_counted_in_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vcpu_sbi, "MANY_CALLS", 10)
+    monkeypatch.setattr(sbi_call, "MANY_CALLS", 10)
     words = [ECALL, encode("addi", rd=17, rs1=17, imm=1), encode("jal", rd=0, imm=-8)]
     result = guest(words, calls(0x9999999, 0)).run(max_instructions=400)
     calls_made = result.exit_counts["ECALL"]

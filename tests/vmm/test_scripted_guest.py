@@ -8,7 +8,7 @@ import pytest
 
 from vpmu import KvmRunError, Machine
 from vpmu.hart.memory import MemoryFault
-from vpmu.kvm.vcpu_api import GuestTrap
+from vpmu.see.vcpu_api import GuestTrap
 from vpmu.spec.csr import Csr
 from vpmu.spec.sbi import BaseFid, ConfigFlag, Eid, PmuFid, SbiError, SbiRet, StartFlag, StopFlag
 

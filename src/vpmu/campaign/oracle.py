@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from ..hart.events import HartEvent, Mode
 from ..hart.memory import MemoryFault
-from ..kvm.exits import SbiExit, SystemEvent
 from ..kvm.translate import translate
-from ..kvm.vcpu import Args, Ecall, Vcpu
 from ..perf.event_map import COUNTABLE
+from ..see.exits import SbiExit, SystemEvent
+from ..see.guest_hart import Args, Ecall, GuestHart
 from ..spec.perf import PerfType, event_name
 from ..spec.sbi import (
     SNAPSHOT_VALUES,
@@ -116,7 +116,7 @@ class Oracle:
             self._before.append(answers)
 
             def watched(
-                vcpu: Vcpu, eid: int, fid: int, args: Args, *, answers: Ecall = answers
+                vcpu: GuestHart, eid: int, fid: int, args: Args, *, answers: Ecall = answers
             ) -> SbiRet | SystemEvent | SbiExit:
                 answer: SbiRet | SystemEvent | SbiExit = answers(vcpu, eid, fid, args)
                 if isinstance(answer, SbiRet) and eid in _WATCHED:
@@ -134,7 +134,7 @@ class Oracle:
 
     # --- what the guest is told
 
-    def _answered(self, vcpu: Vcpu, eid: int, fid: int, args: Args, answer: SbiRet) -> None:
+    def _answered(self, vcpu: GuestHart, eid: int, fid: int, args: Args, answer: SbiRet) -> None:
         if eid == Eid.HSM and fid == HsmFid.HART_START and answer.error == SbiError.SUCCESS:
             self._harts[args[0]] = _Hart()
         if eid != Eid.PMU:
@@ -149,7 +149,7 @@ class Oracle:
         elif fid == PmuFid.SNAPSHOT_SET_SHMEM and answer.error == SbiError.SUCCESS:
             self._harts[vcpu.id].page = None if args[0] == args[1] == U64 else args[0]
 
-    def _configured(self, vcpu: Vcpu, index: int, args: Args) -> None:
+    def _configured(self, vcpu: GuestHart, index: int, args: Args) -> None:
         beliefs = self._harts[vcpu.id].beliefs
         if index in beliefs and beliefs[index].running and not args[2] & ConfigFlag.SKIP_MATCH:
             return  # a counter that is in use already: whoever started it still believes in it
@@ -177,7 +177,7 @@ class Oracle:
             self._run(vcpu, belief)
         beliefs[index] = belief
 
-    def _started(self, vcpu: Vcpu, args: Args, error: int) -> None:
+    def _started(self, vcpu: GuestHart, args: Args, error: int) -> None:
         hart = self._harts[vcpu.id]
         for bit, _, belief in hart.members(args[0], args[1]):
             if belief.running and error != SbiError.SUCCESS:
@@ -201,7 +201,7 @@ class Oracle:
                 belief.base = (value or 0) & belief.mask
             self._run(vcpu, belief)
 
-    def _stopped(self, vcpu: Vcpu, args: Args, error: int) -> None:
+    def _stopped(self, vcpu: GuestHart, args: Args, error: int) -> None:
         hart = self._harts[vcpu.id]
         for bit, index, belief in hart.members(args[0], args[1]):
             if error == SbiError.SUCCESS:
@@ -217,7 +217,7 @@ class Oracle:
             if args[2] & StopFlag.RESET and error in (SbiError.SUCCESS, SbiError.ALREADY_STOPPED):
                 hart.beliefs.pop(index)
 
-    def _read(self, vcpu: Vcpu, index: int | None, value: int) -> None:
+    def _read(self, vcpu: GuestHart, index: int | None, value: int) -> None:
         if index is None:
             self._harts[vcpu.id] = _Hart()
             return
@@ -227,21 +227,21 @@ class Oracle:
 
     # --- what the hart did
 
-    def _run(self, vcpu: Vcpu, belief: _Belief) -> None:
+    def _run(self, vcpu: GuestHart, belief: _Belief) -> None:
         belief.mark, belief.running = self._count(vcpu, belief), True
         belief.overflows = vcpu.overflows
 
-    def _count(self, vcpu: Vcpu, belief: _Belief) -> int:
+    def _count(self, vcpu: GuestHart, belief: _Belief) -> int:
         total = sum(vcpu.hart.count(event, belief.modes) for event in belief.selector)
         if self._costs and HartEvent.CYCLES in belief.selector:
             total += sum(cost * vcpu.hart.count(event, belief.modes) for event, cost in self._costs.items())
         return total
 
-    def _value(self, vcpu: Vcpu, belief: _Belief) -> int:
+    def _value(self, vcpu: GuestHart, belief: _Belief) -> int:
         gone = self._count(vcpu, belief) - belief.mark if belief.running else 0
         return belief.base + gone & belief.mask
 
-    def _compare(self, vcpu: Vcpu, index: int, belief: _Belief, told: int, way: str) -> None:
+    def _compare(self, vcpu: GuestHart, index: int, belief: _Belief, told: int, way: str) -> None:
         if not belief.known:
             return
         self.values += 1
@@ -251,7 +251,7 @@ class Oracle:
         if told != truth:
             self._found(vcpu, index, belief, way, told, truth)
 
-    def _overflow(self, vcpu: Vcpu, index: int, belief: _Belief) -> None:
+    def _overflow(self, vcpu: GuestHart, index: int, belief: _Belief) -> None:
         gone = self._count(vcpu, belief) - belief.mark
         sampled = vcpu.hart.get("sie") >> 13 & 1
         if (
@@ -262,7 +262,7 @@ class Oracle:
         ):
             self._found(vcpu, index, belief, "overflow", 0, 1)
 
-    def _found(self, vcpu: Vcpu, index: int, belief: _Belief, way: str, told: int, truth: int) -> None:
+    def _found(self, vcpu: GuestHart, index: int, belief: _Belief, way: str, told: int, truth: int) -> None:
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(Finding(vcpu.hart.time_ns, vcpu.id, index, belief.event, way, told, truth))
             self.machine.recorder.emit(
@@ -272,7 +272,9 @@ class Oracle:
 
     # --- names
 
-    def _selector(self, vcpu: Vcpu, event_idx: int, data: int) -> tuple[str, tuple[HartEvent, ...]] | None:
+    def _selector(
+        self, vcpu: GuestHart, event_idx: int, data: int
+    ) -> tuple[str, tuple[HartEvent, ...]] | None:
         """What a correct counter of this event counts on the hart; None where the hart does not know it."""
         event = translate(vcpu.profile, event_idx, data)
         if event.refusal is not None or event.firmware:
@@ -281,7 +283,7 @@ class Oracle:
         selector = self._raw.get(event.config) if event.type == PerfType.RAW else COUNTABLE.get(name)
         return None if selector is None else (name, selector)
 
-    def _want(self, vcpu: Vcpu, selector: tuple[HartEvent, ...]) -> None:
+    def _want(self, vcpu: GuestHart, selector: tuple[HartEvent, ...]) -> None:
         """Make the engine count what the truth is made of, whatever the PMU wants counted."""
         wanted = self._wanted[vcpu.id] | set(selector)
         if HartEvent.CYCLES in selector:
@@ -290,7 +292,7 @@ class Oracle:
             self._wanted[vcpu.id] = frozenset(wanted)
             vcpu.hart.want_too(frozenset(wanted))
 
-    def _slot(self, vcpu: Vcpu, hart: _Hart, bit: int) -> int | None:
+    def _slot(self, vcpu: GuestHart, hart: _Hart, bit: int) -> int | None:
         if hart.page is None:
             return None
         try:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from ..hart.memory import PAGE, HostMemory, MemoryFault
-from ..kvm.exits import HostLostError, HungExit, KvmRunError
+from ..kvm.errors import HostLostError, KvmRunError
 from ..kvm.injection import migrate
 from ..kvm.pmu import VcpuPmu
-from ..kvm.vcpu_api import GuestTrap
 from ..perf.event import errno_name
 from ..perf.host_pmu import HostPmuPerf
+from ..see.exits import HungExit
 from ..see.pmu import IllegalCounter
+from ..see.vcpu_api import GuestTrap
 from ..spec.csr import Csr, Irq
 from ..spec.sbi import U64, ConfigFlag, Eid, HsmFid, PmuFid, SbiRet, StartFlag, StopFlag, error_name
 from ..spec.sbi_events import event_by_name

@@ -91,7 +91,7 @@ def is_run(name: str) -> bool:
 
 def observe(event: Event, args: argparse.Namespace) -> Observed:
     """Ask for the event on a fresh machine and note every answer."""
-    from ..kvm.exits import KvmRunError
+    from ..kvm.errors import KvmRunError
     from ..spec.csr import Csr
     from ..spec.sbi import BaseFid, ConfigFlag, Eid, PmuFid, SbiError, SbiRet, StartFlag
     from ..spec.sbi_events import EventType, split_event_idx

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..faults.plan import FaultPlan
-from ..kvm.exits import HostLostError, KvmRunError
+from ..kvm.errors import HostLostError, KvmRunError
+from ..kvm.interrupts import VcpuInterrupts
 from ..kvm.pmu import VcpuPmu
-from ..kvm.vcpu_api import GuestTrap, MemoryFault
 from ..perf.description import HostPmuDescription
 from ..profiles.profiles import IMPL_ID_OPENSBI, Profile
+from ..see.guest_hart import GuestHart
 from ..see.pmu import IllegalCounter
+from ..see.vcpu_api import GuestTrap, MemoryFault
 from ..spec.csr import Cause, Csr, Irq
 from ..spec.sbi import U64, SbiRet
 from ..vmm.machine import Machine
@@ -146,9 +148,9 @@ class InProcessTarget:
                 vcpu.hart.set("scounteren", 7)
                 return Result()
             case "G":
-                return Result(vcpu.interrupts.one_reg_sip())
+                return Result(_one_reg(vcpu).one_reg_sip())
             case "S":
-                vcpu.interrupts.set_one_reg_sip(first, vcpu.profile)
+                _one_reg(vcpu).set_one_reg_sip(first, vcpu.profile)
                 return Result()
             case "P":
                 self._machine.memory.carve(first, PAGE, readonly=True)
@@ -206,3 +208,9 @@ class InProcessTarget:
                 if pending >> irq & 1:
                     vcpu.unset_interrupt(irq)
         return taken
+
+
+def _one_reg(vcpu: GuestHart) -> VcpuInterrupts:
+    """Interrupts that user space reaches by ONE_REG: those of a vCPU of KVM."""
+    assert isinstance(vcpu.interrupts, VcpuInterrupts)
+    return vcpu.interrupts

@@ -15,7 +15,7 @@ from vpmu.vmm import elf
 from vpmu.vmm.loader import ImageKind, LoadedImage, read_file
 
 if TYPE_CHECKING:
-    from vpmu.kvm.vcpu import Vcpu
+    from vpmu.see.guest_hart import GuestHart
 
 U64 = (1 << 64) - 1
 
@@ -42,7 +42,7 @@ class Names:
             self._table = self.read()
         return self._table
 
-    def of(self, vcpu: Vcpu, address: int) -> str | None:
+    def of(self, vcpu: GuestHart, address: int) -> str | None:
         """`symbol+0x10` of an address as a hart sees it now; None where nothing is known of it."""
         table = self.table
         if table is None:
@@ -53,7 +53,7 @@ class Names:
         offset = self._to_link(vcpu, address) - found.address
         return f"{found.name}+{offset:#x}" if offset else found.name
 
-    def _to_link(self, vcpu: Vcpu, address: int) -> int:
+    def _to_link(self, vcpu: GuestHart, address: int) -> int:
         if self.linked is None:
             return address
         try:

@@ -13,12 +13,12 @@ from vpmu.errors import VpmuError
 from vpmu.hart.csr_table import CSRS
 from vpmu.hart.isa.table import decode
 from vpmu.hart.memory import MemoryFault
-from vpmu.kvm.vcpu_api import GuestTrap
+from vpmu.see.vcpu_api import GuestTrap
 from vpmu.trace.recorder import Record, Recorder
 from vpmu.vmm.host_timeout import stall_timeout
 
 if TYPE_CHECKING:
-    from vpmu.kvm.vcpu import Vcpu
+    from vpmu.see.guest_hart import GuestHart
     from vpmu.vmm.machine import Machine
 
 STEPS = 4096
@@ -118,7 +118,7 @@ def again(build: Callable[[Recorder], Machine], instructions: int, names: Names)
     return Again(tuple(last[-LAST:]), _for_machine_mode(first))
 
 
-def _instruction(vcpu: Vcpu, names: Names) -> str:
+def _instruction(vcpu: GuestHart, names: Names) -> str:
     pc = vcpu.hart.pc
     try:
         word = int.from_bytes(vcpu.load_virtual(pc, 2, access=2), "little")

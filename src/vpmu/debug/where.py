@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from vpmu.debug.names import Names
 from vpmu.hart.memory import MemoryFault
-from vpmu.kvm.vcpu_api import MP_STATE_STOPPED, GuestTrap
+from vpmu.see.vcpu_api import MP_STATE_STOPPED, GuestTrap
 from vpmu.spec.csr import Cause, Irq
 
 if TYPE_CHECKING:
-    from vpmu.kvm.vcpu import Vcpu
+    from vpmu.see.guest_hart import GuestHart
     from vpmu.vmm.machine import Machine
 
 _RA, _FP = 1, 8
@@ -76,7 +76,7 @@ def where(machine: Machine, names: Names = _NONE) -> list[Place]:
     return [_place(vcpu, names) for vcpu in sorted(harts, key=lambda vcpu: (vcpu.id != last, vcpu.id))]
 
 
-def _place(vcpu: Vcpu, names: Names) -> Place:
+def _place(vcpu: GuestHart, names: Names) -> Place:
     hart = vcpu.hart
     sepc = hart.get("sepc")
     return Place(
@@ -86,7 +86,7 @@ def _place(vcpu: Vcpu, names: Names) -> Place:
     )  # fmt: skip
 
 
-def _calls(vcpu: Vcpu, names: Names) -> Iterator[str]:
+def _calls(vcpu: GuestHart, names: Names) -> Iterator[str]:
     """ra, then the return addresses that the frame pointers lead to (ra at fp - 8, the caller's fp at
     fp - 16, as in Linux's arch/riscv/kernel/stacktrace.c), while they have names.
     """

@@ -1,1 +1,1 @@
-"""M mode in Python: firmware that plays on the hart's own PMU, for an S mode above it."""
+"""M mode in Python: what runs an S mode above it, and firmware that plays on the hart's own PMU."""

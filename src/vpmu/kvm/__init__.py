@@ -1,3 +1,1 @@
-"""The virtualisation floor: vCPU, exits, the virtual PMU, and the behaviours and profiles that tell
-implementations apart.
-"""
+"""HS mode in Python: KVM's vCPU, how it is run, what is emulated for it, and its virtual PMU."""

@@ -15,7 +15,7 @@ from ..perf.event import EventState, PerfError, PerfEvent
 from ..profiles.behaviours import B
 from ..spec.sbi import CONFIG_FLAGS, U64, ConfigFlag, SbiError, SbiRet
 from .counter import MAX_COUNTERS, PERIOD_MAX, Counter
-from .exits import KvmRunError
+from .errors import KvmRunError
 from .translate import Translation, build_attr, describe, translate
 
 if TYPE_CHECKING:

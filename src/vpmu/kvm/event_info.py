@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from ..perf.event import PerfError
 from ..profiles.behaviours import B
 from ..see.pmu import LOOK_UP, LeaveCall
+from ..see.vcpu_api import MemoryFault
 from ..spec.sbi import EVENT_INFO_ENTRY, EVENT_INFO_RESERVED, U64, SbiError, SbiRet
-from .exits import KvmRunError
+from .errors import KvmRunError
 from .translate import build_attr, translate
-from .vcpu_api import MemoryFault
 
 if TYPE_CHECKING:
     from .pmu import VcpuPmu

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from ..faults.injector import Injector
 from ..perf.event import PerfProvider
-from .exits import KvmRunError
+from ..see.guest_hart import GuestHart
+from ..see.interrupts import Interrupts
+from ..see.vcpu_api import GuestMemory, MemoryFault
+from .errors import KvmRunError
 from .interrupts import VcpuInterrupts
 from .pmu import VcpuPmu, allocate
-from .vcpu import Vcpu
-from .vcpu_api import GuestMemory, MemoryFault
 
 
 class FaultyInterrupts(VcpuInterrupts):
@@ -16,10 +17,9 @@ class FaultyInterrupts(VcpuInterrupts):
 
     __slots__ = ("_again", "_hart_id", "_injector", "_late")
 
-    def __init__(self, injector: Injector, hart_id: int, old: VcpuInterrupts) -> None:
+    def __init__(self, injector: Injector, hart_id: int, old: Interrupts) -> None:
         super().__init__()
-        self.pending, self.pending_mask = old.pending, old.pending_mask
-        self.hvip, self.stray = old.hvip, old.stray
+        self.take_over(old)
         self._injector, self._hart_id = injector, hart_id
         self._late: list[tuple[int, int]] = []
         self._again: set[int] = set()
@@ -77,7 +77,7 @@ class FaultyMemory:
         self.inner.write(gpa, data)
 
 
-def equip(vcpu: Vcpu, injector: Injector, perf: PerfProvider) -> None:
+def equip(vcpu: GuestHart, injector: Injector, perf: PerfProvider) -> None:
     """Make the seams of a vCPU ask `injector`; `perf` is the provider from now on. Events that exist stay."""
     vcpu.faults = injector
     vcpu.perf = perf
@@ -92,19 +92,17 @@ def equip(vcpu: Vcpu, injector: Injector, perf: PerfProvider) -> None:
             )
 
 
-def strip(vcpu: Vcpu, perf: PerfProvider) -> None:
+def strip(vcpu: GuestHart, perf: PerfProvider) -> None:
     """Undo `equip`; what the faults did stays."""
-    old = vcpu.interrupts
-    plain = VcpuInterrupts()
-    plain.pending, plain.pending_mask = old.pending, old.pending_mask
-    plain.hvip, plain.stray = old.hvip, old.stray
+    plain = vcpu.new_interrupts()
+    plain.take_over(vcpu.interrupts)
     vcpu.faults, vcpu.perf, vcpu.interrupts = None, perf, plain
     vcpu.pmu.memory = vcpu.memory
     if isinstance(vcpu.pmu, VcpuPmu):
         vcpu.pmu.perf, vcpu.pmu.host_allocate = perf, allocate
 
 
-def at_entry(vcpu: Vcpu, injector: Injector) -> None:
+def at_entry(vcpu: GuestHart, injector: Injector) -> None:
     """What a plan orders for an entry into the guest. Raises KvmRunError."""
     effect = injector.ask("kvm.run", vcpu.hart_id)
     if effect is None:
@@ -117,13 +115,15 @@ def at_entry(vcpu: Vcpu, injector: Injector) -> None:
         migrate(vcpu)
 
 
-def migrate(vcpu: Vcpu) -> None:
+def migrate(vcpu: GuestHart) -> None:
     """What a migration does to a vCPU: memory and the registers of ONE_REG arrive, nothing of the virtual PMU
     does.
     """
-    pending = vcpu.interrupts.one_reg_sip(vcpu.profile)
+    interrupts = vcpu.interrupts
+    pending = interrupts.one_reg_sip(vcpu.profile) if isinstance(interrupts, VcpuInterrupts) else 0
     if isinstance(vcpu.pmu, VcpuPmu):
         vcpu.pmu.snapshot.install(None)  # the page is written to no more: it belongs to the other machine
     vcpu.pmu.deinit()
     vcpu.renew_pmu()
-    vcpu.interrupts.set_one_reg_sip(pending, vcpu.profile)
+    if isinstance(interrupts, VcpuInterrupts):
+        interrupts.set_one_reg_sip(pending, vcpu.profile)

@@ -7,9 +7,9 @@ import struct
 from typing import TYPE_CHECKING
 
 from ..profiles.behaviours import B
+from ..see.vcpu_api import GuestMemory, MemoryFault
 from ..spec.sbi import SHMEM_DISABLE, SNAPSHOT_SIZE, SNAPSHOT_SLOTS, SNAPSHOT_VALUES, SbiError, SbiRet
-from .exits import HostLostError, KvmRunError
-from .vcpu_api import GuestMemory, MemoryFault
+from .errors import HostLostError, KvmRunError
 
 if TYPE_CHECKING:
     from .pmu import VcpuPmu

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from ..perf.event import EventState, PerfError, PerfEvent
 from ..profiles.behaviours import B
+from ..see.vcpu_api import MemoryFault
 from ..spec.sbi import START_FLAGS, STOP_FLAGS, SbiError, SbiRet, StartFlag, StopFlag
 from ..spec.sbi_events import FW_MAX
 from .counter import Counter
-from .vcpu_api import MemoryFault
 
 if TYPE_CHECKING:
     from .pmu import VcpuPmu

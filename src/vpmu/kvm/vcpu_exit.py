@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vpmu.hart.exits import Stop
 from vpmu.kvm import vcpu_insn
-from vpmu.kvm.exits import HungExit, KvmRunError, VcpuExit
-from vpmu.kvm.vcpu_trap import instruction, redirect
+from vpmu.kvm.errors import KvmRunError
 from vpmu.profiles.behaviours import B
+from vpmu.see import mmio
+from vpmu.see.exits import HungExit, VcpuExit
+from vpmu.see.trap import instruction, redirect
 from vpmu.spec.csr import Cause
 from vpmu.spec.sbi import U64
 
@@ -43,9 +44,10 @@ def handle(vcpu: Vcpu, stop: Stop) -> VcpuExit | None:
             is_write = stop is Stop.MMIO_STORE
             if not vcpu.bare:
                 return vcpu_insn.mmio_exit(vcpu, details.a, is_write)
-            if vcpu.devices(details.a):
-                with suppress(KvmRunError):  # a device takes integer loads and stores only
-                    return vcpu_insn.mmio_exit(vcpu, details.a, is_write)
+            if vcpu.devices(details.a):  # a device takes integer loads and stores only
+                exit_ = mmio.mmio_exit(vcpu, details.a, is_write)
+                if exit_ is not None:
+                    return exit_
             _access_fault(vcpu, Cause.STORE_ACCESS if is_write else Cause.LOAD_ACCESS, details.c)
             return None
         case Stop.WFI:

@@ -6,20 +6,16 @@ from typing import TYPE_CHECKING
 
 from vpmu.hart.exits import Stop
 from vpmu.hart.state import STATE, TICK_NS
-from vpmu.kvm import vcpu_reset, vcpu_timer
-from vpmu.kvm.exits import BudgetExit, HungExit, IdleExit, VcpuExit
-from vpmu.kvm.vcpu_api import MP_STATE_STOPPED
 from vpmu.kvm.vcpu_exit import handle
-from vpmu.kvm.vcpu_insn import serve_on_bus
-from vpmu.kvm.vcpu_sbi import sbi_call
+from vpmu.see import reset, timer
+from vpmu.see.exits import BudgetExit, IdleExit, VcpuExit
+from vpmu.see.limits import SLICE, STALLED_EXITS, UNLIMITED, hangs
+from vpmu.see.mmio import serve_on_bus
+from vpmu.see.sbi_call import sbi_call
+from vpmu.see.vcpu_api import MP_STATE_STOPPED
 
 if TYPE_CHECKING:
     from vpmu.kvm.vcpu import Vcpu
-
-UNLIMITED = 1 << 62
-SLICE = 50_000_000  # instructions between two chances for Ctrl-C: an engine does not see signals
-# exits in a row, without a retired instruction, of a guest that hangs: less than a second of them
-STALLED_EXITS = 20_000
 
 _SIP, _TIME = STATE["sip"], STATE["time_ns"]
 _COUNT_VU, _COUNT_VS = STATE["count_vu"], STATE["count_vs"]
@@ -38,15 +34,15 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
         if vcpu.at_entry is not None:
             vcpu.at_entry(vcpu)
         if vcpu.reset_to is not None:
-            vcpu_reset.requested(vcpu)
+            reset.requested(vcpu)
         if vcpu.mp_state == MP_STATE_STOPPED:
             return IdleExit(None)
         if vcpu.timer is not None:
-            vcpu_timer.expire(vcpu)
+            timer.expire(vcpu)
         words[_SIP] = interrupts.flush() if interrupts.pending_mask else interrupts.hvip
         if vcpu.blocking:
-            if not vcpu_timer.pending(vcpu) & vcpu_timer.wake_mask(vcpu):
-                return IdleExit(vcpu_timer.deadline(vcpu))
+            if not timer.pending(vcpu) & timer.wake_mask(vcpu):
+                return IdleExit(timer.deadline(vcpu))
             vcpu.blocking = False
         retired = words[_COUNT_VU] + words[_COUNT_VS]
         budget = _budget(vcpu, limit - retired, until_ns)
@@ -66,15 +62,6 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
         exit_ = sbi_call(vcpu) if stop is Stop.ECALL else handle(vcpu, stop)
         if exit_ is not None:
             return exit_
-
-
-def hangs(vcpu: Vcpu) -> HungExit | None:
-    """Asked before an entry where nothing has retired since the last one: whether that is for ever."""
-    vcpu.stalled += 1
-    if vcpu.stalled <= STALLED_EXITS:
-        return None
-    pc = vcpu.hart.pc
-    return HungExit(f"{STALLED_EXITS} exits, the last at pc {pc:#x}, without one retired instruction")
 
 
 def _enter_guest(vcpu: Vcpu, budget: int) -> Stop:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..kvm.exits import SbiExit, SystemEvent
-from ..kvm.vcpu_api import VcpuLike
+from ..see.exits import SbiExit, SystemEvent
+from ..see.vcpu_api import VcpuLike
 from ..spec.sbi import SbiError, SbiRet
 
 Args = tuple[int, int, int, int, int, int]

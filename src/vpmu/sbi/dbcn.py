@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..kvm.exits import SbiExit
-from ..kvm.vcpu_api import VcpuLike
+from ..see.exits import SbiExit
+from ..see.vcpu_api import VcpuLike
 from ..spec.sbi import Eid
 from .answer import NOT_SUPPORTED, Answer, Args
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..kvm.exits import HostLostError, KvmRunError, SbiExit, SystemEvent
-from ..kvm.vcpu_api import VcpuLike
+from ..kvm.errors import HostLostError, KvmRunError
+from ..see.exits import SbiExit, SystemEvent
+from ..see.vcpu_api import VcpuLike
 from ..spec.sbi import Eid, SbiRet
 from ..spec.sbi_functions import function
 from . import base, dbcn, fwft, hsm, ipi, legacy, pmu, rfence, srst, sta, susp, time

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..kvm.vcpu_api import VcpuLike
 from ..profiles.behaviours import B
+from ..see.vcpu_api import VcpuLike
 from ..spec.sbi import FwftFeature, FwftFid, SbiError, SbiRet
 from .answer import INVALID_PARAM, NOT_SUPPORTED, Answer, Args
 

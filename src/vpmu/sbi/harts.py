@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..kvm.vcpu_api import VcpuLike
 from ..profiles.opensbi_behaviours import OB
+from ..see.vcpu_api import VcpuLike
 from ..spec.sbi import U64, XLEN
 
 _FIRMWARE_HARTS = 128

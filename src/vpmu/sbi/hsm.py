@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..kvm.vcpu_api import MP_STATE_STOPPED, MemoryFault, VcpuLike
 from ..profiles.behaviours import B
+from ..see.vcpu_api import MP_STATE_STOPPED, MemoryFault, VcpuLike
 from ..spec.sbi import HartState, HsmFid, SbiError, SbiRet
 from . import harts
 from .answer import FAILED, INVALID_ADDRESS, INVALID_PARAM, NOT_SUPPORTED, SUCCESS, Answer, Args

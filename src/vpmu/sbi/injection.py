@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..faults.injector import Injector
-from ..kvm.exits import KvmRunError
-from ..kvm.vcpu import Vcpu
+from ..kvm.errors import KvmRunError
+from ..see.guest_hart import GuestHart
 from ..spec.sbi import Eid, PmuFid, SbiError, SbiRet
 from .answer import Answer, Args
 
-Ecall = Callable[[Vcpu, int, int, Args], Answer]
+Ecall = Callable[[GuestHart, int, int, Args], Answer]
 
 
 def faulty(ecall: Ecall, injector: Injector) -> Ecall:
     """`ecall` with the rules of the site sbi.call before it."""
 
-    def call(vcpu: Vcpu, eid: int, fid: int, args: Args) -> Answer:
+    def call(vcpu: GuestHart, eid: int, fid: int, args: Args) -> Answer:
         event, counter = _names(eid, fid, args)
         function = (eid, fid) if eid > Eid.LEGACY_SHUTDOWN else (eid, -1)
         effect = injector.ask(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..kvm.exits import SbiExit, SystemEvent
-from ..kvm.vcpu_api import VcpuLike
+from ..see.exits import SbiExit, SystemEvent
+from ..see.vcpu_api import VcpuLike
 from ..spec.csr import Irq
 from ..spec.sbi import XLEN, Eid, SbiError, SbiRet
 from . import harts

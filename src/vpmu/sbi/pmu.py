@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..kvm.vcpu_api import VcpuLike
+from ..see.vcpu_api import VcpuLike
 from ..spec.sbi import PmuFid, SbiRet
 from .answer import NOT_SUPPORTED, Answer, Args
 

@@ -4,8 +4,8 @@ instruction".
 
 from __future__ import annotations
 
-from ..kvm.vcpu_api import VcpuLike
 from ..profiles.behaviours import B
+from ..see.vcpu_api import VcpuLike
 from ..spec.sbi import RfenceFid
 from ..spec.sbi_events import FwEvent
 from . import harts

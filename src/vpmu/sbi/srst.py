@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..kvm.exits import SystemEvent
-from ..kvm.vcpu_api import VcpuLike
 from ..profiles.behaviours import B
+from ..see.exits import SystemEvent
+from ..see.vcpu_api import VcpuLike
 from .answer import INVALID_PARAM, NOT_SUPPORTED, Answer, Args
 
 SHUTDOWN, COLD_REBOOT, WARM_REBOOT = range(3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..kvm.vcpu_api import MemoryFault, VcpuLike
+from ..see.vcpu_api import MemoryFault, VcpuLike
 from ..spec.sbi import SHMEM_DISABLE
 from .answer import INVALID_ADDRESS, INVALID_PARAM, NOT_SUPPORTED, SUCCESS, Answer, Args
 

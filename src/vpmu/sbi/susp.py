@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..kvm.exits import SbiExit
-from ..kvm.vcpu_api import MP_STATE_STOPPED, VcpuLike
+from ..see.exits import SbiExit
+from ..see.vcpu_api import MP_STATE_STOPPED, VcpuLike
 from ..spec.sbi import Eid, SbiError, SbiRet
 from .answer import INVALID_ADDRESS, INVALID_PARAM, NOT_SUPPORTED, Answer, Args
 from .hsm import executable

@@ -27,7 +27,7 @@ from vpmu.vmm.devicetree import (
 )
 
 if TYPE_CHECKING:
-    from vpmu.kvm.vcpu import Vcpu
+    from vpmu.see.guest_hart import GuestHart
 
 PCIE_WINDOWS = (0x40000000, 0x40000000), (0x400000000, 0x400000000)
 """Where QEMU's virt has PCIe's memory: firmware that reads at random finds ones there, and goes on."""
@@ -108,7 +108,7 @@ class Board:
             return 0
         return device[0].read(gpa - device[1], size) & (1 << 8 * size) - 1
 
-    def add_clint(self, vcpus: Sequence[Vcpu]) -> None:
+    def add_clint(self, vcpus: Sequence[GuestHart]) -> None:
         """The CLINT, for harts whose M mode is software."""
         from vpmu.hart.whole import WholeHart
 

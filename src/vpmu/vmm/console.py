@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from vpmu.hart.memory import MemoryFault, PhysicalMemory
-from vpmu.kvm.exits import SbiExit
+from vpmu.see.exits import SbiExit
 from vpmu.spec.sbi import Eid, SbiError
 from vpmu.vmm.devices import Ns16550a
 

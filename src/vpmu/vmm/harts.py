@@ -10,7 +10,6 @@ from vpmu.hart.memory import PhysicalMemory
 from vpmu.hart.pmu import PhysicalPmu
 from vpmu.kvm.pmu import VcpuPmu
 from vpmu.kvm.vcpu import Vcpu
-from vpmu.kvm.vcpu_api import MP_STATE_RUNNABLE
 from vpmu.perf.description import HostPmuDescription
 from vpmu.perf.event import PerfProvider
 from vpmu.perf.host_pmu import HostPmuPerf
@@ -18,7 +17,9 @@ from vpmu.profiles.behaviours import B
 from vpmu.profiles.opensbi_behaviours import OB
 from vpmu.profiles.profiles import Profile
 from vpmu.sbi.dispatch import ecall
+from vpmu.see.guest_hart import GuestHart
 from vpmu.see.pmu import SbiPmu
+from vpmu.see.vcpu_api import MP_STATE_RUNNABLE
 from vpmu.trace.recorder import Recorder
 from vpmu.vmm.levels import Levels
 
@@ -30,7 +31,7 @@ def new_vcpu(
     memory: PhysicalMemory,
     profile: Profile,
     host: HostPmuDescription,
-    vcpus: Sequence[Vcpu],
+    vcpus: Sequence[GuestHart],
     recorder: Recorder,
     *,
     engine: str,
@@ -40,7 +41,7 @@ def new_vcpu(
     levels: Levels,
     isa: frozenset[str] = frozenset(),
     pmp: int = 0,
-) -> Vcpu:
+) -> GuestHart:
     """A hart of this host and the vCPU on it. For the arguments see Machine."""
     overflow = offers_sscofpmf(profile, host)
     hart: Hart
@@ -91,13 +92,13 @@ def new_vcpu(
             raise MachineError("perf of a profile of OpenSBI", expected="model", got=perf)
         return OpenSbiPmu(profile, provider, memory, raise_overflow, recorder, number)
 
-    kind = Vcpu
+    kind: type[GuestHart] = Vcpu
     if bare:
-        from vpmu.vmm.bare import BareHart
+        from vpmu.firmware.bare import BareHart
 
         kind = BareHart
     elif levels.whole:
-        from vpmu.vmm.supervisor import Supervisor
+        from vpmu.firmware.supervisor import Supervisor
 
         kind = Supervisor
     vcpu = kind(
@@ -118,10 +119,10 @@ def offers_sscofpmf(profile: Profile, host: HostPmuDescription) -> bool:
     return host.ssaia and profile.has(B.OVERFLOW_INTERRUPT)
 
 
-def attach_csrs(vcpu: Vcpu, provider: PerfProvider, pmu: PhysicalPmu, host: HostPmuDescription) -> None:
+def attach_csrs(vcpu: GuestHart, provider: PerfProvider, pmu: PhysicalPmu, host: HostPmuDescription) -> None:
     """Give a hart with firmware on it the CSRs of its PMU."""
+    from vpmu.firmware.bare import BareHart
     from vpmu.hart.pmu_csrs import PmuCsrs
-    from vpmu.vmm.bare import BareHart
     from vpmu.vmm.pmu_node import selectors
 
     assert isinstance(vcpu, BareHart)

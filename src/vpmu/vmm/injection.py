@@ -9,11 +9,11 @@ from ..faults.plan import FaultPlan
 from ..faults.values import SNAPSHOT_PAGE
 from ..hart.memory import PAGE, MemoryFault
 from ..kvm import injection as kvm_injection
-from ..kvm.vcpu import Vcpu
 from ..perf.event import PerfProvider
 from ..perf.injection import FaultyPerf
 from ..sbi.dispatch import ecall
 from ..sbi.injection import faulty
+from ..see.guest_hart import GuestHart
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -54,7 +54,7 @@ class Injection:
             vcpu.at_entry = None
         self.machine.memory.set_regions(self._regions)
 
-    def _at_entry(self, vcpu: Vcpu) -> None:
+    def _at_entry(self, vcpu: GuestHart) -> None:
         perf = vcpu.perf
         assert isinstance(perf, FaultyPerf)
         perf.elapse()
@@ -64,7 +64,7 @@ class Injection:
             self._change_memory(vcpu, rule.match["address"], effect)
         kvm_injection.at_entry(vcpu, self.injector)
 
-    def _change_memory(self, vcpu: Vcpu, address: object, effect: Effect) -> None:
+    def _change_memory(self, vcpu: GuestHart, address: object, effect: Effect) -> None:
         assert isinstance(address, tuple)
         memory = self.machine.memory
         first, last = address

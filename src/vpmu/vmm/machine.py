@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from vpmu.errors import MachineError
 from vpmu.hart.memory import HostMemory
-from vpmu.kvm.exits import HostLostError, KvmRunError
-from vpmu.kvm.vcpu import Vcpu
+from vpmu.kvm.errors import HostLostError, KvmRunError
 from vpmu.perf.description import HostPmuDescription, load_host_pmu
 from vpmu.perf.event import PerfProvider
 from vpmu.profiles.profiles import DEFAULT_PROFILE, FIRMWARE, Profile, get_profile
+from vpmu.see.guest_hart import GuestHart
 from vpmu.spec.csr import Irq
 from vpmu.trace.recorder import NULL, Recorder
 from vpmu.vmm.board import RAM_BASE, Board
@@ -104,7 +104,7 @@ class Machine:
         self.bootargs, self.seed, self.mmu = bootargs, seed, mmu
         self.tree = tree
         self.device_tree: bytes | None = None  # as `load` put it into memory
-        self._vcpus: list[Vcpu] = []
+        self._vcpus: list[GuestHart] = []
         self.turns = Turns(self._vcpus, board, self.user_exits)
         for number in range(harts):
             vcpu = new_vcpu(
@@ -134,11 +134,11 @@ class Machine:
     # ------------------------------------------------------------ building
 
     @property
-    def vcpus(self) -> list[Vcpu]:
+    def vcpus(self) -> list[GuestHart]:
         """All vCPUs, in hart order."""
         return self._vcpus
 
-    def vcpu(self, number: int) -> Vcpu:
+    def vcpu(self, number: int) -> GuestHart:
         """One vCPU; works as a scripted guest without any code loaded (`ecall`, `csr_read`, `read`,
         `write`, `work`).
         """

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..hart.memory import HostMemory, PhysicalMemory
-from ..kvm.exits import BudgetExit, HostLostError, KvmRunError, MmioExit, SbiExit, SystemEvent
+from ..kvm.errors import HostLostError, KvmRunError
+from ..see.exits import BudgetExit, MmioExit, SbiExit, SystemEvent
 from .replay_limits import MAX_LINES, Patience
 from .replay_report import HOST_VALUE, LATE_OVERFLOW, TIME_READ, StepOutput
 from .replay_table import U64, Run, Step, error_name, result_line, sharp_hex, signed

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..kvm.exits import BudgetExit, VcpuExit
+from ..see.exits import BudgetExit, VcpuExit
 
 INSTRUCTIONS, EXITS, MAX_LINES = 1 << 28, 1 << 13, 256
 """Of a step: instructions, exits to the kernel or to the monitor, lines that it prints. The longest recorded

@@ -12,7 +12,8 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from ..kvm.exits import BudgetExit, KvmRunError, SystemEvent
+from ..kvm.errors import KvmRunError
+from ..see.exits import BudgetExit, SystemEvent
 from ..spec.sbi import Eid
 from .replay import _OPCODES
 from .replay_limits import Patience

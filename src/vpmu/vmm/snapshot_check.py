@@ -22,8 +22,8 @@ from .snapshot_values import attributes
 
 if TYPE_CHECKING:
     from ..hart.hart import Hart
-    from ..kvm.vcpu import Vcpu
     from ..perf.host_pmu import HostPmuPerf
+    from ..see.guest_hart import GuestHart
     from .machine import Machine
     from .snapshot import Snapshot
 
@@ -96,7 +96,7 @@ def _hart(where: str, hart: Hart, state: Mapping[str, object]) -> None:
     within(f"{where}: context", context, right, right)
 
 
-def _vcpu(where: str, vcpu: Vcpu, state: Mapping[str, object]) -> None:
+def _vcpu(where: str, vcpu: GuestHart, state: Mapping[str, object]) -> None:
     pmu = table("pmu", state["pmu"])
     own = dict(table("vcpu", state["vcpu"]))
     reset, mmio = own.pop("reset_to"), own.pop("mmio")
@@ -137,7 +137,7 @@ def _vcpu(where: str, vcpu: Vcpu, state: Mapping[str, object]) -> None:
     attributes_like(f"{where}: snapshot page", own, page)
 
 
-def _perf(where: str, vcpu: Vcpu, perf: HostPmuPerf, state: Mapping[str, object]) -> None:
+def _perf(where: str, vcpu: GuestHart, perf: HostPmuPerf, state: Mapping[str, object]) -> None:
     events = [table(where, event) for event in items(f"{where}: events", state["events"])]
     for event in events:
         attr = items(f"{where}: attr", event["attr"], len(PerfEventAttr._fields))

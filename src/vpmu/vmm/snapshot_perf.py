@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from ..hart.events import Mode
 from ..kvm.counter import Counter
 from ..kvm.pmu import VcpuPmu
-from ..kvm.vcpu import Vcpu
 from ..perf.event import EventState
 from ..perf.host_event import HostPmuEvent
 from ..perf.host_pmu import HostPmuPerf
+from ..see.guest_hart import GuestHart
 from ..spec.perf import PerfEventAttr
 from .snapshot_hart import physical_state, put_physical
 from .snapshot_values import State, picked, put
@@ -21,12 +21,12 @@ _EVENT = (
 )
 
 
-def _counters(vcpu: Vcpu) -> list[Counter]:
+def _counters(vcpu: GuestHart) -> list[Counter]:
     """The counters that have perf events: those of a virtual PMU."""
     return vcpu.pmu.counters if isinstance(vcpu.pmu, VcpuPmu) else []
 
 
-def events_of(vcpu: Vcpu, perf: HostPmuPerf) -> list[HostPmuEvent]:
+def events_of(vcpu: GuestHart, perf: HostPmuPerf) -> list[HostPmuEvent]:
     """Every event of a hart that anybody still refers to, in the order of their creation."""
     cpu = perf._cpu
     found = {id(event): event for event in (*cpu.active.values(), *cpu.waiting)}
@@ -51,7 +51,7 @@ def _put_event(event: HostPmuEvent, state: Mapping[str, object]) -> None:
     event.state = EventState(str(state["state"]))
 
 
-def perf_state(vcpu: Vcpu, perf: HostPmuPerf, events: list[HostPmuEvent]) -> State:
+def perf_state(vcpu: GuestHart, perf: HostPmuPerf, events: list[HostPmuEvent]) -> State:
     """`events`: those of `events_of`."""
     cpu = perf._cpu
     numbers = {id(event): number for number, event in enumerate(events)}
@@ -71,7 +71,7 @@ def perf_state(vcpu: Vcpu, perf: HostPmuPerf, events: list[HostPmuEvent]) -> Sta
 
 
 def put_perf(
-    vcpu: Vcpu, perf: HostPmuPerf, state: Mapping[str, object], events: list[HostPmuEvent] | None
+    vcpu: GuestHart, perf: HostPmuPerf, state: Mapping[str, object], events: list[HostPmuEvent] | None
 ) -> None:
     """`events`: the objects that the state was taken of, where they still live in this machine."""
     cpu = perf._cpu

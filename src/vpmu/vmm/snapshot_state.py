@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ..kvm.interrupts import VcpuInterrupts
 from ..kvm.pmu import VcpuPmu
-from ..kvm.vcpu import Vcpu
 from ..perf.host_event import HostPmuEvent
 from ..perf.host_pmu import HostPmuPerf
 from ..profiles.profiles import SbiExtension
+from ..see.guest_hart import GuestHart
 from ..see.pmu import SbiPmu
 from .snapshot_hart import hart_state, put_hart
 from .snapshot_perf import events_of, perf_state, put_perf
@@ -26,7 +27,8 @@ _VCPU = (
     "mp_state", "blocking", "suspended", "timer", "reset_to", "mmio", "sbi_pending", "stalled", "exits",
     "sbi_calls", "overflows", "steal_time_area", "firmware_features", "immediate_exit",
 )  # fmt: skip
-_INTERRUPTS = ("pending", "pending_mask", "hvip", "stray")
+_INTERRUPTS = ("pending", "pending_mask", "hvip")
+_VCPU_INTERRUPTS = (*_INTERRUPTS, "stray")
 _COUNTER = ("event_idx", "in_use", "started", "overflown", "value", "mark", "tainted")
 _FW = ("value", "started", "tainted")
 _PAGE = ("address", "copy", "tainted", "leaked", "gone")
@@ -57,13 +59,15 @@ def _put_pmu(pmu: SbiPmu, state: Mapping[str, object]) -> None:
     put(pmu.snapshot, state["page"])  # type: ignore[arg-type]
 
 
-def vcpu_state(vcpu: Vcpu, perf: HostPmuPerf) -> tuple[State, list[HostPmuEvent]]:
+def vcpu_state(vcpu: GuestHart, perf: HostPmuPerf) -> tuple[State, list[HostPmuEvent]]:
     """A vCPU with its hart and its host's PMU, and the event objects that belong to it."""
     events = events_of(vcpu, perf)
     return {
         "hart": hart_state(vcpu.hart),
         "vcpu": picked(vcpu, _VCPU),
-        "interrupts": picked(vcpu.interrupts, _INTERRUPTS),
+        "interrupts": picked(
+            vcpu.interrupts, _VCPU_INTERRUPTS if isinstance(vcpu.interrupts, VcpuInterrupts) else _INTERRUPTS
+        ),
         "extensions": {int(key): on for key, on in vcpu.extensions._enabled.items()},
         "ran": vcpu.extensions.ran_at_least_once,
         "pmu": _pmu_state(vcpu.pmu),
@@ -73,7 +77,7 @@ def vcpu_state(vcpu: Vcpu, perf: HostPmuPerf) -> tuple[State, list[HostPmuEvent]
 
 
 def put_vcpu(
-    vcpu: Vcpu, perf: HostPmuPerf, state: Mapping[str, object], events: list[HostPmuEvent] | None
+    vcpu: GuestHart, perf: HostPmuPerf, state: Mapping[str, object], events: list[HostPmuEvent] | None
 ) -> None:
     """Set a vCPU to a state; see `put_perf` for `events`."""
     put_hart(vcpu.hart, state["hart"])  # type: ignore[arg-type]

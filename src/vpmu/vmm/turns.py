@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from vpmu.kvm.exits import (
-    BudgetExit,
-    HostLostError,
-    HungExit,
-    IdleExit,
-    MmioExit,
-    SbiExit,
-    SystemEvent,
-    VcpuExit,
-)
-from vpmu.kvm.vcpu import Vcpu
-from vpmu.kvm.vcpu_api import MP_STATE_STOPPED
+from vpmu.kvm.errors import HostLostError
+from vpmu.see.exits import BudgetExit, HungExit, IdleExit, MmioExit, SbiExit, SystemEvent, VcpuExit
+from vpmu.see.guest_hart import GuestHart
+from vpmu.see.vcpu_api import MP_STATE_STOPPED
 from vpmu.vmm.board import Board
 from vpmu.vmm.devices import EventKind, MachineEvent
 from vpmu.vmm.run_result import Ending, Host
@@ -31,13 +23,13 @@ class Turns:
     that runs; `halted` is how the run shall end, where somebody has said so.
     """
 
-    def __init__(self, vcpus: Sequence[Vcpu], board: Board, exits: Counter[str]) -> None:
+    def __init__(self, vcpus: Sequence[GuestHart], board: Board, exits: Counter[str]) -> None:
         self.vcpus, self.board, self.exits = vcpus, board, exits
         self.current = 0
         self.halted: Ending | None = None
         self.lost: HostLostError | None = None  # the host went down: it does not come back
         self._polled = 0
-        self._alone: Vcpu | None = None
+        self._alone: GuestHart | None = None
 
     def resume(self, current: int) -> None:
         """As after a restore: nothing is known but which hart ran last."""
@@ -126,7 +118,7 @@ class Turns:
         return max(clock, wake)
 
     def _run_vcpu(
-        self, vcpu: Vcpu, limit: int | None, horizon: int | None, host: Host | None
+        self, vcpu: GuestHart, limit: int | None, horizon: int | None, host: Host | None
     ) -> Ending | None:
         """One vCPU's turn: until the horizon, a wait, or an exit that ends the run."""
         vcpu.immediate_exit = False
@@ -161,7 +153,7 @@ class Turns:
         if self._alone is not None:
             self._alone.immediate_exit = True
 
-    def _serve(self, vcpu: Vcpu, exit_: VcpuExit) -> Ending | None:
+    def _serve(self, vcpu: GuestHart, exit_: VcpuExit) -> Ending | None:
         """An exit to user space; an answer ends the run."""
         match exit_:
             case MmioExit(gpa=gpa, size=size, is_write=True, data=data):

@@ -12,6 +12,8 @@ from vpmu.hart.isa.instruction import Compressed, Field, Instruction, Kind
 from vpmu.hart.isa.table import BY_NAME, COMPRESSED, INSTRUCTIONS, most_specific_first
 from vpmu.spec import privileged
 
+MAJOR, SHORT = 0x7F, 0xE003  # bits that tell groups of encodings apart, of 32 and of 16 bits
+
 
 class Decoder(Emitter):
     """Emits `decode_word(state, word, offset in page) -> record` from the tables: a switch on the opcode,
@@ -19,6 +21,7 @@ class Decoder(Emitter):
     """
 
     def extract(self, source: Field) -> str:
+        """An operand, put together from its pieces of the word."""
         if source.constant is not None:
             return str(source.constant)
         total = ""
@@ -33,6 +36,7 @@ class Decoder(Emitter):
         return self.binary("add", total, source.offset) if source.offset else total
 
     def record(self, number: str, rd: str, rs1: str, rs2: str, imm: str) -> None:
+        """Answer with a record of these fields."""
         rd = self.select(self.compare("eq", rd, 0), state.SINK, rd)
         total = number
         for part, shift in ((rd, RD), (rs1, RS1), (rs2, RS2), (imm, IMM)):
@@ -55,6 +59,7 @@ class Decoder(Emitter):
         self.record(chosen, rd, rs1, rs2, self.select(inside, distance, imm))
 
     def chain(self, rows: Iterable[Instruction | Compressed], length: int) -> None:
+        """Try rows one after the other; illegal where none matches."""
         for row in rows:
             test = self.compare("eq", self.binary("and", "%word", row.mask), row.match)
             if isinstance(row, Compressed):
@@ -91,14 +96,17 @@ class Decoder(Emitter):
             self.chain(by_key[key], length)
 
     def generate(self) -> str:
+        """The text of the function: switches on the major opcode, and on quadrant and funct3 of short
+        encodings.
+        """
         self.lines.append("define internal fastcc i64 @decode_word(ptr %S, i64 %word, i64 %offset) {")
         self.label("entry")
         low = self.binary("and", "%word", 3)
         self.fork(self.compare("eq", low, 3), "full", "short")
         self.label("full")
-        self.groups(most_specific_first(INSTRUCTIONS), self.binary("and", "%word", 127), 4, 0x7F)
+        self.groups(most_specific_first(INSTRUCTIONS), self.binary("and", "%word", MAJOR), 4, MAJOR)
         self.label("short")
-        self.groups(most_specific_first(COMPRESSED), self.binary("and", "%word", 57347), 2, 0xE003)
+        self.groups(most_specific_first(COMPRESSED), self.binary("and", "%word", SHORT), 2, SHORT)
         self.lines.append("}")
         return "\n".join(self.lines)
 

@@ -36,10 +36,12 @@ class Dispatch(Memory):
         self.execute(rp, n, context, bias)
 
     def execute(self, rp: str, n: str, context: str = "%T", bias: str = "%bias") -> None:
+        """Run the record at `rp`, for which there is budget."""
         record = self.load64(rp)
         self.tail(self.handler_of(record), rp, n, record, context, bias)
 
     def handler_of(self, record: str) -> str:
+        """The address of a record's handler; no record leads outside of the table."""
         slot = self.offset("%tab", self.binary("shl", self.binary("and", record, state.HANDLERS - 1), 3))
         return self.load_pointer(slot)
 
@@ -63,9 +65,10 @@ class Dispatch(Memory):
             self.tail("@resume")
 
     def enter_page(self, decoded: str, target: str, page: str, n: str, context: str = "%T") -> None:
+        """Go to a page that is decoded at `decoded`; its records find the pc by `bias`."""
         self.store_word("s", "dbase", decoded)
         if Counting.MISSES in self.counting:
-            self.count_miss(state.MODEL_ITLB, target, 12, 255, "itlb_miss")
+            self.count_miss(state.MODEL_ITLB, target, 12, state.TLB_ENTRIES - 1, "itlb_miss")
         offset = self.binary("shl", self.binary("and", target, RECORD_OFFSET), 2)
         rp = self.pointer(self.binary("add", decoded, offset))
         bias = self.binary("sub", page, self.binary("lshr", decoded, 2))

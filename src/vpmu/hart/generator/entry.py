@@ -13,6 +13,7 @@ class Entry(Dispatch):
     """Emits `run`, `resume`, `enter` and `budget_spent`, each by an object of its own."""
 
     def budget_spent(self) -> str:
+        """Stop before the record at %rp."""
         self.lines.append(f"define internal {CC} i64 @budget_spent({ARGUMENTS}) {{")
         self.label("entry")
         self.store_word("s", "pc", self.pc())
@@ -22,6 +23,7 @@ class Entry(Dispatch):
         return "\n".join(self.lines)
 
     def leave_budget(self) -> None:
+        """Stop: the budget is spent, the state precise."""
         self.store_word("s", "exit", str(self.constants["STOP_BUDGET"]))
         self.emit(f"ret i64 {self.constants['EXIT']}")
 

@@ -18,14 +18,17 @@ class Handler(Dispatch, Floating):
         self.operation, self.row, self.length = operation, operation.row, length
 
     def symbol(self) -> str:
+        """The handler's name in the IR, behind `op_` or `slow_`."""
         return f"{self.operation.name}_{self.length}"
 
     # -- going on
 
     def retire(self) -> str:
+        """What is left of the budget behind this instruction."""
         return self.binary("sub", "%n", 1)
 
     def next(self, context: str = "%T") -> None:
+        """Go on behind this instruction."""
         self.dispatch(self.offset("%rp", 4 * self.length), self.retire(), context)
 
     def jump_in_page(self) -> None:
@@ -42,6 +45,7 @@ class Handler(Dispatch, Floating):
     # -- counting
 
     def count_classes(self) -> None:
+        """Count this instruction, which retires."""
         if Counting.CLASSES in self.counting:
             self.count_each("1")
 

@@ -90,6 +90,7 @@ class Language(Emitter):
         return self.value(f"icmp ne i64 {self.expression(node)}, 0")
 
     def call(self, name: str, arguments: list[str]) -> str:
+        """Call a primitive, emitted in place, or a function of the program; its i64 result."""
         intrinsic = INTRINSICS.get(name)
         if intrinsic is None:
             return self.value(

@@ -13,6 +13,7 @@ class Memory(Operands):
     """Emits accesses: the fast path, and the counts of the modelled TLB and cache."""
 
     def cache_entry(self, offset: int, address: str) -> str:
+        """A pointer to an entry, (tag, addend), of the cache at `offset` of the context."""
         index = self.binary("and", self.binary("lshr", address, 8), (state.TLB_ENTRIES - 1) << 4)
         return self.offset(self.offset("%T", index), offset)
 
@@ -33,14 +34,17 @@ class Memory(Operands):
         return self.pointer(self.binary("add", addend, address))
 
     def extend(self, value: str, size: int, sign: bool) -> str:
+        """A value of `size` bytes as 64 bits."""
         return value if size == 8 else self.value(f"{'sext' if sign else 'zext'} i{8 * size} {value} to i64")
 
     def narrow(self, value: str, size: int) -> str:
+        """The low `size` bytes of a value."""
         return value if size == 8 else self.value(f"trunc i64 {value} to i{8 * size}")
 
     # -- counting
 
     def increment(self, name: str, by: str | int = 1) -> None:
+        """Count an event in the context of the current mode."""
         pointer = self.word_pointer("t", state.CONTEXT[name])
         more = self.binary("add", self.load64(pointer), by)
         self.emit(f"store i64 {more}, ptr {pointer}, align 8")

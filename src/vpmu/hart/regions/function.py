@@ -18,6 +18,7 @@ class RegionEmitter(Steps):
     """Emits a region."""
 
     def emit_block(self, leader: int, steps: list[Step]) -> None:
+        """A block: is there budget for all of it, its steps, and where it goes."""
         self.label(f"B{leader}")
         self.block_steps = steps
         for of_the_block in (self.known, self.held, self.usual):

@@ -115,6 +115,7 @@ class RegionBase(Dispatch, Floating):
         return self.binary("sub", self.n_block, self.position) if self.position else self.n_block
 
     def n_after(self) -> str:
+        """Instructions left behind the current step."""
         return self.binary("sub", self.n_block, self.position + 1)
 
     # -- the ways out; each stores what it needs and joins a common exit that writes the registers back
@@ -150,6 +151,7 @@ class RegionBase(Dispatch, Floating):
     # -- counting: once per block, for the steps before the point that is reached
 
     def count_steps(self, steps: list[Step]) -> None:
+        """Count steps that retire in their classes."""
         if Counting.CLASSES not in self.counting:
             return
         totals: dict[str, int] = {}
@@ -163,6 +165,7 @@ class RegionBase(Dispatch, Floating):
     # -- the engine's functions
 
     def call_export(self, name: str, arguments: str) -> str:
+        """Call a function of the engine; it saves its registers itself."""
         function = self.export(name)
         return self.value(f"call preserve_mostcc i64 {function}({arguments})")
 

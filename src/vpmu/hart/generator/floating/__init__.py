@@ -75,6 +75,7 @@ class Floating(Arithmetic, Conversions):
         return self.boxed(bits, p) if row.dest == "f" else bits
 
     def on_bits(self, operation: str, p: Precision, a: str, b: str) -> str:
+        """Comparisons, signs, minima and classes: integer work."""
         self.values["a"], self.values["b"] = a, b
         invalid = INVALID.get(operation)
         if invalid:

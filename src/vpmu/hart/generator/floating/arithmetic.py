@@ -24,6 +24,7 @@ class Arithmetic(FloatBits):
     """Emits sums, products, quotients, roots and fused multiply-adds on the host's arithmetic."""
 
     def arithmetic(self, operation: str, p: Precision, *operands: str) -> str:
+        """The bits of a result; gives up where it may not be what the host computes."""
         usual = [self.to_nearest(), *(self.zero_or_normal(bits, p) for bits in operands)]
         zeros = [self.is_zero(bits, p) for bits in operands]
         if operation == "div":

@@ -37,12 +37,14 @@ class FloatBits(Operands):
         self.label(label)
 
     def both(self, *conditions: str) -> str:
+        """All of some conditions hold."""
         total = conditions[0]
         for condition in conditions[1:]:
             total = self.value(f"and i1 {total}, {condition}")
         return total
 
     def either(self, a: str, b: str) -> str:
+        """One of two conditions holds."""
         return self.value(f"or i1 {a}, {b}")
 
     def dirty_fp(self) -> None:
@@ -58,6 +60,7 @@ class FloatBits(Operands):
         self.dirty_fp()
 
     def accrue_if(self, condition: str, flags: int) -> None:
+        """Set bits of fflags where a condition holds."""
         raised, done = self.new_label("raised"), self.new_label("quiet")
         self.fork(condition, raised, done)
         self.label(raised)
@@ -71,9 +74,11 @@ class FloatBits(Operands):
         return self.select(self.compare("eq", own, DYNAMIC), self.load_word("s", "frm"), own)
 
     def to_nearest(self) -> str:
+        """The rounding mode is that of the host."""
         return self.compare("eq", self.rounding_mode(), RNE)
 
     def nx_is_set(self) -> str:
+        """Another operation was inexact before."""
         return self.compare("ne", self.binary("and", self.load_word("s", "fflags"), NX), 0)
 
     def any_mode(self) -> str:
@@ -81,6 +86,7 @@ class FloatBits(Operands):
         return self.compare("ule", self.rounding_mode(), RMM)
 
     def unbox(self, register: str, p: Precision) -> str:
+        """A number's bits out of a register; one that is not boxed is NaN."""
         if p is DOUBLE:
             return register
         if p is HALF:
@@ -90,24 +96,30 @@ class FloatBits(Operands):
         return self.select(boxed, self.binary("and", register, 0xFFFFFFFF), p.nan)
 
     def boxed(self, bits: str, p: Precision) -> str:
+        """A number's bits as a register holds them."""
         if p is HALF:
             return self.binary("or", self.call("zext16", [bits]), self.constant(BOX_HALF))
         return bits if p is DOUBLE else self.binary("or", self.call("zext32", [bits]), self.constant(BOX))
 
     def extended(self, integer: str, width: int, is_signed: bool) -> str:
+        """An integer of `width` bits out of a register, as 64."""
         return integer if width == 64 else self.call("sext32" if is_signed else "zext32", [integer])
 
     def host(self, bits: str, p: Precision) -> str:
+        """A number of the host with these bits."""
         return self.value(f"bitcast i{p.width} {self.low_bits(bits, p)} to {p.llvm}")
 
     def low_bits(self, bits: str, p: Precision) -> str:
+        """Bits, as wide as the format."""
         return bits if p is DOUBLE else self.value(f"trunc i64 {bits} to i32")
 
     def bits(self, number: str, p: Precision) -> str:
+        """The bits of a number of the host, as 64."""
         raw = self.value(f"bitcast {p.llvm} {number} to i{p.width}")
         return raw if p is DOUBLE else self.value(f"zext i32 {raw} to i64")
 
     def magnitude(self, bits: str, p: Precision) -> str:
+        """Bits without the sign."""
         return self.binary("and", bits, p.magnitude)
 
     def is_zero(self, bits: str, p: Precision) -> str:
@@ -121,17 +133,22 @@ class FloatBits(Operands):
         return self.either(self.between(bits, p.least_normal, p.infinity, p), self.is_zero(bits, p))
 
     def intrinsic(self, name: str, p: Precision, *arguments: str) -> str:
+        """A function of LLVM on numbers of one format."""
         typed = ", ".join(f"{p.llvm} {argument}" for argument in arguments)
         return self.value(f"call {p.llvm} @llvm.{name}.{p.suffix}({typed})")
 
     def wide(self, number: str, p: Precision) -> str:
+        """A number of the host as a double, which is exact."""
         return number if p is DOUBLE else self.value(f"fpext float {number} to double")
 
     def float_op(self, op: str, a: str, b: str, p: Precision = DOUBLE) -> str:
+        """add, sub, mul or div on the host."""
         return self.value(f"f{op} {p.llvm} {a}, {b}")
 
     def differ(self, a: str, b: str, p: Precision = DOUBLE) -> str:
+        """Two numbers of the host are unequal or unordered."""
         return self.value(f"fcmp une {p.llvm} {a}, {b}")
 
     def negate(self, number: str, p: Precision) -> str:
+        """A number of the host with the other sign."""
         return self.value(f"fneg {p.llvm} {number}")

@@ -11,6 +11,7 @@ class Conversions(FloatBits):
     """Emits conversions on the host's arithmetic."""
 
     def convert(self, source: Precision, target: Precision, register: str) -> str:
+        """A number in the other format."""
         operand = self.unbox(register, source)
         mode = self.any_mode() if target is DOUBLE else self.to_nearest()
         self.require(self.both(mode, self.zero_or_normal(operand, source)))
@@ -59,6 +60,7 @@ class Conversions(FloatBits):
         return integer
 
     def from_integer(self, p: Precision, register: str, width: int, is_signed: bool) -> str:
+        """The number nearest to an integer, in the rounding mode."""
         integer = self.extended(register, width, is_signed)
         result = self.value(f"{'si' if is_signed else 'ui'}tofp i64 {integer} to {p.llvm}")
         if p is DOUBLE and width == 32:

@@ -13,6 +13,7 @@ from vpmu.hart.isa.rv64fd import FD_BY_NAME
 
 
 def fp_load(h: Handler, slow_path: bool) -> None:
+    """f[rd] = memory[rs1 + imm], boxed if it is a single."""
     if not slow_path:
         h.require_fp()
     address = h.binary("add", h.rs1(), h.imm())
@@ -37,6 +38,7 @@ def fp_load(h: Handler, slow_path: bool) -> None:
 
 
 def fp_store(h: Handler, slow_path: bool) -> None:
+    """memory[rs1 + imm] = f[rs2]: the numbers of f0 to f31 follow on those of x0 to x31."""
     if not slow_path:
         h.require_fp()
     store(h, slow_path)
@@ -45,6 +47,7 @@ def fp_store(h: Handler, slow_path: bool) -> None:
 
 
 def fp(h: Handler, slow_path: bool) -> None:
+    """rd = a computation of F or D; without `has_rm` it has one path only."""
     row = FD_BY_NAME[h.row.name]
     if slow_path:
         h.require(h.any_mode(), "reserved")

@@ -6,6 +6,7 @@ from vpmu.hart.generator.handler import Handler
 
 
 def branch(h: Handler) -> None:
+    """Where the meaning, a condition over rs1 and rs2, holds: pc += imm."""
     h.count_classes()
     h.bind_operands(h.row.semantics)
     taken, fall = h.new_label("taken"), h.new_label("fall")
@@ -20,6 +21,7 @@ def branch(h: Handler) -> None:
 
 
 def jal(h: Handler) -> None:
+    """rd = the address behind; pc += imm."""
     h.count_classes()
     if h.operation.in_page:
         h.write_rd(h.pc(h.length))
@@ -31,6 +33,7 @@ def jal(h: Handler) -> None:
 
 
 def jalr(h: Handler) -> None:
+    """rd = the address behind; pc = rs1 + imm, even."""
     h.count_classes()
     target = h.binary("and", h.binary("add", h.rs1(), h.imm()), -2)
     h.write_rd(h.pc(h.length))

@@ -10,6 +10,7 @@ from vpmu.hart.generator.handler import Handler
 
 
 def load(h: Handler, slow_path: bool) -> None:
+    """rd = memory[rs1 + imm]."""
     address = h.binary("add", h.rs1(), h.imm())
     size = h.row.size
     if slow_path:
@@ -29,6 +30,7 @@ def load(h: Handler, slow_path: bool) -> None:
 
 
 def store(h: Handler, slow_path: bool) -> None:
+    """memory[rs1 + imm] = rs2."""
     address = h.binary("add", h.rs1(), h.imm())
     size = h.row.size
     if slow_path:
@@ -46,6 +48,7 @@ def store(h: Handler, slow_path: bool) -> None:
 
 
 def amo(h: Handler, slow_path: bool) -> None:
+    """rd = memory[rs1], which becomes the meaning, over `old` and rs2."""
     address, size = h.rs1(), h.row.size
     if slow_path:
         h.save()

@@ -9,6 +9,7 @@ from vpmu.hart.generator.handler import Handler
 
 
 def system(h: Handler) -> None:
+    """The function of privileged/ that the row names; it gets the operands and may change everything."""
     h.save()
     arguments = [h.field(RD), h.field(RS1), h.field(RS2), h.imm(), str(h.row.size)]
     guest = Counting.WHOLE not in h.counting

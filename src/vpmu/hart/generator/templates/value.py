@@ -6,6 +6,7 @@ from vpmu.hart.generator.handler import Handler
 
 
 def value_instruction(h: Handler) -> None:
+    """rd = the meaning, over rs1, rs2, imm and pc."""
     h.bind_operands(h.row.semantics)
     h.write_rd(h.expression(h.row.semantics))
     h.count_classes()

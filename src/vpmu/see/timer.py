@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vpmu.hart.state import STATE, TICK_NS
-from vpmu.kvm.vcpu_api import MP_STATE_STOPPED
+from vpmu.see.vcpu_api import MP_STATE_STOPPED
 from vpmu.spec.csr import Irq
 
 if TYPE_CHECKING:
-    from vpmu.kvm.vcpu import Vcpu
+    from vpmu.see.guest_hart import GuestHart
 
 NEVER = (1 << 64) - 1
 _SIE = STATE["sie"]
 _STIP = 1 << Irq.TIMER
 
 
-def arm(vcpu: Vcpu, next_cycle: int) -> None:
+def arm(vcpu: GuestHart, next_cycle: int) -> None:
     """The timer interrupt comes when `time` reaches `next_cycle`, all ones: never; a pending one is gone.
     A hart with Sstc compares itself (kvm_riscv_vcpu_update_vstimecmp).
     """
@@ -27,31 +27,31 @@ def arm(vcpu: Vcpu, next_cycle: int) -> None:
     expire(vcpu)
 
 
-def expire(vcpu: Vcpu) -> None:
+def expire(vcpu: GuestHart) -> None:
     """Raise the timer interrupt if its time has come."""
     if vcpu.timer is not None and vcpu.hart.time_ns // TICK_NS >= vcpu.timer:
         vcpu.timer = None
         vcpu.interrupts.set(Irq.TIMER)
 
 
-def deadline(vcpu: Vcpu) -> int | None:
+def deadline(vcpu: GuestHart) -> int | None:
     """Virtual time in ns at which the timer interrupt comes, if one is set."""
     if vcpu.timer is not None:
         return vcpu.timer * TICK_NS
     return vcpu.hart.next_timer_ns() if wake_mask(vcpu) & _STIP else None
 
 
-def pending(vcpu: Vcpu) -> int:
+def pending(vcpu: GuestHart) -> int:
     """What the guest finds in sip at its next entry."""
     return vcpu.interrupts.flush() | vcpu.hart.own_timer_bit
 
 
-def wake_mask(vcpu: Vcpu) -> int:
+def wake_mask(vcpu: GuestHart) -> int:
     """The interrupts that end waiting: those that sie enables, or, in a suspension, all of them."""
     return NEVER if vcpu.suspended else vcpu.hart.words[_SIE] & vcpu.wakes_by
 
 
-def sleeps(vcpu: Vcpu, now_ns: int) -> bool:
+def sleeps(vcpu: GuestHart, now_ns: int) -> bool:
     """True where nothing is to do at virtual time `now_ns`: stopped, or waiting for an interrupt."""
     if vcpu.mp_state == MP_STATE_STOPPED:
         return True

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from vpmu.kvm.vcpu import Vcpu
+    from vpmu.see.guest_hart import GuestHart
 
 
-def redirect(vcpu: Vcpu, cause: int, value: int) -> None:
+def redirect(vcpu: GuestHart, cause: int, value: int) -> None:
     """Send a trap to the guest (kvm_riscv_vcpu_trap_redirect)."""
     if vcpu.recorder.enabled:
         vcpu.recorder.emit(
@@ -17,6 +17,6 @@ def redirect(vcpu: Vcpu, cause: int, value: int) -> None:
     vcpu.hart.inject(cause, value)
 
 
-def instruction(vcpu: Vcpu) -> int:
+def instruction(vcpu: GuestHart) -> int:
     """The instruction at pc as the hart fetched it: the guest may have unmapped it since, without a fence."""
     return vcpu.hart.fetched_instruction() or 0

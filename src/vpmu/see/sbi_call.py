@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vpmu.hart.state import STATE
-from vpmu.kvm.exits import SystemEvent, VcpuExit
-from vpmu.kvm.vcpu_api import MP_STATE_RUNNABLE, GuestTrap
-from vpmu.kvm.vcpu_trap import redirect
+from vpmu.see.exits import SystemEvent, VcpuExit
 from vpmu.see.pmu import LeaveCall
+from vpmu.see.trap import redirect
+from vpmu.see.vcpu_api import MP_STATE_RUNNABLE, GuestTrap
 from vpmu.spec.sbi import U64, SbiRet
 
 if TYPE_CHECKING:
-    from vpmu.kvm.vcpu import Vcpu
+    from vpmu.see.guest_hart import GuestHart
 
 _PC = STATE["pc"]
 MANY_CALLS = 1000
@@ -21,7 +21,7 @@ counted as EID and FID of all ones.
 """
 
 
-def sbi_call(vcpu: Vcpu) -> VcpuExit | None:
+def sbi_call(vcpu: GuestHart) -> VcpuExit | None:
     """Answer the ECALL at pc; an exit is user space's to serve."""
     a0, a1, a2, a3, a4, a5, fid, eid = vcpu.hart.words[10:18]
     try:
@@ -40,7 +40,7 @@ def sbi_call(vcpu: Vcpu) -> VcpuExit | None:
     return answer
 
 
-def finish(vcpu: Vcpu, eid: int, fid: int, answer: SbiRet) -> None:
+def finish(vcpu: GuestHart, eid: int, fid: int, answer: SbiRet) -> None:
     """Put the answer into a0 and a1 and go on behind the ECALL."""
     error, value = int(answer.error), answer.value
     calls, key = vcpu.sbi_calls, (eid, fid, error)
@@ -54,7 +54,7 @@ def finish(vcpu: Vcpu, eid: int, fid: int, answer: SbiRet) -> None:
     words[_PC] = words[_PC] + 4 & U64
 
 
-def complete(vcpu: Vcpu, error: int, value: int | None) -> None:
+def complete(vcpu: GuestHart, error: int, value: int | None) -> None:
     """User space's answer to an SbiExit."""
     if vcpu.sbi_pending:
         vcpu.sbi_pending = False

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from vpmu.firmware.supervisor import Supervisor
 from vpmu.hart.pmu_csrs import NoCsr, PmuCsrs
 from vpmu.hart.state import STATE
 from vpmu.spec.csr import Cause
 from vpmu.spec.privileged import IP_LCOFI
-from vpmu.vmm.supervisor import Supervisor
 
 _SIP, _LINES = STATE["sip"], STATE["lines"]
 _WRITE, _SET = 1, 2  # funct3 of CSRRW and CSRRS; CSRRC is 3

@@ -1,24 +1,24 @@
 """A hart with all its modes whose M mode Python plays: SBI calls, counters, and devices of an HS-mode system.
 
-It is a `Vcpu` in what SBI extensions and devices see of it. But nothing is emulated for the supervisor: traps
-go where the hart's own rules send them, and what comes out is the ECALL, a CSR of the PMU, WFI and MMIO.
+Nothing is emulated for the supervisor: traps go where the hart's own rules send them, and what comes out is
+the ECALL, a CSR of the PMU, WFI and MMIO.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from vpmu.hart.events import Mode
 from vpmu.hart.exits import Stop
 from vpmu.hart.state import STATE, TICK_NS
-from vpmu.kvm import vcpu_insn, vcpu_reset, vcpu_timer
-from vpmu.kvm.exits import BudgetExit, HungExit, IdleExit, KvmRunError, VcpuExit
-from vpmu.kvm.vcpu import Vcpu
-from vpmu.kvm.vcpu_api import MP_STATE_STOPPED
-from vpmu.kvm.vcpu_run import SLICE, UNLIMITED, hangs
-from vpmu.kvm.vcpu_sbi import sbi_call
+from vpmu.see import mmio, reset, timer
+from vpmu.see.counter_read import read_counter_csr
+from vpmu.see.exits import BudgetExit, HungExit, IdleExit, VcpuExit
+from vpmu.see.guest_hart import GuestHart
+from vpmu.see.limits import SLICE, UNLIMITED, hangs
 from vpmu.see.pmu import IllegalCounter
+from vpmu.see.sbi_call import sbi_call
+from vpmu.see.vcpu_api import MP_STATE_STOPPED
 from vpmu.spec.csr import Cause
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _SIP = STATE["sip"]
 _STOP_NAME = tuple(stop.name for stop in Stop)
 
 
-class Supervisor(Vcpu):
+class Supervisor(GuestHart):
     """A hart in S mode above firmware that Python plays."""
 
     hart: WholeHart
@@ -42,11 +42,11 @@ class Supervisor(Vcpu):
             if self.at_entry is not None:
                 self.at_entry(self)
             if self.reset_to is not None:
-                vcpu_reset.requested(self)
+                reset.requested(self)
             if self.mp_state == MP_STATE_STOPPED:
                 return IdleExit(None)
             if self.timer is not None:
-                vcpu_timer.expire(self)
+                timer.expire(self)
             self._present_interrupts()
             if self.blocking:
                 if not hart.can_wake():
@@ -139,11 +139,12 @@ class Supervisor(Vcpu):
     def _device(self, is_write: bool) -> VcpuExit | None:
         hart = self.hart
         physical, virtual = hart.get("exit_a"), hart.get("exit_c")
-        if self.io_bus is not None and vcpu_insn.serve_on_bus(self, self.io_bus, is_write):
+        if self.io_bus is not None and mmio.serve_on_bus(self, self.io_bus, is_write):
             return None
-        if self.devices(physical):
-            with suppress(KvmRunError):  # a device takes integer loads and stores only
-                return vcpu_insn.mmio_exit(self, physical, is_write)
+        if self.devices(physical):  # a device takes integer loads and stores only
+            exit_ = mmio.mmio_exit(self, physical, is_write)
+            if exit_ is not None:
+                return exit_
         hart.inject(Cause.STORE_ACCESS if is_write else Cause.LOAD_ACCESS, virtual)
         return None
 
@@ -151,7 +152,7 @@ class Supervisor(Vcpu):
         hart = self.hart
         word = hart.fetched_instruction() or 0
         try:
-            value = vcpu_insn.read_counter_csr(self, word >> 20, writes=False)
+            value = read_counter_csr(self, word >> 20, writes=False)
         except IllegalCounter:
             hart.inject(Cause.ILLEGAL_INSTRUCTION, word)
             return

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vpmu.kvm import vcpu_timer
 from vpmu.profiles.behaviours import B
+from vpmu.see import timer
 
 if TYPE_CHECKING:
-    from vpmu.kvm.vcpu import Vcpu
+    from vpmu.see.guest_hart import GuestHart
 
 
-def requested(vcpu: Vcpu) -> None:
+def requested(vcpu: GuestHart) -> None:
     """kvm_riscv_check_vcpu_requests: a pending vCPU reset is done before the guest is entered."""
     assert vcpu.reset_to is not None
     if vcpu.blocking:  # non-retentive suspend: the reset comes with the wake-up
-        vcpu_timer.expire(vcpu)
-        if not vcpu_timer.pending(vcpu) & vcpu_timer.wake_mask(vcpu):
+        timer.expire(vcpu)
+        if not timer.pending(vcpu) & timer.wake_mask(vcpu):
             return
     pc, opaque = vcpu.reset_to
     vcpu.reset_to = None
@@ -25,7 +25,7 @@ def requested(vcpu: Vcpu) -> None:
     vcpu.regs[10], vcpu.regs[11] = vcpu.hart_id, opaque
 
 
-def reset(vcpu: Vcpu) -> None:
+def reset(vcpu: GuestHart) -> None:
     """Registers, pending interrupts, timer and virtual PMU."""
     vcpu.hart.reset()
     configure_hart(vcpu)
@@ -40,7 +40,7 @@ def reset(vcpu: Vcpu) -> None:
         vcpu.watch(vcpu, None, 0)
 
 
-def configure_hart(vcpu: Vcpu) -> None:
+def configure_hart(vcpu: GuestHart) -> None:
     """henvcfg, which a vCPU reset does not change. ADUE is set where the ISA of the vCPU has Svadu and
     not Svade, as the recorded hosts offer it (kvm_riscv_vcpu_config_ran_once).
     """
