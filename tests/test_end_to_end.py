@@ -274,7 +274,8 @@ BAD = [
     ("run cut.elf", 2, "truncated ELF file"),
     ("run head.elf", 2, "truncated ELF header"),
     ("run helo", 2, "unknown image 'helo'; did you mean hello"),
-    ("run hello --profile kvm-6.11", 2, "unknown profile 'kvm-6.11'; did you mean"),
+    ("run hello --profile kvm-6.1", 2, "no profile of KVM of Linux 6.1: expected kvm-6.3 to kvm-7.3"),
+    ("run hello --profile kmv-6.12", 2, "unknown profile 'kmv-6.12'; did you mean"),
     ("run hello --host-pmu ful", 2, "unknown host PMU 'ful'; did you mean full?"),
     ("run hello --host-pmu bad.toml", 2, "bad.toml:2: Invalid value"),
     ("run hello --host-pmu short.toml", 2, "short.toml:1: host is missing"),
@@ -294,7 +295,7 @@ BAD = [
     ("stat -e cycles -o absent/out hello", 2, "absent/out: No such file"),
     ("explain cycels", 2, "unknown event 'cycels'"),
     ("events --host-pmu non", 2, "unknown host PMU 'non'; did you mean none?"),
-    ("profiles kvm-6.8", 2, "unknown profile 'kvm-6.8'; did you mean"),
+    ("profiles kvm-5.8", 2, "no profile of KVM of Linux 5.8: expected kvm-6.3"),
     ("replay bad.txt", 2, "bad.txt:2: not a recorded line"),
     ("replay empty", 2, "empty: no recorded line"),
     ("replay loop.bin", 2, "loop.bin:1: not a recorded line"),
@@ -313,7 +314,7 @@ BAD = [
 def test_bad_input_is_one_line(files: Path, line: str, status: int, message: str) -> None:
     done = vpmu(*line.split(), cwd=files)
     errors = [text for text in done.stderr.splitlines() if text]
-    assert len(errors) == 1, done.stderr
+    assert len(errors) == 1 or status == 1, done.stderr  # a guest that ends badly: also where it was
     assert message in errors[0]
     assert errors[0].startswith("vpmu: error: " if status == 2 else "vpmu: ")
     assert done.returncode == status

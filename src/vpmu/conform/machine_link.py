@@ -8,7 +8,7 @@ from typing import Any
 
 from ..hart.events import Mode
 from ..payloads import path
-from ..profiles.profiles import Profile
+from ..profiles.profiles import FIRMWARE, Profile
 from ..spec.sbi import U64
 from ..vmm.isa import FIRMWARE_ISA
 from ..vmm.linux.cache import FetchError
@@ -32,9 +32,10 @@ PATIENCE = 20_000_000
 class MachineLink:
     """Runs the machine as long as an answer is waited for."""
 
-    def __init__(self, host_pmu: str, **options: Any) -> None:
+    def __init__(self, profile: str | Profile, host_pmu: str, **options: Any) -> None:
         self._out = bytearray()
-        self.machine = Machine(host_pmu=host_pmu, memory=MEMORY, console_out=self._out.extend, **options)
+        self.machine = Machine(
+            profile=profile, host_pmu=host_pmu, memory=MEMORY, console_out=self._out.extend, **options)
         self.machine.load(str(path("agent")))
 
     def send(self, data: bytes) -> None:
@@ -67,7 +68,7 @@ class MachineLink:
 
 def agent_target(profile: str | Profile | None = None, host_pmu: str = "qemu-virt") -> AgentTarget:
     """A machine of ours under `profile` (default spec-3.0) with the agent in it."""
-    link = MachineLink(host_pmu, profile=profile or "spec-3.0")
+    link = MachineLink(profile or "spec-3.0", host_pmu)
     machine = link.machine
     host = machine.host_pmu
     return AgentTarget(
@@ -86,7 +87,7 @@ def opensbi_target(name: str, profile: str | Profile | None = None, host_pmu: st
     """
     which = name.partition(":")[2]
     firmware = Path(which) if "/" in which or which.endswith(".bin") else _fetched(which)
-    link = MachineLink(host_pmu, firmware=str(firmware), isa=FIRMWARE_ISA)
+    link = MachineLink(FIRMWARE, host_pmu, firmware=str(firmware), isa=FIRMWARE_ISA)
     hart, slack = link.machine.vcpu(0).hart, FIRMWARE_SLACK
     while hart.mode is Mode.M and hart.instructions < FIRMWARE_BOOT:
         if link.machine.run(max_instructions=SLICE).stop != "budget":

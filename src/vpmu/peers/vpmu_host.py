@@ -47,8 +47,8 @@ class HostOnVpmu:
     """The machine, what its serial port has sent that nobody has taken, and what its kernel has said."""
 
     machine: Machine
-    sent: bytearray = field(default_factory=bytearray)
-    console: bytearray = field(default_factory=bytearray)
+    sent: bytearray = field(default_factory=bytearray, repr=False)
+    console: bytearray = field(default_factory=bytearray, repr=False)
 
     def attach(self) -> None:
         """Take the serial port out of the machine's console."""

@@ -40,6 +40,7 @@ PROBES = table(
         work 5000
         csrset 1 1<<13 -> any
         csr 33 -> value <= (1<<13)-1 ~ overflow-period-from-total: value <= (1<<13)-1""", {"needs": ("LCOFI",)}),
+    ("RAW-NOBODY", "a raw event that nothing counts", "cfg 0 PROGSET 0 0x20000 0xffff77 -> NOT_SUPPORTED ~ raw-event-unchecked: any"),
     # Failures that leave KVM_RUN.
     ("PERF-FAILURE", "an event that the host cannot count", "cfg 0 PROGSET 0 ABSENT -> NOT_SUPPORTED ~ perf-failure-ends-kvm-run: any"),
     ("EVENT-INFO-OOM", "a table of events for which the host has no memory", "evinfo PAGE 0 1<<40 0 -> FAILED | NOT_SUPPORTED ~ event-info-oom-ends-kvm-run: any", {"needs": ("EVINFO",)}),
@@ -85,6 +86,8 @@ HIDDEN: dict[Behaviour, str] = {
     B.PERIOD_OF_ZERO_TOO_LARGE: "it takes an overflow after 2^64 events",
     B.WIDTH_NOT_MASKED: "it takes counters of less than 64 bits",
     B.INVALID_READ_WARNS: "it shows in the host's log only",
+    B.WFI_IGNORES_LCOFI: "it takes a guest that waits",
+    B.SHMEM_STALE_PAGE: "asking brings the host down",
     B.SHMEM_FAILURE_DROPS_PAGE: "asking brings hosts down that lack b7749531a9b1",
     B.ILLEGAL_INSN_DELEGATED: "it takes machine code",
     B.SVADU_WITHHELD: "it takes page tables",
