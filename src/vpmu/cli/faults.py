@@ -6,8 +6,7 @@
     vpmu faults show F10             one scenario: its plan, its guest, what every profile must answer
     vpmu faults run F10 ... | --all  run scenarios and say what held
 
-Exit status 0 when every row is as the catalogue says, 1 when one is not, 2 for a plan that is none; 5 when
-all are, and a guest brings the host down in one.
+Exit status 0 when every row is as the catalogue says, 1 when one is not, 2 for a plan that is none.
 """
 
 from __future__ import annotations

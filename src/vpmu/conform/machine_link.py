@@ -35,7 +35,8 @@ class MachineLink:
     def __init__(self, profile: str | Profile, host_pmu: str, **options: Any) -> None:
         self._out = bytearray()
         self.machine = Machine(
-            profile=profile, host_pmu=host_pmu, memory=MEMORY, console_out=self._out.extend, **options)
+            profile=profile, host_pmu=host_pmu, memory=MEMORY, console_out=self._out.extend, **options
+        )
         self.machine.load(str(path("agent")))
 
     def send(self, data: bytes) -> None:
