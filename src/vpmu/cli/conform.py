@@ -5,9 +5,9 @@ Targets: `in-process` (a scripted guest under --profile; `all`: under every prof
 machine running the agent in machine code), `opensbi` (real OpenSBI on our hart; also `opensbi:FILE` and
 `opensbi:SUITE`), `qemu` (OpenSBI on QEMU), `kvm` (real KVM, of this machine or as `vpmu peers kvm` starts it;
 `kvm:SUITE`: of another Debian suite; `kvm:SUITE@vpmu`: on our hart), `serial:DEVICE` (a board). What is
-expected of a release that nobody looked at is identified first, as `vpmu identify` does it. Prints KTAP. Exit
-status 0 without unexpected results, 1 otherwise. A test that is known to bring the host down is `host lost` on
-the model, and left out on a real one.
+expected of a release that nobody looked at is identified first, as `vpmu identify` does it. Prints KTAP.
+Exit status 0 without unexpected results, 1 otherwise. A test that is known to bring the host down is
+`host lost` on the model, and left out on a real one.
 """
 
 from __future__ import annotations
