@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import platform
+import os
 import struct
 import threading
 from dataclasses import dataclass, field
@@ -161,7 +161,7 @@ class CodeArena:
         self._size = size
         self._lock = threading.Lock()  # regions are compiled by one thread and installed by another
         self._memory: mmap.mmap | None = None
-        if platform.machine() in _COHERENT and hasattr(mmap, "PROT_EXEC"):
+        if os.uname().machine in _COHERENT and hasattr(mmap, "PROT_EXEC"):
             try:
                 protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
                 # private: after a fork, parent and child place different code at the same address

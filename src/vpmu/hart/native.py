@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -65,15 +64,18 @@ def host_identity() -> str:
     except OSError:
         first = ""
     fixed = [line for line in first.splitlines() if line.startswith(_OF_THE_CPU)]
-    if platform.machine() in ("x86_64", "AMD64") and fixed and fixed[-1].startswith("flags"):
+    if os.uname().machine in ("x86_64", "AMD64") and fixed and fixed[-1].startswith("flags"):
         return "\n".join([sys.platform, *fixed])
     return repr(host_machine()[1])
 
 
-def _sources() -> list[Path]:
+def _sources() -> list[str]:
     """The files that an engine is generated from, in a fixed order."""
-    folders = (sorted((_HERE / folder).glob("**/*.py")) for folder in _SOURCE_FOLDERS)
-    return [*(_HERE / name for name in _SOURCES), *(path for folder in folders for path in folder)]
+    found = [f"{_HERE}/{name}" for name in _SOURCES]
+    for folder in _SOURCE_FOLDERS:
+        for where, _, names in sorted(os.walk(_HERE / folder)):
+            found += [f"{where}/{name}" for name in sorted(names) if name.endswith(".py")]
+    return found
 
 
 def cache_key(counting: Counting) -> str:
@@ -82,7 +84,8 @@ def cache_key(counting: Counting) -> str:
 
     digest = hashlib.sha256(repr((counting.value, host_identity(), llvmlite.__version__)).encode())
     for path in _sources():
-        digest.update(path.read_bytes())
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a hundred of them, at every start)
+            digest.update(file.read())
     return digest.hexdigest()[:32]
 
 
@@ -160,7 +163,7 @@ def engine(counting: Counting) -> NativeEngine:
         path = cache_directory() / f"{cache_key(counting)}.o"
     except ImportError as error:
         raise VpmuError(
-            f"hart: the native engine needs llvmlite, which this {platform.machine()} machine does not have "
+            f"hart: the native engine needs llvmlite, which this {os.uname().machine} machine does not have "
             f"({error}); use --engine reference"
         ) from error
     image = code_cache.load(path)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from vpmu.errors import MachineError
 from vpmu.hart.memory import PhysicalMemory
-from vpmu.vmm.clint import Clint
 from vpmu.vmm.console import Console
 from vpmu.vmm.devices import Bus, Device, Ns16550a, Plic, SifiveTest
 from vpmu.vmm.devicetree import (
@@ -111,6 +110,7 @@ class Board:
     def add_clint(self, vcpus: Sequence[GuestHart]) -> None:
         """The CLINT, for harts whose M mode is software."""
         from vpmu.hart.whole import WholeHart
+        from vpmu.vmm.clint import Clint
 
         harts = [vcpu.hart for vcpu in vcpus if isinstance(vcpu.hart, WholeHart)]
 

@@ -8,8 +8,8 @@ and decides which counters it sees.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 from vpmu.profiles.profiles import IMPL_ID_KVM, Profile
 
@@ -31,8 +31,7 @@ class Player(StrEnum):
     """Software in the machine's memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Levels:
+class Levels(NamedTuple):
     """Who plays what. `image`: the lowest level that is software in memory. `whole`: the hart has all its
     modes; else it has VS and VU only, and they stand for S and U where nothing is played at HS.
     """

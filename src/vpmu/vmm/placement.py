@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vpmu.errors import MachineError
 from vpmu.spec.csr import SSTATUS_FS, Irq
-from vpmu.vmm import devicetree, htif, pmu_node
+from vpmu.vmm import devicetree
 from vpmu.vmm.loader import Buffer, LoadedImage, load_image
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def place(
         second_serial=machine.board.second_serial is not None,
         seed=machine.seed,
         mmu=machine.mmu,
-        firmware=pmu_node.properties(machine.host_pmu) if firmware else None,
+        firmware=_pmu_node(machine) if firmware else None,
     )
     at = _place_tree(machine, where[1] if where else loaded.end, tree)
     if firmware is not None:
@@ -62,6 +62,12 @@ def place(
     return loaded, tree
 
 
+def _pmu_node(machine: Machine) -> Mapping[str, Sequence[int]]:
+    from vpmu.vmm import pmu_node
+
+    return pmu_node.properties(machine.host_pmu)
+
+
 def _load_firmware(machine: Machine) -> LoadedImage:
     """Firmware at the start of RAM, or where it is linked."""
     assert machine.firmware is not None
@@ -74,6 +80,8 @@ def _load_firmware(machine: Machine) -> LoadedImage:
 
 def _attach_htif(machine: Machine, program: LoadedImage) -> None:
     """The page of `tohost`, where a bare-metal program has that symbol."""
+    from vpmu.vmm import htif
+
     found = htif.symbols_of(program.symbols())
     if found is None:
         return
