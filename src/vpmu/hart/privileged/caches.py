@@ -39,3 +39,18 @@ def flush_cache(offset):
         fill(context, 255, 4096)
         context += CONTEXT_SIZE
     return 0
+
+
+def forget_page(context, end, address):
+    """Forget one page in the contexts from one address to another, and in their modelled TLBs."""
+    while context < end:
+        entry = context + ((address >> 8) & 4080)
+        store64(entry + TLB_READ, INVALID)
+        store64(entry + TLB_WRITE, INVALID)
+        store64(entry + TLB_FETCH, INVALID)
+        entry = context + ((address >> 9) & 2040)
+        store64(entry + MODEL_DTLB_READ, INVALID)
+        store64(entry + MODEL_DTLB_WRITE, INVALID)
+        store64(entry + MODEL_ITLB, INVALID)
+        context += CONTEXT_SIZE
+    return 0

@@ -5,11 +5,6 @@
 from __future__ import annotations
 
 
-def now():
-    """The `time` CSR: one instruction is one nanosecond, one tick is TICK_NS of them."""
-    return udiv(s.time_ns + s.n_start - s.n, TICK_NS)
-
-
 def status():
     if s.sstatus & SSTATUS_FS == SSTATUS_FS:
         return s.sstatus | SSTATUS_UXL | SSTATUS_SD

@@ -145,19 +145,7 @@ def flush_page(address):
     pages, and forget this one.
     """
     flush_superpages(address)
-    context = s.contexts
-    end = context + CONTEXTS_SIZE
-    while context < end:
-        entry = context + ((address >> 8) & 4080)
-        store64(entry + TLB_READ, INVALID)
-        store64(entry + TLB_WRITE, INVALID)
-        store64(entry + TLB_FETCH, INVALID)
-        entry = context + ((address >> 9) & 2040)
-        store64(entry + MODEL_DTLB_READ, INVALID)
-        store64(entry + MODEL_DTLB_WRITE, INVALID)
-        store64(entry + MODEL_ITLB, INVALID)
-        context += CONTEXT_SIZE
-    return 0
+    return forget_page(s.contexts, s.contexts + CONTEXTS_SIZE, address)
 
 
 def cacheable():

@@ -40,14 +40,6 @@ def begin_run(budget):
     return check_interrupts()
 
 
-def end_run():
-    """Credit what was retired to the counts and the clock; the reason of the stop. `s.n` are left."""
-    fold_counts()
-    s.time_ns += s.n_start - s.n
-    s.n_start = s.n
-    return s.exit
-
-
 def limit_to_timer():
     """Sstc: say whether the guest's timer has expired. If not, end the run where it does, so that it is taken
     at its instruction.

@@ -89,18 +89,7 @@ def flush_page(first, address):
     if load8(marks + ((address >> 21) & 4095)) or load8(marks + 4096 + ((address >> 30) & 4095)):
         return flush_contexts(first)
     context = s.contexts + first * CONTEXT_SIZE
-    end = context + 3 * CONTEXT_SIZE
-    while context < end:
-        entry = context + ((address >> 8) & 4080)
-        store64(entry + TLB_READ, INVALID)
-        store64(entry + TLB_WRITE, INVALID)
-        store64(entry + TLB_FETCH, INVALID)
-        entry = context + ((address >> 9) & 2040)
-        store64(entry + MODEL_DTLB_READ, INVALID)
-        store64(entry + MODEL_DTLB_WRITE, INVALID)
-        store64(entry + MODEL_ITLB, INVALID)
-        context += CONTEXT_SIZE
-    return 0
+    return forget_page(context, context + 3 * CONTEXT_SIZE, address)
 
 
 def flush_current():

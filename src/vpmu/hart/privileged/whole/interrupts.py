@@ -5,11 +5,6 @@
 from __future__ import annotations
 
 
-def now():
-    """The `time` CSR: one instruction is one nanosecond, one tick is TICK_NS of them."""
-    return udiv(s.time_ns + s.n_start - s.n, TICK_NS)
-
-
 def pending():
     """mip: what software latched, what devices hold, and the timers that have expired."""
     bits = s.sip | s.lines | (s.hvip & IP_VS)

@@ -126,14 +126,6 @@ def begin_run(budget):
     return check_interrupts()
 
 
-def end_run():
-    """Credit what was retired to the counts and the clock; the reason of the stop. `s.n` are left."""
-    fold_counts()
-    s.time_ns += s.n_start - s.n
-    s.n_start = s.n
-    return s.exit
-
-
 def limit_to(cycle, offset):
     """Cut the run so that it ends where `time` + offset reaches `cycle`; nothing where that is past."""
     left = cycle - offset

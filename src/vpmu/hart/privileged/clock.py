@@ -1,0 +1,18 @@
+"""What a run leaves behind on the clock, and what the clock says in between."""
+# ruff: noqa: F821 - written in the semantics language, see privileged/__init__.py
+# mypy: ignore-errors
+
+from __future__ import annotations
+
+
+def end_run():
+    """Credit what was retired to the counts and the clock; the reason of the stop. `s.n` are left."""
+    fold_counts()
+    s.time_ns += s.n_start - s.n
+    s.n_start = s.n
+    return s.exit
+
+
+def now():
+    """The `time` CSR: one instruction is one nanosecond, one tick is TICK_NS of them."""
+    return udiv(s.time_ns + s.n_start - s.n, TICK_NS)
