@@ -1,0 +1,242 @@
+"""A Linux kernel that runs in HS mode on one of our harts: where its functions are, and its modules'.
+
+Names come from the kernel's own table in its Image (kallsyms) and from a module's `.symtab`; no debug package
+is needed. Where the kernel was moved to (KASLR) is told by stvec, which holds `handle_exception`; where a
+module was put, by the kernel's list of modules and the page of its code that is found there.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from vpmu.debug.kallsyms import Kallsyms
+from vpmu.errors import ImageError, UnknownNameError, VpmuError
+from vpmu.hart.memory import MemoryFault
+
+if TYPE_CHECKING:
+    from vpmu.hart.hart import Hart
+    from vpmu.hart.memory import PhysicalMemory
+
+U64 = (1 << 64) - 1
+_LEVELS = {8: 3, 9: 4, 10: 5}
+_PPN = (1 << 44) - 1
+_VALID, _LEAF = 1, 0xE
+_LIST, _NAME, _NAME_SIZE = 8, 24, 56
+"""struct module: its entry in the list, its name (include/linux/module.h, the same since 2.6)."""
+MODULE_WORDS = 0x800 // 8
+"""Of a struct module: the address of its code is somewhere in them."""
+ALIKE = 0.6
+"""Share of a page of code that loading leaves as it is in the file, at least: relocations change the rest."""
+_SYMBOL = struct.Struct("<IBBHQQ")
+_FUNC = 2
+INLINED: Mapping[str, str] = {
+    "kvm_pmu_create_perf_event": "kvm_riscv_vcpu_pmu_ctr_cfg_match",
+    "sbi_ecall": "its callers (__sbi_ecall is there)",
+    "kvm_sbi_ext_pmu_probe": "a pointer that nobody calls by name",
+    "pmu_get_pmc_index": "the functions of vcpu_pmu.c",
+    "kvm_pmu_validate_counter_mask": "the functions of vcpu_pmu.c",
+}
+"""Functions of the sources that compilers leave no symbol of, and where they are."""
+
+
+class HookError(VpmuError):
+    """A function of the host's kernel cannot be found, or not be stopped at."""
+
+    layer = "host"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function of the running kernel, at its virtual address. `module`: "" for the kernel itself."""
+
+    name: str
+    address: int
+    size: int
+    module: str = ""
+
+    def __contains__(self, address: object) -> bool:
+        return isinstance(address, int) and self.address <= address < self.address + self.size
+
+
+class RunningKernel:
+    """The kernel on a hart, by its Image and the ELF files of its modules (name -> bytes). Without kallsyms
+    in the Image, functions are named by address only.
+    """
+
+    def __init__(
+        self, hart: Hart, memory: PhysicalMemory, image: bytes, modules: Mapping[str, bytes] | None = None
+    ) -> None:
+        self._hart, self._memory, self._image = hart, memory, image
+        self._modules = dict(modules or {})
+
+    # --- names
+
+    @cached_property
+    def functions(self) -> dict[str, Function]:
+        """All of them by name; of several with one name the kernel's first. Empty without kallsyms."""
+        found: dict[str, Function] = {}
+        for name, (address, size, kind) in self._table.items():
+            if kind in "tTwW":
+                found[name] = Function(name, address + self.slide & U64, size)
+        for module, elf in self._modules.items():
+            base = self.module_base(module, elf)
+            if base is not None:
+                for name, address, size in elf_functions(elf):
+                    found.setdefault(name, Function(name, base + address, size, module))
+        return found
+
+    def function(self, name: str) -> Function:
+        """A function by name, or by its address (`0x...`). HookError and UnknownNameError say what is in the
+        way.
+        """
+        if name[:2].lower() == "0x":
+            try:
+                address = int(name, 16)
+            except ValueError:
+                raise HookError("address of a function", expected="a hexadecimal number", got=name) from None
+            return Function(f"{address:#x}", address, 4)
+        found = self.functions.get(name)
+        if found is not None:
+            return found
+        if not self.functions:
+            raise HookError(
+                f"no function {name!r}: this kernel has no symbols (kallsyms)", expected="an address 0x..."
+            )
+        if name in INLINED:
+            raise HookError(f"{name} is no function of this kernel: it is inlined in {INLINED[name]}")
+        part = next((other for other in self.functions if other.startswith(name + ".")), None)
+        if part is not None:
+            raise HookError(f"{name} is not there as such: the compiler made it {part}")
+        raise UnknownNameError("function of the host's kernel", name, self.functions, layer="host")
+
+    def at(self, address: int) -> Function | None:
+        """The function that holds an address."""
+        starts, functions = self._by_address
+        index = bisect_right(starts, address) - 1
+        if index >= 0 and address in functions[index]:
+            return functions[index]
+        return None
+
+    def symbol(self, name: str) -> int | None:
+        """Address of any symbol of the kernel itself, data too."""
+        found = self._table.get(name)
+        return None if found is None else found[0] + self.slide & U64
+
+    @cached_property
+    def slide(self) -> int:
+        """How far from its link address the kernel runs."""
+        linked = self._table.get("handle_exception")
+        vector = self._hart.get("other_stvec" if self._hart.get("virt") else "stvec")
+        return 0 if linked is None else (vector & ~3) - linked[0] & U64
+
+    @cached_property
+    def _table(self) -> dict[str, tuple[int, int, str]]:
+        try:
+            symbols = Kallsyms(self._image)
+        except ImageError:
+            return {}
+        found: dict[str, tuple[int, int, str]] = {}
+        for symbol in symbols:
+            found.setdefault(symbol.name, (symbol.address, symbol.size, symbol.kind))
+        return found
+
+    @cached_property
+    def _by_address(self) -> tuple[list[int], list[Function]]:
+        ordered = sorted(self.functions.values(), key=lambda function: function.address)
+        return [function.address for function in ordered], ordered
+
+    # --- modules
+
+    def module_base(self, name: str, elf: bytes) -> int | None:
+        """Where `.text` of a loaded module lies; None where it is not loaded, or another build is."""
+        for module in self._loaded():
+            if self.read(module - _LIST + _NAME, _NAME_SIZE).split(b"\0")[0].decode(errors="replace") != name:
+                continue
+            text = elf_section(elf, ".text")[:4096]
+            body = self.read(module - _LIST, 8 * MODULE_WORDS)
+            words = {word for word in struct.unpack(f"<{MODULE_WORDS}Q", body) if word and not word & 0xFFF}
+            alike = {word: self._alike(word, text) for word in words}
+            best = max(words, key=lambda word: alike[word], default=0)
+            return best if best and alike[best] >= ALIKE * len(text) else None
+        return None
+
+    def _loaded(self) -> Iterator[int]:
+        """The entries of the kernel's list of modules."""
+        head = self.symbol("modules")
+        at = 0 if head is None else self.word(head)
+        for _ in range(4096):
+            if at in (0, head):
+                return
+            yield at
+            at = self.word(at)
+
+    def _alike(self, address: int, text: bytes) -> int:
+        try:
+            there = self.read(address, len(text))
+        except MemoryFault:
+            return 0
+        return sum(one == other for one, other in zip(there, text, strict=True))
+
+    # --- memory
+
+    def physical(self, address: int) -> int:
+        """Guest physical address of one of the kernel's, by the page table in use. MemoryFault where there is
+        none.
+        """
+        satp = self._hart.get("other_satp" if self._hart.get("virt") else "satp")
+        levels = _LEVELS.get(satp >> 60, 0)
+        table = (satp & _PPN) << 12
+        if not levels:
+            return address
+        for level in reversed(range(levels)):
+            shift = 12 + 9 * level
+            entry = int.from_bytes(self._memory.read(table + 8 * (address >> shift & 511), 8), "little")
+            if not entry & _VALID:
+                break
+            table = (entry >> 10 & _PPN) << 12
+            if entry & _LEAF:
+                return table >> shift << shift | address & (1 << shift) - 1
+        raise MemoryFault(address)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes of the kernel's memory. MemoryFault."""
+        parts = []
+        while size > 0:
+            length = min(size, 4096 - address % 4096)
+            parts.append(self._memory.read(self.physical(address), length))
+            address, size = address + length & U64, size - length
+        return b"".join(parts)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Change bytes of the kernel's memory, within one page. MemoryFault."""
+        self._memory.write(self.physical(address), data)
+
+    def word(self, address: int) -> int:
+        """Eight bytes of the kernel's memory. MemoryFault."""
+        return int.from_bytes(self.read(address, 8), "little")
+
+
+def elf_section(elf: bytes, name: str) -> bytes:
+    """The bytes of a section; none where there is no such section."""
+    from elftools.elf.elffile import ELFFile
+
+    section = ELFFile(BytesIO(elf)).get_section_by_name(name)
+    return b"" if section is None else bytes(section.data())
+
+
+def elf_functions(elf: bytes) -> Iterator[tuple[str, int, int]]:
+    """(name, offset in .text, size) of every function of a relocatable file that is in .text."""
+    from elftools.elf.elffile import ELFFile
+
+    file = ELFFile(BytesIO(elf))
+    text = file.get_section_index(".text")
+    names = elf_section(elf, ".strtab")
+    for at, info, _other, section, value, size in _SYMBOL.iter_unpack(elf_section(elf, ".symtab")):
+        if info & 15 == _FUNC and section == text:
+            yield names[at : names.index(b"\0", at)].decode(errors="replace"), value, size
