@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import VpmuError
 from ..peers.host_source import HostSource
 from ..peers.kvm_host import trouble
-from ..peers.vpmu_host import BOOT_INSTRUCTIONS, HostOnVpmu, build, keep, kept_path, restored
+from ..peers.vpmu_host import BOOT_INSTRUCTIONS, ISA, HostOnVpmu, build, keep, kept_path, restored
 from ..spec.sbi import PmuFid
 from ..vmm.linux.progress import Progress
 from .agent import LOST, packed_batch
@@ -38,12 +38,14 @@ class HostLink:
     does not come up.
     """
 
-    def __init__(self, source: HostSource, progress: Progress) -> None:
-        path = kept_path(source)
+    def __init__(
+        self, source: HostSource, progress: Progress, isa: tuple[str, ...] = ISA, host_pmu: str = "full"
+    ) -> None:
+        path = kept_path(source, isa, host_pmu)
         kept = _kept(path)
         if kept is None:
             progress.step("booting the KVM host on vpmu: once, then it is kept")
-            self.host = build(source)
+            self.host = build(source, isa=isa, host_pmu=host_pmu)
             self._boot()
             keep(self.host, path)
             progress.finish()

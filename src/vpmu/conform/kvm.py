@@ -147,6 +147,9 @@ class HostOptions:
     kernel: Path | None = None
     module: Path | None = None
     initrd: Path | None = None
+    isa: tuple[str, ...] = ()
+    host_pmu: str = "full"
+    """The hart of a host on vpmu: extensions (empty: those that KVM likes to have), and its PMU."""
 
 
 def kvm_target(profile: str | Profile | None = None, options: HostOptions | None = None) -> KvmTarget:
@@ -185,10 +188,12 @@ def _in_qemu(profile: str | Profile | None, options: HostOptions) -> KvmTarget:
 
 def host_target(profile: str | Profile | None, options: HostOptions) -> HostTarget:
     """A host on our own hart: a Debian suite's, or the user's. Raises PeerAbsent, TargetError, FileError."""
+    from ..peers.vpmu_host import ISA
     from .host_link import HostLink
 
     source = source_of(options)
-    link = HostLink(source, options.progress if options.progress is not None else Progress(quiet=True))
+    progress = options.progress if options.progress is not None else Progress(quiet=True)
+    link = HostLink(source, progress, options.isa or ISA, options.host_pmu)
     where = f"vpmu, firmware modelled, {link.facts.kernel.split(' #')[0]}"
     return HostTarget(link, where, source.versions, profile)
 

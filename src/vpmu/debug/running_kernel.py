@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from vpmu.debug.kallsyms import Kallsyms
 from vpmu.errors import ImageError, UnknownNameError, VpmuError
 from vpmu.hart.memory import MemoryFault
+from vpmu.vmm.elf import MAGIC
 
 if TYPE_CHECKING:
     from vpmu.hart.hart import Hart
@@ -137,6 +138,11 @@ class RunningKernel:
 
     @cached_property
     def _table(self) -> dict[str, tuple[int, int, str]]:
+        if self._image.startswith(MAGIC):
+            return {
+                name: (address, size, "t" if kind == _FUNC else "d")
+                for name, kind, _section, address, size in _elf_symbols(self._image)
+            }
         try:
             symbols = Kallsyms(self._image)
         except ImageError:
@@ -234,9 +240,15 @@ def elf_functions(elf: bytes) -> Iterator[tuple[str, int, int]]:
     """(name, offset in .text, size) of every function of a relocatable file that is in .text."""
     from elftools.elf.elffile import ELFFile
 
-    file = ELFFile(BytesIO(elf))
-    text = file.get_section_index(".text")
+    text = ELFFile(BytesIO(elf)).get_section_index(".text")
+    for name, kind, section, value, size in _elf_symbols(elf):
+        if kind == _FUNC and section == text:
+            yield name, value, size
+
+
+def _elf_symbols(elf: bytes) -> Iterator[tuple[str, int, int, int, int]]:
+    """Name, type, section, value and size of all symbols; pyelftools takes seconds for a module's."""
     names = elf_section(elf, ".strtab")
     for at, info, _other, section, value, size in _SYMBOL.iter_unpack(elf_section(elf, ".symtab")):
-        if info & 15 == _FUNC and section == text:
-            yield names[at : names.index(b"\0", at)].decode(errors="replace"), value, size
+        if section:
+            yield names[at : names.index(b"\0", at)].decode(errors="replace"), info & 15, section, value, size

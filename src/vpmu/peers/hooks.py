@@ -74,7 +74,9 @@ class HostCall:
         self.hart.set_x(A0, value)
 
     def answer(self, value: int | None = None) -> None:
-        """Do not run the function: it returns at once, `value` or what a0 holds."""
+        """Do not run the function: it returns at once, `value` or what a0 holds. The first answer counts."""
+        if self.hart.pc != self.function.address:
+            return
         if value is not None:
             self.result = value
         self.hart.pc = self.ra
@@ -133,7 +135,7 @@ class Hooks:
         self, function: Function, caller: Function | None, callback: Callback, vcpu: GuestHart
     ) -> bool:
         hart = vcpu.hart
-        if hart.mode is not Mode.S or hart.pc != function.address:
+        if hart.mode is not Mode.S:
             return False
         ra = hart.x(RA)
         if caller is not None and ra not in caller:
