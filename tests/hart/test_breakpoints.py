@@ -88,7 +88,7 @@ def test_an_instruction_that_traps_is_met_again_when_the_handler_returns(engine:
 
 
 @pytest.mark.parametrize("counting", [Counting.NOTHING, Counting.CLASSES], ids=["plain", "classes"])
-@pytest.mark.parametrize("seed", (0, 3, 4, 8, 9, 10, 11, 15))
+@pytest.mark.parametrize("seed", [0, 3, 4, 8, 9, 10, 11, 15])
 def test_engines_and_regions_stop_at_the_same_instructions(seed: int, counting: Counting) -> None:
     """Random programs, breakpoints that come and go, stops by budget in between."""
     rnd = random.Random(seed)

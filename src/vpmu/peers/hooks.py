@@ -82,8 +82,14 @@ class HostCall:
         self.hart.pc = self.ra
 
     def delay(self, ns: int) -> None:
-        """Let virtual time pass."""
-        self.hart.time_ns += ns
+        """Let virtual time pass before the caller goes on. At the return: a timer that expires at the entry
+        would bring the hart back there.
+        """
+
+        def late(call: HostCall) -> None:
+            call.hart.time_ns += ns
+
+        self.at_return(late)
 
     def at_return(self, callback: Callback) -> None:
         """Have `callback` called when the function returns."""
