@@ -14,7 +14,8 @@ from vpmu.conform.target import PeerAbsent
 from vpmu.debug.running_kernel import HookError, RunningKernel
 from vpmu.errors import UnknownNameError
 from vpmu.hart.events import HartEvent, Mode
-from vpmu.peers.hooks import HostCall, undo
+from vpmu.peers.hooks import HostCall
+from vpmu.peers.host_faults import undo
 
 pytestmark = pytest.mark.slow
 

@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
 
 def run_row(host: HookedHost, scenario: RealScenario, *, fixed: bool) -> RealRow:
     """One guest in a fresh VM of real KVM, and what the model says of the same."""
-    from ..peers.hooks import undo
+    from ..peers.host_faults import undo
 
     if scenario.refused:
         refuse(host, scenario)

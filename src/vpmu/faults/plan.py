@@ -71,6 +71,8 @@ class Rule:
         if len(effect.keys() - ALTERNATIVES) > 1:
             raise PlanError("effects that exclude each other", key=list(effect)[1], expected="one of them",
                             got=", ".join(effect))  # fmt: skip
+        if site.name == "host.call" and "function" not in match:
+            raise PlanError("host.call without function", key="match", expected="match.function")
         counts = {}
         for word, (low, high, default) in WORDS.items():
             if word == "times" and site.timed:

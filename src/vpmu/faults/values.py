@@ -158,6 +158,12 @@ def _choice(*known: str) -> Callable[[object], str]:
     return choose
 
 
+def _name(value: object) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[\w.$:/-]{1,127}", value):
+        return value
+    raise BadValue("a name, or an address 0x...")
+
+
 def _address(value: object) -> Range:
     if value == "snapshot":
         return SNAPSHOT_PAGE, SNAPSHOT_PAGE
@@ -186,5 +192,6 @@ KINDS: dict[str, Callable[[object], object]] = {
     "state": _choice("error", "inactive"),
     "access": _choice("read", "write"),
     "address": _address,
+    "name": _name,
 }
 """Kind -> from a value of a plan to the one that is compared or used. Raises BadValue."""

@@ -189,33 +189,3 @@ class Hooks:
 
     def _text(self, address: int) -> str:
         return self.kernel.read(address, _COMM_SIZE).split(b"\0")[0].decode("utf-8", "replace")
-
-
-UNDO: dict[str, tuple[str, str]] = {
-    "2196c066f138": ("perf_event_create_kernel_counter", "kvm_riscv_vcpu_pmu_ctr_cfg_match"),
-}
-"""Fixes that can be undone at run time: an errno that the first function gives the second one is what the
-second one returns. Before 2196c066f138 KVM_RUN failed with it.
-"""
-
-
-def undo(hooks: Hooks, commit: str) -> None:
-    """Make the running kernel behave as before a fix. HookError where its functions are not there."""
-    inner, outer = (hooks.kernel.function(name) for name in UNDO[commit])
-    pending: dict[int, int] = {}  # task -> errno
-
-    def note(call: HostCall) -> None:
-        if -4096 < call.result < 0:
-            pending[call.hart.x(TP)] = call.result
-
-    def enter(call: HostCall) -> None:
-        pending.pop(call.hart.x(TP), None)
-        call.at_return(leave)
-
-    def leave(call: HostCall) -> None:
-        error = pending.pop(call.hart.x(TP), None)
-        if error is not None:
-            call.result = error
-
-    hooks.on(outer, enter)
-    hooks.on(inner, lambda call: call.at_return(note), caller=outer)

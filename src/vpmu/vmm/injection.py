@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..errors import MachineError
 from ..faults.injector import Effect, Injector
 from ..faults.plan import FaultPlan
 from ..faults.values import SNAPSHOT_PAGE
@@ -28,6 +29,12 @@ class Injection:
         self._plain = list(providers)
         self._regions = dict(machine.memory.regions)
         self.injector = Injector(plan)
+        if self.injector.wants("host.call"):
+            raise MachineError(
+                "fault site host.call",
+                expected="a real host's kernel (--on kvm:trixie)",
+                got="the model of one",
+            )
         self.begin()
 
     def begin(self) -> None:
