@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-DEBIAN, KVM = "fetches Debian", "starts QEMU and fetches Debian"
+DEBIAN, KVM, PACKAGES = "fetches Debian", "starts QEMU and fetches Debian", "fetches Debian's packages"
 """What an example needs besides vpmu."""
 
 EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
@@ -25,6 +25,8 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "boot": (
         ("vpmu boot", "a shell in Debian; Ctrl-A X leaves", DEBIAN),
         ("vpmu boot --exec 'perf stat true'", "one command, and its exit status", DEBIAN),
+        ("vpmu boot --file README.md --exec 'wc README.md | tee n' --get n", "files in, files out", DEBIAN),
+        ("vpmu boot --install strace --exec 'strace true'", "a Debian package by name", PACKAGES),
     ),
     "perf": (
         ("vpmu perf stat -e cycles,instructions true", "count", DEBIAN),

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import write_file
-from ..vmm.linux.perf_command import GUEST_INPUT, READING, SAMPLES, FilesOut, Recording, reading, recording
+from ..vmm.linux.files_out import FilesOut
+from ..vmm.linux.perf_command import GUEST_INPUT, READING, SAMPLES, Recording, reading, recording
 from ..vmm.linux.samples import Samples, flame_graph, parse_script
 from ..vmm.loader import LoadedImage, read_file
 from .boot import Streams, add_guest_options, booting, finish, prepare, run_alone, summary
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         command = shlex.join(["perf", *args.arguments])
     kernel: LoadedImage | None
-    if not files and possible(args, command):
+    if not files and not args.files_in and not args.install and possible(args, command):
         outcome, machine, kernel = run_warm(args, command, output, streams.err)
     else:
         boot = prepare(args, command, output, files, streams.err)
