@@ -19,6 +19,7 @@ from ..vmm.console import keep
 from ..vmm.linux.execution import command_bytes
 from ..vmm.linux.files_out import FilesOut
 from ..vmm.linux.guest_files import COMMAND
+from .check import Check, checking
 from .ended import Ended, ended
 from .guest_files import add_get_option, add_in_options, brought, fit_memory, getting, saved
 from .levels import dumped
@@ -77,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         files: dict[str, bytes | Path] = {COMMAND: command_bytes(args.command) + b"\n"}
         boot = prepare(args, wanted.script(), out, files, streams.err)
-    with booting(args, boot) as machine:
+    check = checking(args)
+    with booting(args, boot, check) as machine:
         if dumped(args, machine):
             return 0
         machine.serial.hold()
@@ -89,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
     end_of_it = ended(machine, boot.loaded, outcome.result, args)
     complete = wanted is None or saved(wanted, out)
     if args.json:
-        told = {**summary(outcome), **end_of_it.as_object()}
+        told = {**summary(outcome), **end_of_it.as_object(), **({} if check is None else check.as_object())}
         print_json(told if args.command is None else {**told, **streams.as_object()})
-    status = finish(outcome, end_of_it, quiet=args.json, shown=args.command is None)
+    status = finish(outcome, end_of_it, quiet=args.json, shown=args.command is None, check=check)
     return status or (0 if complete else 1)
 
 
@@ -141,7 +143,7 @@ def prepare(
 
 
 @contextmanager
-def booting(args: argparse.Namespace, boot: LinuxBoot) -> Iterator[Machine]:
+def booting(args: argparse.Namespace, boot: LinuxBoot, check: Check | None = None) -> Iterator[Machine]:
     """The machine with the guest loaded; its trace is written until the end."""
     with recording(args.trace) as recorder:
         machine = build_machine(
@@ -149,7 +151,7 @@ def booting(args: argparse.Namespace, boot: LinuxBoot) -> Iterator[Machine]:
             second_serial=boot.has_command,
         )  # fmt: skip
         boot.load(machine)
-        with watched(machine, recorder) as boot.ended:
+        with watched(machine, recorder, check, boot.loaded) as boot.ended:
             yield machine
 
 
@@ -200,7 +202,10 @@ class Streams:
         return {"stdout": out.decode("utf-8", "replace"), "stderr": err.decode("utf-8", "replace")}
 
 
-def finish(outcome: Outcome, end_of_it: Ended, *, quiet: bool = False, shown: bool = False) -> int:
+def finish(
+    outcome: Outcome, end_of_it: Ended, *, quiet: bool = False, shown: bool = False,
+    check: Check | None = None,
+) -> int:  # fmt: skip
     """Say what went wrong, with the console that nobody has seen yet (`shown`: it has been); the exit
     status.
     """
@@ -212,7 +217,11 @@ def finish(outcome: Outcome, end_of_it: Ended, *, quiet: bool = False, shown: bo
         print(f"vpmu: {outcome.failure}", file=sys.stderr)
         if not quiet:
             end_of_it.show()
-    return outcome.exit_status
+    if check is None:
+        return outcome.exit_status
+    if not quiet:
+        check.show()
+    return check.status(outcome.exit_status)
 
 
 def last_lines(console: bytes, lines: int = 12) -> str:

@@ -11,6 +11,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "run": (
         ("vpmu run counting", "a bundled payload counts a loop of its own", ""),
         ("vpmu run overflow --trace t.jsonl --perfetto t.json", "trace it, twice", ""),
+        ("vpmu run counting --check", "is every count that it gets what the hart did?", ""),
         ("vpmu run counting --refuse cycles=ENOMEM", "the host's perf has no memory", ""),
     ),
     "stat": (("vpmu stat -e cycles,branches --host-pmu full counting", "count a payload from outside", ""),),

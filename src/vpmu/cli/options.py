@@ -20,7 +20,9 @@ from .parser import Subparsers as Subparsers
 if TYPE_CHECKING:
     from ..faults import FaultPlan
     from ..vmm.linux.sources import AptSource
+    from ..vmm.loader import LoadedImage
     from ..vmm.machine import Machine, RunResult
+    from .check import Check
 
 DEFAULT_PROFILE = "kvm-7.2"
 DEFAULT_HOST_PMU = "qemu-virt"
@@ -167,6 +169,15 @@ def add_inject_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_check_option(parser: argparse.ArgumentParser) -> None:
+    """`--check`, wherever a guest runs."""
+    parser.add_argument(
+        "--check", action="store_true",
+        help="hold every count that the guest gets against what the hart did; a wrong one is said at once,"
+        " and the exit status is 3",
+    )  # fmt: skip
+
+
 def fault_plan(args: argparse.Namespace) -> FaultPlan | None:
     """The plan that the `--inject` options make together, chosen with `--seed`; None without one."""
     if not args.inject:
@@ -209,6 +220,7 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         "--symbols", metavar="FILE", type=in_file,
         help="names for the addresses of a run that does not end well: an ELF file, an Image or a System.map",
     )  # fmt: skip
+    add_check_option(parser)
     parser.add_argument("--input", metavar="FILE", type=in_file_or_stdin, help="console input ('-': stdin)")
 
 
@@ -246,16 +258,21 @@ def _written(path: str) -> Iterator[Callable[[Record], None]]:
 
 
 @contextmanager
-def watched(machine: Machine, recorder: Recorder) -> Iterator[Callable[[RunResult], None]]:
+def watched(
+    machine: Machine, recorder: Recorder, check: Check | None = None, loaded: LoadedImage | None = None
+) -> Iterator[Callable[[RunResult], None]]:
     """While a run is recorded, its trace also says which values were not what the hart did, and in the end
-    how it ended: what is yielded is told that. A run that is not recorded is not watched.
+    how it ended: what is yielded is told that. A run that is neither recorded nor checked is not watched.
     """
-    if not recorder.enabled or machine.arguments["perf"] != "model":
+    if (check is None and not recorder.enabled) or machine.arguments["perf"] != "model":
         yield lambda result: None
         return
-    from ..campaign.oracle import Oracle
+    if check is not None:
+        oracle = check.watch(machine, loaded)
+    else:
+        from ..campaign.oracle import Oracle
 
-    oracle = Oracle(machine)
+        oracle = Oracle(machine)
     oracle.attach()
 
     def end(result: RunResult) -> None:
