@@ -63,6 +63,7 @@ ALL = (
         toolchain.RUNTIME / "agent.ld",
         ("MAILBOX",),
     ),
+    Payload("kvm-monitor.bin", (toolchain.GUESTS / "kvm_monitor.c",), toolchain.RUNTIME / "user.ld"),
     _mailbox("mailbox"),
     _mailbox("mailbox-first", "FIRST"),
     _mailbox("mailbox-native", "NATIVE"),

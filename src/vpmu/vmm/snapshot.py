@@ -134,6 +134,7 @@ def fingerprint(machine: Machine) -> dict[str, object]:
         "interrupt controller": machine.plic is not None,
         "levels": f"image in {machine.levels.image.name}, {', '.join(sorted(machine.isa)) or 'no ISA given'}",
         "serial ports": 1 + (machine.board.second_serial is not None),
+        "line": machine.board.line is not None,
     }
 
 

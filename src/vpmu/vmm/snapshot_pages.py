@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +11,6 @@ from ..hart.memory import MAX_REGIONS, PAGE, HostMemory, PhysicalMemory
 DIRTY = 2
 TOUCHED = bytes(int(flags != 0) for flags in range(256))
 _WRITTEN = bytes(flags >> 1 & 1 for flags in range(256))
-_RUN = re.compile(b"\x01+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +95,12 @@ def union(one: bytes, other: bytes) -> bytes:
 
 def runs(mask: bytes) -> Iterator[tuple[int, int]]:
     """[first, last) of each run of pages that are marked."""
-    for found in _RUN.finditer(mask):
-        yield found.span()
+    first = mask.find(1)
+    while first >= 0:
+        last = mask.find(0, first)
+        last = len(mask) if last < 0 else last
+        yield first, last
+        first = mask.find(1, last)
 
 
 def forget_code(memory: PhysicalMemory, backings: list[HostMemory], changed: list[bytes]) -> None:

@@ -184,5 +184,7 @@ def _machine_event(event: MachineEvent) -> Ending:
                 f"the guest wrote FAIL with code {event.code} to the test device",
                 event.code or 1,
             )
+        case EventKind.LINE:
+            return "line", "the guest's software has something to say", None
         case EventKind.RESET:
             return "reset", "the guest wrote RESET to the test device", 0
