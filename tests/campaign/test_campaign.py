@@ -74,6 +74,20 @@ def test_results_do_not_depend_on_the_workers(
         assert runner.run(number) == results[number]
 
 
+def test_runs_that_chance_decides_alike_are_made_once(
+    plan: CampaignPlan, reference: tuple[str, Path]
+) -> None:
+    results = load_results(reference[1])
+    runner = Runner(plan)
+    assert [runner.run(number) for number in range(len(plan))] == results
+    assert runner.made < len(plan) * 2 // 3
+    lonely = Runner(plan)
+    for number in range(0, len(plan), 5):
+        lonely._alike = ()  # knows nothing of the runs before
+        assert lonely.run(number) == results[number]
+    assert lonely.made == len(range(0, len(plan), 5))
+
+
 def test_verdicts(reference: tuple[str, Path]) -> None:
     results = load_results(reference[1])
 

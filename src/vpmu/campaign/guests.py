@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..brief import Brief
 from ..errors import BootError, FileError, VpmuError
+from ..faults.injector import Drawn
 from ..faults.plan import FaultPlan
 from ..perf.description import load_host_pmu
 from ..profiles.profiles import get_profile
@@ -50,6 +51,8 @@ class Outcome(Brief):
     answers: tuple[str, ...] = field(default=())
     samples: tuple[Finding, ...] = field(default=())
     """The first values that reached the guest, right or wrong."""
+    drawn: tuple[Drawn, ...] = ()
+    """What chance decided."""
 
 
 class Station(Protocol):
@@ -117,7 +120,7 @@ class PayloadStation:
             _named(result), tuple(oracle.findings), oracle.values, _injected(machine), result.reset_reason,
             lost=result.kvm_run_errno is not None, hung=result.stop in ("hung", "idle", "budget"),
             host_lost=result.fixed_by is not None,
-            samples=tuple(oracle.samples),
+            samples=tuple(oracle.samples), drawn=_drawn(machine),
         )  # fmt: skip
 
 
@@ -188,7 +191,7 @@ class LinuxStation:
             lost=result.kvm_run_errno is not None or answer.panic is not None,
             hung=answer.status is None and result.stop in ("hung", "idle", "budget"),
             host_lost=result.fixed_by is not None,
-            samples=tuple(oracle.samples),
+            samples=tuple(oracle.samples), drawn=_drawn(machine),
         )  # fmt: skip
 
 
@@ -261,12 +264,16 @@ class ScriptStation:
             "\n".join(lines).encode(), dict(sorted(calls.items())), tuple(oracle.findings), oracle.values,
             _injected(machine), 0 if lost is None else None, lost=lost is not None, answers=lines,
             host_lost=host is not None,
-            samples=tuple(oracle.samples),
+            samples=tuple(oracle.samples), drawn=_drawn(machine),
         )  # fmt: skip
 
 
 def _injected(machine: Machine) -> int:
     return 0 if machine.injection is None else machine.injection.injector.fired
+
+
+def _drawn(machine: Machine) -> tuple[Drawn, ...]:
+    return () if machine.injection is None else tuple(machine.injection.injector.drawn)
 
 
 _EVENTS = (
