@@ -53,6 +53,8 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("vpmu compare kvm-6.9 kvm-7.2 'linux: perf stat true'", "and for Linux", DEBIAN),
     ),
     "fetch": (("vpmu fetch debian", "bring it, once", DEBIAN),),
+    "new": (("vpmu new guest my-driver", "then: make -C my-driver && vpmu run my-driver/my-driver.elf", ""),),
+    "completion": (("vpmu completion bash", "for ~/.local/share/bash-completion/completions/vpmu", ""),),
 }
 """Command -> (command line, what it does, what it needs)."""
 

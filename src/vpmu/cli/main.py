@@ -37,6 +37,8 @@ COMMANDS = {
     "campaign": "many runs: faults by profiles by host PMUs by guests by seeds, and what became of them",
     "compare": "one guest under two profiles: what changed, and which behaviours explain it",
     "fetch": "bring a Debian riscv64 kernel, perf and busybox through APT",
+    "new": "make a folder with a guest program that builds, runs and is tested",
+    "completion": "print the completion of vpmu's command lines for a shell",
 }
 """The commands and what they do. `vpmu NAME` is the module `vpmu.cli.NAME`: `add_parser(subparsers)` and
 `run(args)`."""
