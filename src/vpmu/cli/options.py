@@ -18,6 +18,7 @@ from .parser import PerfettoName, in_file, in_file_or_stdin, out_file, perfetto_
 from .parser import Subparsers as Subparsers
 
 if TYPE_CHECKING:
+    from ..conform.kvm import HostOptions
     from ..faults import FaultPlan
     from ..vmm.linux.sources import AptSource
     from ..vmm.loader import LoadedImage
@@ -85,6 +86,39 @@ def add_archive_options(parser: argparse.ArgumentParser, what: str) -> None:
         help="take the mirror from this APT source list (.list, .sources), not from the machine's",
     )  # fmt: skip
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
+
+
+def add_host_options(parser: argparse.ArgumentParser, *, on: bool = True) -> None:
+    """`--host-kernel`, `--kvm-module`, `--host-initrd`, and `--on`: which host of real KVM."""
+    if on:
+        parser.add_argument(
+            "--on", choices=("vpmu", "qemu"),
+            help="what runs the host of real KVM: vpmu's own hart (default) or QEMU",
+        )  # fmt: skip
+    parser.add_argument(
+        "--host-kernel", metavar="IMAGE", type=in_file,
+        help="real KVM of this kernel, on vpmu: RISC-V Image (also gzip'd, or EFI zboot) or ELF vmlinux",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kvm-module", metavar="FILE", type=in_file,
+        help="its kvm.ko (.xz, .zst, .gz), where KVM is not built in",
+    )  # fmt: skip
+    parser.add_argument(
+        "--host-initrd", metavar="FILE", type=in_file,
+        help="an initramfs for it; without one nothing is needed",
+    )  # fmt: skip
+
+
+def host_options(args: argparse.Namespace) -> HostOptions:
+    """What `add_host_options` was given. Raises UsageError."""
+    from ..conform.kvm import HostOptions
+
+    kernel, module, initrd = args.host_kernel, args.kvm_module, args.host_initrd
+    for name, value in (("--kvm-module", module), ("--host-initrd", initrd)):
+        if value is not None and kernel is None:
+            raise UsageError(name, expected="--host-kernel beside it", got="none")
+    paths = (None if value is None else Path(value) for value in (kernel, module, initrd))
+    return HostOptions(None, False, None, None, getattr(args, "on", None) or "", *paths)
 
 
 def archive_sources(args: argparse.Namespace) -> list[AptSource] | None:

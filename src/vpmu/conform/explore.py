@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ..brief import Brief
 from ..profiles.behaviour import Behaviour
@@ -17,6 +18,9 @@ from .properties import Properties
 from .sequences import Generator, shrink
 from .target import PAGE, SCRATCH_PAGES, Facts, Target, TargetLost, probe
 from .targets import open_target
+
+if TYPE_CHECKING:
+    from .kvm import HostOptions
 
 TABLE_SCRATCH = 0x88100000
 """Where tables have the pages of a test: inside the memory of the machine that replays them."""
@@ -101,13 +105,18 @@ class Exploration(Brief):
 
 
 def explore(
-    count: int, seed: int, against: str | None, profile: str | None, host_pmu: str = "qemu-virt"
+    count: int,
+    seed: int,
+    against: str | None,
+    profile: str | None,
+    host_pmu: str = "qemu-virt",
+    host: HostOptions | None = None,
 ) -> Exploration:
     """Run `count` sequences: in process against the properties, less what behaviours of the profile explain,
     or on the target `against` and on the model of its profile. Stops after MAX_FINDINGS. Raises TargetError
     where the target cannot be had.
     """
-    target = open_target(against or "in-process", profile, host_pmu)
+    target = open_target(against or "in-process", profile, host_pmu, host=host)
     try:
         facts = probe(target)
         judge = _Compared(target, facts, host_pmu) if against is not None else _Checked(target, facts)
