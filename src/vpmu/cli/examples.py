@@ -42,6 +42,10 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("vpmu identify in-process --profile kvm-7.2 --save mine.toml", "vpmu itself, and a profile", ""),
         ("vpmu identify kvm:sid", "which fixes Debian sid's KVM has", KVM),
     ),
+    "host": (
+        ("vpmu host kvm:trixie", "boot Debian's kernel as a KVM host, and say what it is", DEBIAN),
+        ("vpmu host --host-kernel Image --kvm-module kvm.ko", "your own build", DEBIAN),
+    ),
     "peers": (("vpmu peers kvm", "start real KVM and say what it is", KVM),),
     "faults": (
         ("vpmu faults check perf.create:event=cycles,errno=EBUSY", "is this a rule?", ""),
