@@ -36,6 +36,7 @@ class Supervisor(GuestHart):
     def run(self, max_instructions: int | None = None, until_ns: int | None = None) -> VcpuExit:
         """Run the hart until something is the machine's, at most `max_instructions` or until a time."""
         self.extensions.ran_at_least_once = True
+        self.open_counters()
         hart = self.hart
         limit = UNLIMITED if max_instructions is None else hart.instructions + max_instructions
         while True:

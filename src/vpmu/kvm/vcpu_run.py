@@ -27,6 +27,7 @@ _STOP_NAME = tuple(stop.name for stop in Stop)
 def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = None) -> VcpuExit:
     """See Vcpu.run."""
     vcpu.extensions.ran_at_least_once = True
+    vcpu.open_counters()
     vcpu.interrupts.stray = 0  # the hart has no such bit: what KVM reads back does not hold it
     hart, words, interrupts = vcpu.hart, vcpu.hart.words, vcpu.interrupts
     limit = UNLIMITED if max_instructions is None else hart.instructions + max_instructions
