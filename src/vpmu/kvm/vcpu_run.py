@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vpmu.hart.exits import Stop
-from vpmu.hart.state import STATE, TICK_NS
+from vpmu.hart.state import STATE
 from vpmu.kvm.vcpu_exit import handle
 from vpmu.see import reset, timer
 from vpmu.see.exits import BudgetExit, IdleExit, VcpuExit
@@ -99,9 +99,7 @@ def _budget(vcpu: Vcpu, left: int, until_ns: int | None) -> int:
         if until_ns is not None and until_ns - now < budget:
             budget = until_ns - now
         if vcpu.timer is not None:
-            # A tick after its time: KVM's hrtimer is never early and reaches the guest by an exit, so
-            # that a guest which has just read `time` never finds the interrupt ahead of what it read.
-            budget = min(budget, max((vcpu.timer + 1) * TICK_NS - now, 1))
+            budget = min(budget, timer.due_ns(vcpu, vcpu.timer) - now)
     overflow = vcpu.perf.budget()
     if overflow is not None and overflow < budget:
         budget = min(budget, max(overflow, 1))

@@ -47,6 +47,8 @@ class GuestHart(ABC):
     """
 
     mvendorid = marchid = mimpid = 0
+    timer_lag = 0
+    """Ticks of `time` by which the interrupt of a timer comes late; see timer.due_ns."""
 
     def __init__(
         self,

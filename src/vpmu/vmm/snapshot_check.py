@@ -56,13 +56,26 @@ def check(machine: Machine, snapshot: Snapshot, providers: list[HostPmuPerf]) ->
         if device is not None:
             attributes_like(name, attributes(device), table(name, devices[name]))
     tally("user_exits", devices["user_exits"], str)
-    within("current", devices["current"], 0, len(machine.vcpus) - 1)
+    _turns(machine, table("turns", devices["turns"]))
     pages = machine.memory._next_page
     expect(len(snapshot.flags) <= pages, "flags of pages", f"at most {pages}", len(snapshot.flags))
     expect(not snapshot.flags.translate(None, b"\0\1"), "flags of pages", "0 or 1", "others")
     for key, value in snapshot.wanted.items():
         within("wanted", key, -len(machine.vcpus), len(machine.vcpus) - 1)
         within("wanted", value, 0, (Counting.CLASSES | Counting.MISSES).value)
+
+
+def _turns(machine: Machine, state: Mapping[str, object]) -> None:
+    last = len(machine.vcpus) - 1
+    within("turns: current", state["current"], 0, last)
+    within("turns: clock", state["clock"], 0, U64)
+    if state["horizon"] is not None:
+        within("turns: horizon", state["horizon"], 0, U64)
+    members = items("turns: round", state["round"])
+    for number in members:
+        within("turns: round", number, 0, last)
+    expect(len(set(map(str, members))) == len(members), "turns: round", "each hart once", members)
+    within("turns: turn", state["turn"], 0, len(members))
 
 
 def _hart(where: str, hart: Hart, state: Mapping[str, object]) -> None:
