@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..hart import state as layout
 from ..hart.codegen_flags import Counting
 from ..hart.events import ALL_MODES, HartEvent
+from ..hart.whole import WholeHart
 from ..kvm.pmu import VcpuPmu
 from ..perf.event import EventState
 from ..spec.csr import SSTATUS_SUM, SSTATUS_WRITABLE
@@ -34,6 +35,7 @@ MODES = (layout.USER, layout.SUPERVISOR, layout.MACHINE)
 COUNTS = tuple(name for name in layout.STATE if name.startswith(("count_", "traps_"))
                and name != "traps_retire")  # fmt: skip
 EVERY_MODE = int(ALL_MODES)
+PMP_SIZE = layout.WHOLE_STATE_SIZE - layout.CONTEXTS - layout.PMP
 MMIO_SIZES, LENGTHS = (1, 2, 4, 8), (2, 4)
 
 
@@ -97,10 +99,17 @@ def _hart(where: str, hart: Hart, state: Mapping[str, object]) -> None:
         within(f"{where}: {name}", word(name), 0, FAR)
     for name in FIXED_WORDS if hart.whole else (*FIXED_WORDS, *GUEST_WORDS):
         within(f"{where}: {name}", word(name), hart.get(name), hart.get(name))
-    expect(word("satp") >> 60 in (0, 8, 9), f"{where}: satp", "Bare, Sv39 or Sv48", hex(word("satp")))
     within(f"{where}: context", context, 0, hart.contexts - 1)
-    if hart.whole:
+    if isinstance(hart, WholeHart):
+        from ..hart.legal import problems
+
+        pmp = state["pmp"]
+        expect(isinstance(pmp, bytes) and len(pmp) == PMP_SIZE, f"{where}: pmp", "a block", pmp)
+        assert isinstance(pmp, bytes)
+        problem = next(problems(hart, view, pmp), "")
+        expect(not problem, f"{where}", "what its CSRs can hold", problem)
         return
+    expect(word("satp") >> 60 in (0, 8, 9), f"{where}: satp", "Bare, Sv39 or Sv48", hex(word("satp")))
     status = word("sstatus")
     expect(not status & ~SSTATUS_WRITABLE, f"{where}: sstatus", "bits that exist", hex(status))
     expect(word("mode") != layout.MACHINE, f"{where}: mode", "VS or VU", word("mode"))

@@ -53,7 +53,7 @@ def put_hart(hart: Hart, state: Mapping[str, object]) -> None:
     model = layout.CONTEXT_SIZE - _MODEL_STATE
     if sizes != [layout.CONTEXTS, *[model] * hart.contexts] or not 0 <= context < hart.contexts:
         raise ValueError("state of a hart")
-    _refuse_impossible(memoryview(words).cast("Q"))
+    _refuse_impossible(memoryview(words).cast("Q"), hart.whole)
     keep = {name: hart.get(name) for name in ("contexts", "shared", "epoch")}
     raw = hart.words.cast("B")
     raw[: layout.CONTEXTS] = words
@@ -69,13 +69,13 @@ def put_hart(hart: Hart, state: Mapping[str, object]) -> None:
     forget_translations(hart)
 
 
-def _refuse_impossible(words: memoryview) -> None:
+def _refuse_impossible(words: memoryview, whole: bool) -> None:
     """ValueError for words that no hart can hold (the engines rely on it)."""
     pc, mode, satp, frm = (words[layout.STATE[name]] for name in ("pc", "mode", "satp", "frm"))
     if (
         pc & 1
         or mode not in (layout.USER, layout.SUPERVISOR, layout.MACHINE)
-        or satp >> 60 not in (0, 8, 9)
+        or satp >> 60 not in ((0, 8, 9, 10) if whole else (0, 8, 9))
         or frm > 7
     ):
         raise ValueError("state of a hart")
