@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import FileError
+from ..errors import FileError, UsageError
 from ..trace.recorder import NULL, Record, Recorder, note_end
 from .levels import Default, add_level_options, is_bare, level_arguments
 from .limits import add_limits, count
