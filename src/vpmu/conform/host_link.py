@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from ..errors import VpmuError
 from ..peers.host_source import HostSource
 from ..peers.kvm_host import trouble
-from ..peers.vpmu_host import BOOT_INSTRUCTIONS, HostOnVpmu, build, keep, kept_path, restored
+from ..peers.vpmu_host import BOOT_INSTRUCTIONS, ISA, HostOnVpmu, build, keep, kept_path, restored
 from ..spec.sbi import PmuFid
 from ..vmm.linux.progress import Progress
 from .agent import LOST, packed_batch
@@ -38,12 +40,12 @@ class HostLink:
     does not come up.
     """
 
-    def __init__(self, source: HostSource, progress: Progress) -> None:
-        path = kept_path(source)
+    def __init__(self, source: HostSource, progress: Progress, isa: tuple[str, ...] = ISA) -> None:
+        path = kept_path(source, isa)
         kept = _kept(path)
         if kept is None:
             progress.step("booting the KVM host on vpmu: once, then it is kept")
-            self.host = build(source)
+            self.host = build(source, isa=isa)
             self._boot()
             keep(self.host, path)
             progress.finish()
@@ -73,6 +75,7 @@ class HostLink:
         elif why.startswith("no /dev/kvm"):
             why = "no KVM in this kernel: expected it built in, or --kvm-module, got no /dev/kvm"
         else:
+            why = re.sub(r"errno (\d+)", lambda found: os.strerror(int(found[1])), why)
             told = [line for line in said.splitlines() if "kvm" in line.casefold()]
             why += f"; the console: {told[-1].strip()}" if told else ""
         return self._down(why, "kvm")

@@ -134,10 +134,11 @@ class Board:
         )
 
     def _new_line(self) -> Line:
-        from vpmu.vmm.line import DOORBELL, DOORBELL_SIZE, Doorbell, Line
+        from vpmu.vmm.line import DOORBELL, DOORBELL_SIZE, Line
 
-        self.bus.attach(DOORBELL, DOORBELL_SIZE, Doorbell())
-        return Line(self.memory)
+        line = Line(self.memory)
+        self.bus.attach(DOORBELL, DOORBELL_SIZE, line.doorbell)
+        return line
 
     def add_htif(self, tohost: int, fromhost: int | None) -> None:
         """HTIF at these addresses, whose page is read-only memory."""
