@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from ..errors import VpmuError
@@ -13,7 +15,7 @@ from ..vmm.linux.progress import Progress
 from .agent import LOST, packed_batch
 from .calls import Call, pmu
 from .host_facts import HostFacts, parse_facts
-from .target import TargetError, TargetLost
+from .target import HostDown, TargetLost
 
 PATIENCE = 400_000_000
 """Instructions of host and guest within which an answer comes."""
@@ -34,7 +36,7 @@ snapshot.
 
 
 class HostLink:
-    """Runs the host as long as an answer is waited for. `host` is the machine. Raises TargetError where it
+    """Runs the host as long as an answer is waited for. `host` is the machine. Raises HostDown where it
     does not come up.
     """
 
@@ -61,24 +63,29 @@ class HostLink:
         if result.stop != "line":
             spent = f"{result.stop} after {result.instructions / 1e6:.0f} M instructions"
             why = f"the KVM host does not come up: {spent}: {trouble(self.console())}"
-            raise TargetError(why, layer="host kernel")
+            raise self._down(why, "host kernel")
         if self.host.answer()[:1] == REFUSED:
-            self._refused(self.host.answer()[1:].decode(errors="replace"))
+            raise self._refused(self.host.answer()[1:].decode(errors="replace"))
         self.exchange(packed_batch(b"R", _WARM))
         self.exchange(packed_batch(FRESH, ()))
 
-    def _refused(self, why: str) -> None:
+    def _refused(self, why: str) -> HostDown:
         """The monitor could not start: which layer said no, and its own words where it has any."""
         said = self.console()
         if "hypervisor extension not available" in said:
-            raise TargetError(
-                "KVM",
-                expected="a hart with the H extension",
-                got="hypervisor extension not available",
-                layer="kvm",
-            )
-        words = trouble(said)
-        raise TargetError(f"{why}" + (f"; the console: {words}" if "kvm" in words else ""), layer="kvm")
+            why = "no KVM: expected a hart with the H extension, got one without it"
+        elif why.startswith("no /dev/kvm"):
+            why = "no KVM in this kernel: expected it built in, or --kvm-module, got no /dev/kvm"
+        else:
+            why = re.sub(r"errno (\d+)", lambda found: os.strerror(int(found[1])), why)
+            told = [line for line in said.splitlines() if "kvm" in line.casefold()]
+            why += f"; the console: {told[-1].strip()}" if told else ""
+        return self._down(why, "kvm")
+
+    def _down(self, why: str, layer: str) -> HostDown:
+        down = HostDown(why, layer=layer)
+        down.console = self.console()
+        return down
 
     def exchange(self, request: bytes) -> bytes:
         """One request to monitor or agent, and its answer. Raises TargetLost."""

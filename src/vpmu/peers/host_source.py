@@ -21,6 +21,7 @@ from ..vmm.linux.initramfs import uncompressed_image
 from ..vmm.loader import read_file
 from .host_image import MODULE, HostImage
 
+MAX_IMAGE = 512 << 20
 OWN_FOLDER = "kvm-host-own"
 _BANNER = re.compile(rb"Linux version (\S+) \(")
 _VERMAGIC = re.compile(rb"(?:^|\0)vermagic=([^\0]+)\0")
@@ -64,7 +65,7 @@ class HostSource:
 
 @dataclass(frozen=True, slots=True)
 class HostFiles:
-    """The bytes of a kernel (Image or ELF file), of its module, and of the user's initrd (empty: none)."""
+    """The bytes of a kernel's Image, of its module, and of the user's initrd (empty: none)."""
 
     kernel: bytes
     module: bytes | None
@@ -88,7 +89,7 @@ def own(kernel: str | Path, module: str | Path | None = None, initrd: str | Path
             except OSError as error:
                 raise ImageError.from_os_error(path, error) from None
     assert paths[0] is not None
-    return HostSource(paths[0].absolute(), paths[1], paths[2], None, default_root() / OWN_FOLDER)
+    return HostSource(paths[0], paths[1], paths[2], None, default_root() / OWN_FOLDER)
 
 
 def kernel_image(path: Path) -> bytes:
@@ -96,11 +97,10 @@ def kernel_image(path: Path) -> bytes:
     data = read_file(path)
     if data.startswith(elf.MAGIC):
         try:
-            elf.parse(data)
+            image = flat_image(elf.parse(data), data)
         except elf.ElfError as error:
             what = f"no kernel for this hart: {error.what}"
             raise ImageError(path, what, expected=error.expected, got=error.got) from None
-        image = data
     elif (foreign := _foreign(data)) is not None:
         raise ImageError(path, "no kernel for this hart", expected=IMAGE, got=foreign)
     else:
@@ -111,6 +111,24 @@ def kernel_image(path: Path) -> bytes:
     if release_of(image) is None:
         raise ImageError(path, "no Linux kernel", expected="`Linux version ...` in it", got="none")
     return image
+
+
+def flat_image(file: elf.Elf, data: bytes) -> bytes:
+    """The Image of a vmlinux: its segments by their physical addresses, whose beginning is anything (objcopy
+    -O binary). Raises ElfError where it has no Image's header.
+    """
+    loaded = [one for one in file.segments if one.file_size]
+    start = min((one.physical for one in loaded), default=0)
+    end = max((one.physical + one.file_size for one in loaded), default=0)
+    if end - start > MAX_IMAGE:
+        raise elf.ElfError("segments too far apart", f"{MAX_IMAGE >> 20} MiB", f"{end - start >> 20} MiB")
+    image = bytearray(end - start)
+    for one in loaded:
+        at = one.physical - start
+        image[at : at + one.file_size] = data[one.offset : one.offset + one.file_size]
+    if image[0x38:0x3C] != b"RSC\x05":
+        raise elf.ElfError("not a kernel", "the header of a RISC-V Image at its beginning", "none")
+    return bytes(image)
 
 
 def _foreign(data: bytes) -> str | None:

@@ -103,7 +103,7 @@ def kept_path(source: HostSource, isa: tuple[str, ...] = ISA, host_pmu: str = "f
     digest = hashlib.sha256(repr((isa, host_pmu, FIRMWARE, ARGUMENTS, layout_name())).encode())
     for path in source.files:
         status = path.stat()
-        digest.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
+        digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode())
     for path in (payload("kvm-monitor"), agent_path(), *sorted(_PACKAGE.rglob("*.py"))):
         digest.update(path.read_bytes())
     return source.folder / f"host-{digest.hexdigest()[:24]}.snapshot"

@@ -243,7 +243,7 @@ class _Profiles(Mapping[str, Profile]):
 
 PROFILES: Mapping[str, Profile] = _Profiles(
     (
-        "spec-3.0", "kvm-6.9", "kvm-6.10", "kvm-6.12", "kvm-6.12.117", "kvm-7.2", "kvm-7.3",
+        "spec-3.0", "kvm-6.9", "kvm-6.10", "kvm-6.12", "kvm-6.12.107", "kvm-7.2", "kvm-7.3",
         "opensbi-1.1", "opensbi-1.6", "opensbi-1.7", "opensbi-1.8", "opensbi-1.9",
     )
 )  # fmt: skip
@@ -289,6 +289,22 @@ def changed(profile: Profile, with_: Iterable[str] = (), without: Iterable[str] 
         + [f"-{name}" for name in sorted(b.name for b in removed & profile.behaviours)]
     )
     return replace(profile, name=profile.name + change, behaviours=behaviours)
+
+
+def watched(profile: Profile) -> tuple[Profile, set[Behaviour]]:
+    """The same implementation, and the set of the behaviours that it has been asked for: a run that never
+    asked for one is the same without it.
+    """
+    asked: set[Behaviour] = set()
+
+    def has(behaviour: Behaviour) -> bool:
+        asked.add(behaviour)
+        return behaviour in profile.behaviours
+
+    # equal to no other profile: what is remembered of one (kvm.translate) shall be asked for again
+    own = replace(profile, summary=f"{profile.summary} (watched {id(asked)})")
+    object.__setattr__(own, "has", has)
+    return own, asked
 
 
 def get_behaviour(name: str) -> Behaviour:

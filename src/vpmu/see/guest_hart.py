@@ -31,6 +31,7 @@ from vpmu.trace.recorder import Recorder
 
 if TYPE_CHECKING:
     from vpmu.faults.injector import Injector
+    from vpmu.hart.published import PublishedCounters
 
 Args = tuple[int, int, int, int, int, int]
 IoBus = Callable[[int, int, bool, int], int | None]
@@ -46,6 +47,8 @@ class GuestHart(ABC):
     """
 
     mvendorid = marchid = mimpid = 0
+    timer_lag = 0
+    """Ticks of `time` by which the interrupt of a timer comes late; see timer.due_ns."""
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class GuestHart(ABC):
         self.faults: Injector | None = None
         # told of every counter that the guest reads, and of a reset (counter None)
         self.watch: Callable[[GuestHart, int | None, int], None] | None = None
+        self.published: PublishedCounters | None = None  # where the hart's engine answers counter CSRs
         # asked before every entry, where there are faults
         self.at_entry: Callable[[GuestHart], None] | None = None
 
@@ -115,9 +119,16 @@ class GuestHart(ABC):
         time.
         """
 
+<<<<<<< HEAD
     def breakpoint(self) -> BreakpointExit | None:
         """The hart stopped at a breakpoint: None where its handlers go on."""
         return BreakpointExit(self.hart.pc) if self.memory.breakpoints.hit(self) else None
+=======
+    def open_counters(self) -> None:
+        """Before a run: the hart's engine answers a counter CSR itself where nobody wants to see it."""
+        if self.published is not None:
+            self.published.answer(self.faults is None and self.watch is None and not self.recorder.enabled)
+>>>>>>> h-host
 
     def complete_sbi(self, error: int, value: int | None) -> None:
         """User space's answer to an SbiExit."""

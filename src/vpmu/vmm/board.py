@@ -120,7 +120,12 @@ class Board:
         def software(hart: int, level: bool) -> None:
             (vcpus[hart].set_interrupt if level else vcpus[hart].unset_interrupt)(IRQ_M_SOFTWARE)
 
-        clint = Clint(harts, software)
+        def rearmed(hart: int) -> None:
+            vcpu = vcpus[hart]
+            if vcpu.blocking and vcpu.wakes is not None:  # who runs alone knows of the old time only
+                vcpu.wakes()
+
+        clint = Clint(harts, software, rearmed)
         self.bus.attach(CLINT_BASE, CLINT_SIZE, clint)
         for base, size in PCIE_WINDOWS:
             self.bus.attach(base, size, NothingThere())
@@ -129,10 +134,11 @@ class Board:
         )
 
     def _new_line(self) -> Line:
-        from vpmu.vmm.line import DOORBELL, DOORBELL_SIZE, Doorbell, Line
+        from vpmu.vmm.line import DOORBELL, DOORBELL_SIZE, Line
 
-        self.bus.attach(DOORBELL, DOORBELL_SIZE, Doorbell())
-        return Line(self.memory)
+        line = Line(self.memory)
+        self.bus.attach(DOORBELL, DOORBELL_SIZE, line.doorbell)
+        return line
 
     def add_htif(self, tohost: int, fromhost: int | None) -> None:
         """HTIF at these addresses, whose page is read-only memory."""

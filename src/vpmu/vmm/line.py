@@ -20,7 +20,10 @@ DOORBELL, DOORBELL_SIZE = BASE + SIZE, PAGE
 
 
 class Doorbell:
-    """A store ends the run: RunResult.stop is `line`."""
+    """A store ends the run: RunResult.stop is `line`; `value` is what was stored."""
+
+    def __init__(self) -> None:
+        self.value = 0
 
     def read(self, offset: int, size: int = 8) -> int:
         """Nothing."""
@@ -28,6 +31,7 @@ class Doorbell:
 
     def write(self, offset: int, value: int, size: int = 8) -> MachineEvent:
         """Ring."""
+        self.value = value
         return MachineEvent(EventKind.LINE)
 
 
@@ -35,7 +39,7 @@ class Line:
     """Both directions, as the one who runs the machine sees them."""
 
     def __init__(self, memory: PhysicalMemory) -> None:
-        self._memory = memory
+        self._memory, self.doorbell = memory, Doorbell()
         memory.set_slot(SLOT, BASE, SIZE)
 
     def answer(self) -> bytes:

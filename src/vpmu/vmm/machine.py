@@ -224,6 +224,12 @@ class Machine:
         """Another machine in the same state, from here on on its own."""
         return self.snapshot().machine(console_out=console_out)
 
+    def state_hash(self) -> str:
+        """32 hexadecimal digits for the state now (vmm.state_hash). MachineError where it cannot be had."""
+        from vpmu.vmm.state_hash import state_hash
+
+        return state_hash(self)
+
     @property
     def providers(self) -> list[PerfProvider]:
         """Where the perf events of each hart come from."""

@@ -62,6 +62,8 @@ class Snapshot(Brief):
     events: list[list[HostPmuEvent]] = field(default_factory=list)
     file: str | None = None
     """Where it was read from, until its content has been checked against a machine."""
+    page_hashes: list[dict[int, int]] | None = None
+    """Of its pages, once somebody has asked for the hash of a state (state_hash)."""
 
     @property
     def pages(self) -> int:

@@ -15,7 +15,7 @@ _MODEL_STATE = layout.MODEL_DTLB_READ
 caches of host addresses.
 """
 _PMP = layout.CONTEXTS + layout.PMP
-"""Where a hart with all its modes has its physical memory protection, which is the last of its block."""
+"""Where a hart with all its modes has its physical memory protection."""
 _PHYSICAL = ("base", "mark", "running", "overflow")
 
 
@@ -35,7 +35,7 @@ def hart_state(hart: Hart) -> State:
         "words": bytes(raw[: layout.CONTEXTS]),
         "context": ctx,
         "models": models,
-        "pmp": bytes(raw[_PMP:]) if hart.whole else b"",
+        "pmp": bytes(raw[_PMP : _PMP + layout.PMP_SIZE]) if hart.whole else b"",
     }
 
 
@@ -47,13 +47,13 @@ def put_hart(hart: Hart, state: Mapping[str, object]) -> None:
     assert isinstance(context, int)
     pmp = state["pmp"]
     assert isinstance(pmp, bytes)
-    if len(pmp) != (len(hart.words) * 8 - _PMP if hart.whole else 0):
+    if len(pmp) != (layout.PMP_SIZE if hart.whole else 0):
         raise ValueError("physical memory protection of a hart")
     sizes = [len(words), *map(len, models)]
     model = layout.CONTEXT_SIZE - _MODEL_STATE
     if sizes != [layout.CONTEXTS, *[model] * hart.contexts] or not 0 <= context < hart.contexts:
         raise ValueError("state of a hart")
-    _refuse_impossible(memoryview(words).cast("Q"))
+    _refuse_impossible(memoryview(words).cast("Q"), hart.whole)
     keep = {name: hart.get(name) for name in ("contexts", "shared", "epoch")}
     raw = hart.words.cast("B")
     raw[: layout.CONTEXTS] = words
@@ -69,13 +69,13 @@ def put_hart(hart: Hart, state: Mapping[str, object]) -> None:
     forget_translations(hart)
 
 
-def _refuse_impossible(words: memoryview) -> None:
+def _refuse_impossible(words: memoryview, whole: bool) -> None:
     """ValueError for words that no hart can hold (the engines rely on it)."""
     pc, mode, satp, frm = (words[layout.STATE[name]] for name in ("pc", "mode", "satp", "frm"))
     if (
         pc & 1
         or mode not in (layout.USER, layout.SUPERVISOR, layout.MACHINE)
-        or satp >> 60 not in (0, 8, 9)
+        or satp >> 60 not in ((0, 8, 9, 10) if whole else (0, 8, 9))
         or frm > 7
     ):
         raise ValueError("state of a hart")
@@ -135,3 +135,4 @@ def put_physical(pmu: PhysicalPmu, state: Mapping[str, object]) -> None:
         for event in counter.counted:
             pmu._wanted[event] = pmu._wanted.get(event, 0) + 1
     pmu._want()
+    pmu.publish(pmu.published)  # what the engine reads of counters follows from them

@@ -104,7 +104,7 @@ def device_state(machine: Machine) -> State:
         "serial": attributes(machine.serial),
         "plic": None if machine.plic is None else attributes(machine.plic),
         "user_exits": copied(machine.user_exits),
-        "current": machine.turns.current,
+        "turns": machine.turns.state(),
     }
 
 
@@ -121,4 +121,4 @@ def put_devices(machine: Machine, state: Mapping[str, object]) -> None:
         put(machine.plic, state["plic"])  # type: ignore[arg-type]
     machine.user_exits.clear()
     machine.user_exits.update(state["user_exits"])  # type: ignore[call-overload]
-    machine.turns.resume(int(state["current"]))  # type: ignore[call-overload]
+    machine.turns.resume(state["turns"])  # type: ignore[arg-type]

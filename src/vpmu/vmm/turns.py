@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from vpmu.kvm.errors import HostLostError
 from vpmu.see.exits import (
@@ -24,12 +24,16 @@ from vpmu.vmm.run_result import Ending, Host
 
 POLL_INSTRUCTIONS = 5_000_000  # between two looks at the outside world (Host.poll)
 END_OF_TIME = 1 << 63  # ns: virtual time has 64 bits and does not begin again; a later timer never comes
+_OUT_OF_TIME: Ending = ("budget", "the time that was allowed is used up", None)
 QUANTUM_NS = 10_000  # virtual time that a hart runs before the next one of a multi-hart machine gets its turn
 
 
 class Turns:
     """The vCPUs of a machine taking turns. `exits` counts exits to user space by kind; `current` is the hart
     that runs; `halted` is how the run shall end, where somebody has said so.
+
+    A round is a turn of each vCPU that was awake when it began. A run may end anywhere in it; the next run
+    goes on at that place: where runs end is nothing that a guest can see.
     """
 
     def __init__(self, vcpus: Sequence[GuestHart], board: Board, exits: Counter[str]) -> None:
@@ -38,11 +42,28 @@ class Turns:
         self.halted: Ending | None = None
         self.lost: HostLostError | None = None  # the host went down: it does not come back
         self._polled = 0
-        self._alone: GuestHart | None = None
+        # --- the round, which a snapshot keeps
+        self._clock = 0  # virtual time at which it began
+        self._horizon: int | None = None  # virtual time at which each turn of it ends
+        self._round: list[int] = []  # the vCPUs of it
+        self._turn = 0  # which of them has its turn
 
-    def resume(self, current: int) -> None:
-        """As after a restore: nothing is known but which hart ran last."""
-        self.current, self.halted, self.lost, self._alone = current, None, None, None
+    def state(self) -> dict[str, object]:
+        """Where the turns are, for a snapshot."""
+        return {"current": self.current, "clock": self._clock, "horizon": self._horizon,
+                "round": list(self._round), "turn": self._turn}  # fmt: skip
+
+    def resume(self, state: Mapping[str, object]) -> None:
+        """As after a restore; `state` as `state()` gave it. TypeError, ValueError."""
+        current, clock, turn = (_number(state[name]) for name in ("current", "clock", "turn"))
+        members, horizon = state["round"], state["horizon"]
+        if not isinstance(members, list) or not isinstance(horizon, int | None):
+            raise TypeError("turns of the harts")
+        if not {current, *members} <= set(range(len(self.vcpus))) or not 0 <= turn <= len(members):
+            raise ValueError("turns of the harts")
+        self.current, self._clock, self._horizon = current, clock, horizon
+        self._round, self._turn = list(members), turn
+        self.halted = self.lost = None
 
     def halt(self, stop: str, reason: str) -> None:
         """See Machine.halt. Another thread may call it."""
@@ -62,7 +83,7 @@ class Turns:
 
     def now(self) -> int:
         """Virtual nanoseconds since power-on: the hart that is furthest."""
-        return max(vcpu.hart.time_ns for vcpu in self.vcpus)
+        return max(self._clock, *(vcpu.hart.time_ns for vcpu in self.vcpus))
 
     def turn(self, limit: int | None, deadline: int | None, host: Host | None) -> Ending:
         """Turn the vCPUs in hart order until something ends the run.
@@ -73,44 +94,52 @@ class Turns:
         """
         if self.lost is not None:
             raise self.lost
-        clock = self.now()
         self._polled = self.instructions()
         while True:
-            if deadline is not None and clock >= deadline:
-                return "budget", "the time that was allowed is used up", None
-            if self.halted is not None:
-                return self.halted
-            if host is not None and self.instructions() - self._polled >= POLL_INSTRUCTIONS:
-                self._polled = self.instructions()
-                host.poll()
-            awake = [vcpu for vcpu in self.vcpus if not vcpu.sleeps(clock)]
-            timers = [
-                wake
-                for vcpu in self.vcpus
-                if (wake := vcpu.timer_ns) is not None
-                and wake < END_OF_TIME
-                and vcpu not in awake
-                and vcpu.mp_state != MP_STATE_STOPPED
-            ]
-            if not awake:
-                waited = self._wait(clock, min(timers, default=None), host)
-                if not isinstance(waited, int):
-                    return waited
-                clock = waited if deadline is None else min(waited, deadline)
-                continue
-            bounds = timers if len(awake) == 1 else [*timers, clock + QUANTUM_NS]
-            if deadline is not None:
-                bounds.append(deadline)
-            horizon = min(bounds, default=None)
-            self._alone = awake[0] if len(awake) == 1 else None
-            for vcpu in awake:
+            while self._turn < len(self._round):
+                vcpu = self.vcpus[self._round[self._turn]]
                 self.current = vcpu.id
-                vcpu.hart.time_ns = max(vcpu.hart.time_ns, clock)
-                end = self._run_vcpu(vcpu, limit, horizon, host)
+                vcpu.hart.time_ns = max(vcpu.hart.time_ns, self._clock)
+                end = self._run_vcpu(vcpu, limit, deadline, host)
                 if end is not None:
                     return end
+                self._turn += 1
+            end = self._next_round(deadline, host)
+            if end is not None:
+                return end
+
+    def _next_round(self, deadline: int | None, host: Host | None) -> Ending | None:
+        """Who takes turns now, and for how long; or how the run ends."""
+        if self._round:
             self.current = 0
-            clock = max(vcpu.hart.time_ns for vcpu in awake)
+            self._clock = max(self._clock, *(self.vcpus[number].hart.time_ns for number in self._round))
+            self._round, self._turn = [], 0
+        clock = self._clock
+        if deadline is not None and clock >= deadline:
+            return _OUT_OF_TIME
+        if self.halted is not None:
+            return self.halted
+        if host is not None and self.instructions() - self._polled >= POLL_INSTRUCTIONS:
+            self._polled = self.instructions()
+            host.poll()
+        awake = [vcpu for vcpu in self.vcpus if not vcpu.sleeps(clock)]
+        timers = [
+            wake
+            for vcpu in self.vcpus
+            if (wake := vcpu.timer_ns) is not None
+            and wake < END_OF_TIME
+            and vcpu not in awake
+            and vcpu.mp_state != MP_STATE_STOPPED
+        ]
+        if not awake:
+            waited = self._wait(clock, min(timers, default=None), host)
+            if not isinstance(waited, int):
+                return waited
+            self._clock = waited if deadline is None else min(waited, deadline)
+            return None
+        self._round = [vcpu.id for vcpu in awake]
+        self._horizon = min(timers if len(awake) == 1 else [*timers, clock + QUANTUM_NS], default=None)
+        return None
 
     def _wait(self, clock: int, wake: int | None, host: Host | None) -> int | Ending:
         """Every vCPU sleeps: the virtual time at which to go on, or how the run ends."""
@@ -127,27 +156,36 @@ class Turns:
         return max(clock, wake)
 
     def _run_vcpu(
-        self, vcpu: GuestHart, limit: int | None, horizon: int | None, host: Host | None
+        self, vcpu: GuestHart, limit: int | None, deadline: int | None, host: Host | None
     ) -> Ending | None:
-        """One vCPU's turn: until the horizon, a wait, or an exit that ends the run."""
+        """One vCPU's turn, None where it is over: until the horizon, a wait, or another one is awake; or an
+        exit that ends the run.
+        """
+        until = horizon = self._horizon
+        if deadline is not None:
+            until = deadline if horizon is None else min(horizon, deadline)
         vcpu.immediate_exit = False
         while True:
-            if self.halted is not None:  # another thread may have said so before the line above
-                return self.halted
+            halted = self.halted
+            if halted is not None:  # another thread may have said so before the line above
+                return halted
+            if self._turn == len(self._round):
+                return None  # see woken
             left = None if limit is None else limit - self.instructions()
             if left is not None and left <= 0:
                 return "budget", "the instructions that were allowed are used up", None
             if host is not None:
                 left = POLL_INSTRUCTIONS if left is None else min(left, POLL_INSTRUCTIONS)
-            exit_ = vcpu.run(left, horizon)
+            exit_ = vcpu.run(left, until)
             match exit_:
                 case BudgetExit():
-                    if (
-                        vcpu.immediate_exit
-                        or (horizon is not None and vcpu.hart.time_ns >= horizon)
-                        or host is not None
-                    ):
+                    now = vcpu.hart.time_ns
+                    if self.halted is not None:
+                        continue
+                    if vcpu.immediate_exit or (horizon is not None and now >= horizon) or host is not None:
                         return None
+                    if deadline is not None and now >= deadline:
+                        return _OUT_OF_TIME
                 case IdleExit():
                     return None
                 case HungExit(reason=reason):
@@ -160,9 +198,12 @@ class Turns:
                         return end
 
     def woken(self) -> None:
-        """A sleeping vCPU became runnable: one that ran alone gives the others their turn."""
-        if self._alone is not None:
-            self._alone.immediate_exit = True
+        """A sleeping vCPU became runnable: one that runs alone gives the others their turn, as soon as it
+        can.
+        """
+        if len(self._round) == 1:
+            self.vcpus[self._round[0]].immediate_exit = True
+            self._turn = 1
 
     def _serve(self, vcpu: GuestHart, exit_: VcpuExit) -> Ending | None:
         """An exit to user space; an answer ends the run."""
@@ -199,3 +240,9 @@ def _machine_event(event: MachineEvent) -> Ending:
             return "line", "the guest's software has something to say", None
         case EventKind.RESET:
             return "reset", "the guest wrote RESET to the test device", 0
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("turns of the harts")
+    return value
