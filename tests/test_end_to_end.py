@@ -349,6 +349,8 @@ def test_ctrl_c_ends_an_endless_guest(files: Path, arguments: tuple[str, ...]) -
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # a test run in the background of a script has a shell that ignores SIGINT for it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         time.sleep(2)
