@@ -51,7 +51,7 @@ def test_any_errno_of_perf(bench: Any, errno: int) -> None:
 
 
 def test_the_fix_undone_on_a_recorded_kernel(bench: Any) -> None:
-    b = bench(get_profile("kvm-6.12.107", with_=["perf-failure-ends-kvm-run"]))
+    b = bench(get_profile("kvm-6.12", with_=["perf-failure-ends-kvm-run"]))
     b.perf.errnos[0, 2] = 2
     for event, errno in ((3, 2), (0xB, 22), (0x10006, 22), (0x40000, 2)):
         with pytest.raises(KvmRunError) as caught:
@@ -96,7 +96,7 @@ def test_period_of_zero_before_6_10(bench: Any) -> None:
 def test_reads_over_count_until_7_2(bench: Any) -> None:
     """O1, as recorded: 10, 33, 69, 118 where the totals are 10, 23, 36, 49."""
     totals = [10, 13, 13, 13]
-    expected = {"kvm-6.9": [10, 33, 69, 118], "kvm-6.12.107": [10, 33, 69, 118], "kvm-7.2": [10, 23, 36, 49]}
+    expected = {"kvm-6.9": [10, 33, 69, 118], "kvm-6.12": [10, 33, 69, 118], "kvm-7.2": [10, 23, 36, 49]}
     for name, values in expected.items():
         b = bench(get_profile(name, without=["event-created-enabled"]))
         b.pmu.counter_config_matching(0, ALL, CLEAR, INSTRUCTIONS, 0)
@@ -124,7 +124,7 @@ def test_restarts_on_7_2(bench: Any) -> None:
     assert b.csr(0) == (1 << 62) + 5
 
 
-@pytest.mark.parametrize(("name", "kept"), [("kvm-6.12.107", 2020), ("kvm-7.2", 0)])
+@pytest.mark.parametrize(("name", "kept"), [("kvm-6.12", 2020), ("kvm-7.2", 0)])
 def test_second_configuration_freezes_the_first(bench: Any, name: str, kept: int) -> None:
     """O4, O28, F78."""
     b = bench(name)
@@ -142,7 +142,7 @@ def test_second_configuration_freezes_the_first(bench: Any, name: str, kept: int
 
 def test_broken_counter_and_its_repair(bench: Any) -> None:
     """F22, as recorded on 6.12."""
-    b = bench("kvm-6.12.107")
+    b = bench("kvm-6.12")
     b.perf.errnos[0, 3] = 2
     pmu = b.pmu
     pmu.counter_config_matching(0, 8, 0, DTLB, 0)
@@ -207,7 +207,7 @@ def test_starved_pinned_event(bench: Any) -> None:
 
 
 def test_counts_of_an_unfiltered_counter_are_undetermined(bench: Any) -> None:
-    b = bench("kvm-6.12.107")
+    b = bench("kvm-6.12")
     b.perf.noisy = True
     b.pmu.counter_config_matching(0, 1, CLEAR, CYCLES, 0)
     b.pmu.counter_start(0, 1, 1, 0)
@@ -223,7 +223,7 @@ def test_counts_of_an_unfiltered_counter_are_undetermined(bench: Any) -> None:
 
 def test_wrapped_sets_until_7_1(bench: Any) -> None:
     """F17, as recorded on 6.12."""
-    pmu = bench("kvm-6.12.107").pmu
+    pmu = bench("kvm-6.12").pmu
     assert pmu.counter_config_matching(TOP, 2, 0, CYCLES, 0) == (0, 0)
     assert pmu.counter_config_matching(TOP, 2, 0, DTLB, 0) == (E.NOT_SUPPORTED, 0)
     assert pmu.counter_config_matching(TOP, 16, 0, DTLB, 0) == (0, 3)
@@ -240,7 +240,7 @@ def test_wrapped_sets_until_7_1(bench: Any) -> None:
 
 def test_set_start_serves_the_others(bench: Any) -> None:
     """F30."""
-    for name in ("spec-3.0", "kvm-6.12.107", "kvm-7.2"):
+    for name in ("spec-3.0", "kvm-6.12", "kvm-7.2"):
         b = bench(name)
         b.pmu.counter_config_matching(0, 1, CLEAR, CYCLES, 0)
         b.pmu.counter_config_matching(0, 4, CLEAR, INSTRUCTIONS, 0)
@@ -295,7 +295,7 @@ def test_firmware_counters_are_independent_in_the_specification(bench: Any) -> N
     pmu.incr_fw(0xFFFF)
 
 
-@pytest.mark.parametrize(("name", "again"), [("kvm-6.12.107", 100), ("kvm-7.2", 101)])
+@pytest.mark.parametrize(("name", "again"), [("kvm-6.12", 100), ("kvm-7.2", 101)])
 def test_firmware_restart(bench: Any, name: str, again: int) -> None:
     """A start without a value goes on from the last read before 7.1, from the stop since."""
     pmu = bench(name).pmu
@@ -320,7 +320,7 @@ def test_hardware_event_on_a_firmware_counter(bench: Any) -> None:
     """F24, as recorded on 6.12: codes below 22 act on that firmware code, others stop the whole set; O27
     leaks.
     """
-    b = bench("kvm-6.12.107")
+    b = bench("kvm-6.12")
     pmu = b.pmu
     pmu.counter_config_matching(0, ALL, 0, TIMER, 0)
     assert pmu.counter_config_matching(19, 1, SKIP, DTLB, 0) == (0, 19)
@@ -344,7 +344,7 @@ def test_hardware_event_on_a_firmware_counter(bench: Any) -> None:
 
 def test_info_past_the_array(bench: Any) -> None:
     """What lies at index 64 is whether firmware event 1 counts."""
-    pmu = bench("kvm-6.12.107").pmu
+    pmu = bench("kvm-6.12").pmu
     assert pmu.counter_get_info(64) == (0, 0)
     pmu.counter_config_matching(0, ALL, AUTO, 0xF0001, 0)
     assert pmu.counter_get_info(64) == (0, 1)
@@ -366,7 +366,7 @@ def test_index_check_of_reads(bench: Any) -> None:
 
 def test_page_is_zeroed_and_rewritten(bench: Any) -> None:
     """F45, as recorded: slots are relative to the base; the whole page comes from the kernel's copy."""
-    b = bench("kvm-6.12.107")
+    b = bench("kvm-6.12")
     b.memory.write(PAGE, b"\xa5" * 0x1010)
     b.pmu.snapshot_set_shmem(PAGE, 0, 0)
     assert b.memory.read(PAGE, 0x1000) == bytes(0x1000)
@@ -387,7 +387,7 @@ def test_page_is_zeroed_and_rewritten(bench: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "at_stop"), [("kvm-6.10", 0), ("kvm-6.12.107", 0), ("kvm-7.2", E.FAILED), ("spec-3.0", E.FAILED)]
+    ("name", "at_stop"), [("kvm-6.10", 0), ("kvm-6.12", 0), ("kvm-7.2", E.FAILED), ("spec-3.0", E.FAILED)]
 )
 def test_page_removed(bench: Any, name: str, at_stop: int) -> None:
     """F43, F44."""
@@ -405,7 +405,7 @@ def test_page_removed(bench: Any, name: str, at_stop: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "kept"), [("kvm-6.12.107", E.FAILED, True), ("kvm-7.2", E.INVALID_ADDRESS, None)]
+    ("name", "error", "kept"), [("kvm-6.12", E.FAILED, True), ("kvm-7.2", E.INVALID_ADDRESS, None)]
 )
 def test_page_across_the_end_of_memory(bench: Any, name: str, error: int, kept: bool | None) -> None:
     """F40: the part inside is zeroed all the same. Whether a page that was set stays differs."""
@@ -463,7 +463,7 @@ def test_what_keeps_the_host_alive(bench: Any) -> None:
 
 
 def test_first_page_check_keeps_the_old_page(bench: Any) -> None:
-    b = bench("kvm-6.12.107")
+    b = bench("kvm-6.12")
     b.pmu.snapshot_set_shmem(PAGE, 0, 0)
     b.memory.set_word(PAGE, 1)
     assert errors(b.pmu.snapshot_set_shmem(0x5000_0000, 0, 0)) == [E.INVALID_ADDRESS]
@@ -474,7 +474,7 @@ def test_first_page_check_keeps_the_old_page(bench: Any) -> None:
 
 
 def test_teardown_of_6_10_writes_zeros(bench: Any) -> None:
-    for name, left in (("kvm-6.10", 0), ("kvm-6.12.107", 7)):
+    for name, left in (("kvm-6.10", 0), ("kvm-6.12", 7)):
         b = bench(name)
         b.pmu.snapshot_set_shmem(PAGE, 0, 0)
         b.memory.set_word(PAGE + 8, 7)
