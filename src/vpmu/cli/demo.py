@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from .options import DEFAULT_PROFILE, Subparsers, add_json
+from .options import DEFAULT_PROFILE, Subparsers, add_host_options, add_json
 from .output import Console, errno_name, print_json, table
 
 BEFORE, AFTER = "kvm-6.9", DEFAULT_PROFILE
@@ -67,9 +67,12 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--real",
-        action="store_true",
-        help="the same in a stock Debian KVM host on our hart, the fix undone at run time",
+        nargs="?",
+        const="kvm",
+        metavar="TARGET",
+        help="the same in a stock Debian KVM host on our hart (kvm:trixie), the fix undone at run time",
     )
+    add_host_options(parser, on=False)
     add_json(parser)
     return parser
 
@@ -92,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
     chosen += ["--perf host"] * (args.perf == "host")
     if len(chosen) > 1:
         raise UsageError(" with ".join(chosen), expected="one of them", got="both")
+    if args.host_kernel is not None and not args.real:
+        raise UsageError("--host-kernel", expected="--real beside it", got="none")
     if args.real:
         from .demo_real import run as run_real
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import errno
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..errors import UsageError
 from ..spec.sbi import Eid, PmuFid, SbiError, StartFlag, error_name
 from .demo import BEFORE, Scenario, run_guest, what_happens
+from .options import host_options
 from .output import errno_name, print_json, say, table
 
 if TYPE_CHECKING:
@@ -81,17 +83,22 @@ SCENARIOS = (
 def run(args: argparse.Namespace) -> int:
     """Run the six; 0 where real KVM and the model say the same everywhere, 4 where there is no Debian."""
     from ..conform.hooked import HookedHost
-    from ..conform.kvm import VPMU, HostOptions
+    from ..conform.kvm import VPMU
     from ..conform.target import PeerAbsent
+    from ..conform.targets import host_options as of_target
+    from ..conform.targets import is_kvm
     from ..vmm.linux.progress import Progress
 
-    progress = Progress(quiet=args.json)
+    if not is_kvm(args.real):
+        raise UsageError("--real", expected="kvm, kvm:SUITE", got=args.real)
+    chosen = of_target(args.real, host_options(args))
+    chosen = replace(chosen, on=chosen.on or VPMU, progress=Progress(quiet=args.json))
     hosts: dict[tuple[str, ...], HookedHost] = {}
     rows = []
     for scenario in SCENARIOS:
         key = (*scenario.isa, scenario.host_pmu)
         if key not in hosts:
-            options = HostOptions(on=VPMU, isa=scenario.isa, host_pmu=scenario.host_pmu, progress=progress)
+            options = replace(chosen, isa=scenario.isa, host_pmu=scenario.host_pmu)
             try:
                 hosts[key] = HookedHost(options)
             except PeerAbsent as absent:

@@ -15,7 +15,10 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("vpmu run counting --refuse cycles=ENOMEM", "the host's perf has no memory", ""),
     ),
     "stat": (("vpmu stat -e cycles,branches --host-pmu full counting", "count a payload from outside", ""),),
-    "demo": (("vpmu demo", "the scenarios, each before and after the fix", ""),),
+    "demo": (
+        ("vpmu demo", "the scenarios, each before and after the fix", ""),
+        ("vpmu demo --real", "in a stock Debian KVM host, the fix undone at run time", DEBIAN),
+    ),
     "explain": (
         ("vpmu explain cycles", "who counts it", ""),
         ("vpmu explain cache-misses --profile kvm-6.9", "who says no, and what becomes of the guest", ""),
@@ -50,6 +53,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "faults": (
         ("vpmu faults check perf.create:event=cycles,errno=EBUSY", "is this a rule?", ""),
         ("vpmu faults run F10 --profile kvm-7.2", "play one scenario", ""),
+        ("vpmu faults run F10 --on kvm:trixie", "play it in a stock host's kernel", DEBIAN),
     ),
     "campaign": (("vpmu campaign plan.toml -j 2", "run a plan in two processes", ""),),
     "compare": (

@@ -5,6 +5,7 @@
     vpmu faults list                 the catalogue, F1 to F80
     vpmu faults show F10             one scenario: its plan, its guest, what every profile must answer
     vpmu faults run F10 ... | --all  run scenarios and say what held
+    vpmu faults run --all --on kvm   the same in a stock host's kernel on our hart: what real KVM makes of it
 
 Exit status 0 when every row is as the catalogue says, 1 when one is not, 2 for a plan that is none.
 """
@@ -15,7 +16,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from .options import Subparsers, add_json, names
+from .options import Subparsers, add_host_options, add_json, names
 from .output import print_json, say
 from .verdict_table import print_table
 
@@ -35,13 +36,17 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "--profile", type=names, action="extend", metavar="NAMES", help="run: these profiles only"
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="run: every step and its answer")
+    parser.add_argument(
+        "--on", metavar="TARGET", help="run: in real KVM, kvm:trixie or kvm with --host-kernel"
+    )
+    add_host_options(parser, on=False)
     add_json(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
-    for option in ("all", "profile", "verbose"):
+    for option in ("all", "profile", "verbose", "on"):
         if getattr(args, option) and args.action != "run" and (option, args.action) != ("all", "show"):
             raise UsageError(f"faults {args.action}", expected=f"no --{option} (it belongs to run)")
     if args.action in ("sites", "list") and args.names:
@@ -66,6 +71,10 @@ def run(args: argparse.Namespace) -> int:
         return print_list(scenarios, as_json=args.json)
     if args.action == "show":
         return show(scenarios, as_json=args.json)
+    if args.on is not None or args.host_kernel is not None:
+        from .faults_real import run_on
+
+        return run_on(scenarios, args)
     return run_scenarios(scenarios, args)
 
 

@@ -117,8 +117,9 @@ def host_options(args: argparse.Namespace) -> HostOptions:
     for name, value in (("--kvm-module", module), ("--host-initrd", initrd)):
         if value is not None and kernel is None:
             raise UsageError(name, expected="--host-kernel beside it", got="none")
-    paths = (None if value is None else Path(value) for value in (kernel, module, initrd))
-    return HostOptions(None, False, None, None, getattr(args, "on", None) or "", *paths)
+    on = getattr(args, "on", None) or ""
+    paths = [None if value is None else Path(value) for value in (kernel, module, initrd)]
+    return HostOptions(on=on, kernel=paths[0], module=paths[1], initrd=paths[2])
 
 
 def archive_sources(args: argparse.Namespace) -> list[AptSource] | None:

@@ -5,16 +5,22 @@ from __future__ import annotations
 from functools import cached_property
 
 from ..debug.running_kernel import RunningKernel
+from ..errors import UsageError
+from ..faults.plan import FaultPlan
 from ..peers.hooks import Hooks
-from .kvm import HostOptions, HostTarget, host_target, source_of
+from ..peers.host_faults import HostFaults
+from ..profiles.profiles import Profile
+from .kvm import QEMU, HostOptions, HostTarget, host_target, source_of
 
 
 class HookedHost:
     """A host that is up, and its kernel. Raises PeerAbsent, TargetError, FileError."""
 
-    def __init__(self, options: HostOptions) -> None:
+    def __init__(self, options: HostOptions, profile: str | Profile | None = None) -> None:
+        if options.on == QEMU:
+            raise UsageError("hooks in a host's kernel", expected="a host on vpmu", got="one in QEMU")
         self.source = source_of(options)
-        self.target: HostTarget = host_target(None, options)
+        self.target: HostTarget = host_target(profile, options)
         self.machine = self.target.link.host.machine
 
     @cached_property
@@ -33,3 +39,23 @@ class HookedHost:
         """The host as it was kept, with a fresh VM; hooks stay."""
         self.hooks.forget_calls()
         self.target.reset(pmu=pmu)
+
+
+def faulty_target(profile: str | Profile | None, options: HostOptions, plan: FaultPlan) -> HostTarget:
+    """Real KVM whose host has faults: the plan begins anew with every fresh VM. UsageError for a rule that
+    the real stack has no place for.
+    """
+    host = HookedHost(options, profile)
+    faults = HostFaults(host.hooks, plan)
+    if faults.not_carried:
+        rule, why = faults.not_carried[0]
+        raise UsageError(f"{rule.source} on real KVM: {why}", layer="faults")
+    rewind = host.target.link.rewind
+
+    def fresh() -> None:
+        host.hooks.forget_calls()
+        rewind()
+        faults.begin()
+
+    host.target.rewind = fresh
+    return host.target

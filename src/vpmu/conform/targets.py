@@ -34,8 +34,12 @@ def open_target(
     """
     if host is not None and host != type(host)() and not is_kvm(name):
         raise UsageError("--on and --host-kernel", expected="the target kvm", got=name)
+    if faults and is_kvm(name):
+        from .hooked import faulty_target
+
+        return faulty_target(profile, host_options(name, host), faults)
     if faults and name != "in-process":
-        raise UsageError("--inject", expected="the target in-process", got=name)
+        raise UsageError("--inject", expected="the target in-process, or kvm on vpmu", got=name)
     if name == "in-process":
         from .in_process import InProcessTarget
 

@@ -174,9 +174,9 @@ class HostFaults:
         for name in dict.fromkeys(str(rule.match["function"]) for rule in called):
             self.hooks.on(self.hooks.kernel.function(name), partial(self._called, name))
         for rule in called:
-            for name in (rule.match.get("caller"), rule.effect.get("passed_on")):
-                if name is not None:
-                    self.hooks.kernel.function(str(name))  # it must be there
+            for other in (rule.match.get("caller"), rule.effect.get("passed_on")):
+                if other is not None:
+                    self.hooks.kernel.function(str(other))  # it must be there
             if "passed_on" in rule.effect:
                 self._pass_on(rule)
         self.begin()

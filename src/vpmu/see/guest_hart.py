@@ -119,16 +119,14 @@ class GuestHart(ABC):
         time.
         """
 
-<<<<<<< HEAD
     def breakpoint(self) -> BreakpointExit | None:
         """The hart stopped at a breakpoint: None where its handlers go on."""
         return BreakpointExit(self.hart.pc) if self.memory.breakpoints.hit(self) else None
-=======
+
     def open_counters(self) -> None:
         """Before a run: the hart's engine answers a counter CSR itself where nobody wants to see it."""
         if self.published is not None:
             self.published.answer(self.faults is None and self.watch is None and not self.recorder.enabled)
->>>>>>> h-host
 
     def complete_sbi(self, error: int, value: int | None) -> None:
         """User space's answer to an SbiExit."""
