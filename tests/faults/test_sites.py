@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vpmu import KvmRunError, Machine
+from vpmu.errors import MachineError, UsageError
 from vpmu.faults import SITES, FaultPlan, parse_rule
 from vpmu.payloads import path
 from vpmu.see.vcpu_api import GuestTrap
@@ -40,6 +41,14 @@ def count(machine: Machine) -> int:
 def test_every_site_is_tested_here() -> None:
     names = " ".join(name for name in globals() if name.startswith("test_"))
     assert [site for site in SITES if site.replace(".", "_") not in names] == []
+
+
+def test_host_call_is_for_a_real_kernel() -> None:
+    """What it does there is in tests/linux/test_hooks.py."""
+    with pytest.raises(MachineError, match=r"host.call: expected a real host's kernel \(--on kvm:trixie\)"):
+        build("host.call:function=perf_event_create_kernel_counter,errno=EBUSY")
+    with pytest.raises(UsageError, match=r"host\.call without function"):
+        parse_rule("host.call:errno=EBUSY")
 
 
 @pytest.mark.parametrize("profile", ["spec-3.0", "kvm-7.2"])

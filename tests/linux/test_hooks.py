@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from vpmu.campaign.catalogue import load_catalogue
+from vpmu.campaign.real_catalogue import Fate, run_real, summary
 from vpmu.cli.main import main
 from vpmu.conform.calls import Result, pmu
 from vpmu.conform.hooked import HookedHost
@@ -13,9 +15,10 @@ from vpmu.conform.kvm import VPMU, HostOptions
 from vpmu.conform.target import PeerAbsent
 from vpmu.debug.running_kernel import HookError, RunningKernel
 from vpmu.errors import UnknownNameError
+from vpmu.faults import FaultPlan, parse_rule
 from vpmu.hart.events import HartEvent, Mode
 from vpmu.peers.hooks import HostCall
-from vpmu.peers.host_faults import undo
+from vpmu.peers.host_faults import HostFaults, undo
 
 pytestmark = pytest.mark.slow
 
@@ -142,3 +145,76 @@ def test_demo_real_shows_six_rows(kept: HookedHost, capsys: pytest.CaptureFixtur
     assert "KVM_RUN: ENOENT" in out
     assert "the same in all 6 rows" in out
     assert main(["demo", "--real", "--linux"]) == 2
+
+
+def faults_of(host: HookedHost, *rules: str) -> HostFaults:
+    return HostFaults(host.hooks, FaultPlan(tuple(parse_rule(rule) for rule in rules)))
+
+
+def test_host_call_by_caller_number_and_effect(host: HookedHost) -> None:
+    faults = faults_of(host, f"host.call:function={CREATE},caller={CONFIG},call=2,errno=EBUSY")
+    host.fresh()
+    answers = host.target.run([CYCLES, CYCLES, CYCLES])
+    assert [answer.error for answer in answers] == [0, NOT_SUPPORTED, 0]
+    assert faults.fired == 1
+    faults.remove()
+
+
+@pytest.mark.parametrize(
+    ("rule", "errors"),
+    [
+        (f"host.call:function={CREATE},caller=do_exit,errno=EBUSY", [0]),
+        (f"host.call:function={CREATE},value=0", [0]),
+        (f"host.call:function={CREATE},result=-12", [NOT_SUPPORTED]),
+        (f"host.call:function={CREATE},delay=1ms", [0]),
+        ("sbi.call:function=counter_config_matching,error=FAILED", [-1]),
+        ("perf.create:event=cycles,errno=EBUSY", [NOT_SUPPORTED]),
+        ("perf.create:event=instructions,errno=EBUSY", [0]),
+    ],
+)
+def test_what_a_rule_does_to_a_call_of_the_guest(host: HookedHost, rule: str, errors: list[int]) -> None:
+    faults = faults_of(host, rule)
+    host.fresh()
+    assert [answer.error for answer in host.target.run([CYCLES])] == errors
+    assert faults.fired == ("do_exit" not in rule and "event=instructions" not in rule)
+    faults.remove()
+
+
+def test_a_failed_allocation_in_kvm_is_seen_by_the_guest(host: HookedHost) -> None:
+    """The copy of the snapshot page: Debian's kernels have no failslab."""
+    faults = faults_of(host, "kvm.allocate:fail")
+    host.fresh()
+    assert host.target.run([pmu(7, host.target.scratch, 0, 0)])[0].error not in (0, None)
+    assert faults.fired
+    faults.remove()
+
+
+def test_a_rule_that_no_function_carries_is_said(kept: HookedHost) -> None:
+    faults = faults_of(kept, "guest.memory:address=snapshot,remove")
+    assert [why for _, why in faults.not_carried] == ["no function of the kernel is guest.memory"]
+    faults.remove()
+    with pytest.raises(UnknownNameError, match="did you mean"):
+        faults_of(kept, "host.call:function=perf_event_create_kernel_countr,errno=EBUSY")
+    kept.hooks.remove()
+
+
+def test_the_catalogue_on_the_real_kernel(kept: HookedHost) -> None:
+    """Fifty and more scenarios, each answered as the model of this release answers it."""
+    rows = [run_real(kept, scenario) for scenario in load_catalogue().values()]
+    counts = summary(rows)
+    assert len(rows) - counts[Fate.NOT_CARRIED] >= 50
+    assert [(row.id, row.differences) for row in rows if row.differences] == []
+    assert {Fate.SURVIVES, Fate.DEGRADES, Fate.LIES} <= {fate for fate in Fate if counts[fate]}
+    assert all(row.note for row in rows if row.fate is Fate.NOT_CARRIED)
+    again = [run_real(kept, scenario) for scenario in load_catalogue().values()]
+    assert again == rows, "the same every time"
+
+
+def test_the_commands(capsys: pytest.CaptureFixture[str], kept: HookedHost) -> None:
+    assert main(["faults", "run", "F1", "F66", "--on", "kvm:trixie"]) == 0
+    out = capsys.readouterr().out
+    assert "2 of 2 scenarios on the real kernel: 1 survives, 1 lies" in out
+    assert main(["faults", "run", "F1", "--on", "opensbi"]) == 2
+    assert "expected kvm, kvm:SUITE" in capsys.readouterr().err
+    assert main(["conform", "--target", "kvm", "--inject", "guest.memory:address=snapshot,remove"]) == 2
+    assert "no function of the kernel is guest.memory" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from ..conform.calls import Call, Result, ecall
+from ..conform.in_process import WRITE_FORMS
 from ..conform.target import TargetLost
 from ..perf.event import errno_name
 from ..spec.csr import Csr, Irq
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"\b(page2|page|table|hole|end|rom|uart|ram)\b")
 _SCOUNTOVF, _SIP = 32, 33
+_NO_SLOT = 0x1000_0000
+"""Where user space has devices: no memory slot, which is all that KVM looks at."""
 _LCOFI = 1 << Irq.LCOFI
 LOOKS = frozenset({"live", "held", "state", "interrupts"})
 """Steps that look into the model: on real KVM they are left out."""
@@ -45,7 +48,8 @@ class RealScript(Script):
         page = 4096
         self._places = {
             "page": target.scratch, "page2": target.scratch + page, "table": target.scratch + 2 * page,
-            "hole": target.hole, "end": target.memory_end,
+            "hole": target.hole, "end": target.memory_end, "rom": target.scratch + 3 * page,
+            "uart": _NO_SLOT,
         }  # fmt: skip
 
     def run_real(self, steps: Sequence[Step], profile: Profile) -> list[Answered]:
@@ -53,6 +57,8 @@ class RealScript(Script):
         for step in steps:
             if step.words[0] not in _REAL and step.words[0] not in LOOKS:
                 raise NotReal(f"the step {step.words[0]!r} is of the model's machine")
+        if any("rom" in word for step in steps for word in step.words[1:]):
+            self.do(Call("P", (self._places["rom"],)))
         answers = []
         for step in steps:
             expected = step.expected(profile)
@@ -98,6 +104,8 @@ class RealScript(Script):
 
     def csr(self, words: Sequence[str]) -> str:
         csr = number(words[0])
+        if (csr, len(words) > 1) in WRITE_FORMS:
+            return self._value(Call("W", (WRITE_FORMS.index((csr, len(words) > 1)),)))
         if len(words) > 1 or not (Csr.CYCLE <= csr < Csr.CYCLE + 32 or csr == Csr.SCOUNTOVF):
             raise NotReal(f"the agent has no instruction for CSR {csr:#x}")
         return self._value(Call("c", (_SCOUNTOVF if csr == Csr.SCOUNTOVF else csr - Csr.CYCLE,)))
