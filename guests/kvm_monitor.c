@@ -9,6 +9,8 @@
  * Requests and answers are those of src/vpmu/peers/monitor.py without their frames; beside them:
  *     'K': the vCPU's registers of KVM, as pairs of id and value
  *     'Z' + text, an answer: the monitor could not start
+ *     'V': seven zeros, NUMBERS numbers of eight bytes, data: one step of a monitor that is elsewhere (`step`); the answer:
+ *         'V', seven zeros, a result or -errno, data
  */
 typedef unsigned char u8;
 typedef unsigned int u32;
@@ -19,11 +21,12 @@ typedef long s64;
 #define REQUEST 0x1000
 #define ANSWER 0x8000
 #define LINE_SIZE 0x10000
-#define ANSWER_ROOM (LINE_SIZE - ANSWER)
+#define ANSWER_ROOM (u64)(LINE_SIZE - ANSWER)
 #define DOORBELL (LINE + LINE_SIZE)
 #define PAGE 4096UL
-#define MEMORY_BASE 0x80000000UL
 #define MEMORY_SIZE (4UL << 20)
+#define EXTRA_SIZE (64 * PAGE) /* what a monitor elsewhere may put into the guest's address space */
+#define NUMBERS 6
 #define DEVICE_BASE 0x10000000UL
 #define KVM_RUN_FAILED (-1000) /* a0 of an ecall that ended KVM_RUN: this minus the errno */
 #define MAX_FAILURES 5000      /* in one batch, after which the machine is given up: more than a batch has calls */
@@ -41,6 +44,7 @@ enum { SYS_ioctl = 29, SYS_mkdirat = 34, SYS_mount = 40, SYS_openat = 56, SYS_cl
 #define KVM_GET_ONE_REG 0x4010AEAB
 #define KVM_SET_ONE_REG 0x4010AEAC
 #define KVM_GET_REG_LIST 0xC008AEB0
+#define KVM_GET_MP_STATE 0x8004AE98
 #define KVM_SET_MP_STATE 0x4004AE99
 #define MP_STATE_RUNNABLE 0
 #define MP_STATE_STOPPED 5
@@ -168,7 +172,8 @@ struct vcpu {
 static s64 kvm, vm = -1;
 static struct vcpu vcpus[2];
 static int started;
-static u8 *memory;
+static u8 *memory, *extra;
+static u64 memory_base;
 static u64 starter, mailbox;
 static const char *why; /* the machine is lost */
 
@@ -208,7 +213,7 @@ static s64 create_vcpu(struct vcpu *vcpu, u64 number)
 
 static s64 region(u32 slot, u32 flags, u64 at, u64 size)
 {
-    struct { u32 slot, flags; u64 gpa, size, address; } argument = {slot, flags, MEMORY_BASE + at, size, (u64)memory + at};
+    struct { u32 slot, flags; u64 gpa, size, address; } argument = {slot, flags, memory_base + at, size, (u64)memory + at};
     return ioctl(vm, KVM_SET_USER_MEMORY_REGION, (u64)&argument);
 }
 
@@ -226,24 +231,18 @@ static void destroy_machine(void)
     started = 0;
 }
 
-/* A VM with the agent; 0, or the errno of what failed, negative. */
-static s64 create_machine(int pmu)
+/* A VM with memory at `base` and one vCPU that begins there; 0, or the errno of what failed, negative. */
+static s64 create_vm(u64 base)
 {
-    u64 off = 0;
-    s64 agent, got, done;
+    s64 done;
     destroy_machine();
+    memory_base = base;
     vm = ioctl(kvm, KVM_CREATE_VM, 0);
     if (vm < 0)
         return vm;
     memory = map(-1, MEMORY_SIZE, 0);
     if (bad(memory))
         return (s64)memory;
-    agent = open_file("/vpmu/agent.bin", 0);
-    if (agent < 0)
-        return agent;
-    for (u64 at = 0; (got = read_file(agent, memory + at, MEMORY_SIZE - at)) > 0; at += (u64)got)
-        ;
-    close_file(agent);
     done = region(0, 0, 0, MEMORY_SIZE);
     if (done < 0)
         return done;
@@ -251,9 +250,25 @@ static s64 create_machine(int pmu)
     if (done < 0)
         return done;
     started = 1;
-    set(&vcpus[0], PC, MEMORY_BASE);
+    set(&vcpus[0], PC, base);
     set(&vcpus[0], A0, 0);
     set(&vcpus[0], A1, 0);
+    return 0;
+}
+
+/* A VM with the agent. */
+static s64 create_machine(int pmu)
+{
+    u64 off = 0;
+    s64 agent, got, done = create_vm(0x80000000UL);
+    if (done < 0)
+        return done;
+    agent = open_file("/vpmu/agent.bin", 0);
+    if (agent < 0)
+        return agent;
+    for (u64 at = 0; (got = read_file(agent, memory + at, MEMORY_SIZE - at)) > 0; at += (u64)got)
+        ;
+    close_file(agent);
     if (!pmu)
         one_reg(&vcpus[0], KVM_SET_ONE_REG, REG_SBI_PMU, &off);
     return 0;
@@ -342,7 +357,7 @@ static s64 run_to_mailbox(void)
 /* Host address of a range of the guest's memory, or 0. */
 static u8 *inside(u64 address, u64 length)
 {
-    u64 offset = address - MEMORY_BASE;
+    u64 offset = address - memory_base;
     return length <= MEMORY_SIZE && offset <= MEMORY_SIZE - length ? memory + offset : 0;
 }
 
@@ -484,7 +499,7 @@ static void operate(const u8 *request)
     else if (operation == 'M')
         result[1] = unreclaimable();
     else if (operation == 'P') { /* the page becomes a slot of its own that the guest, and KVM for it, can only read */
-        u64 at = value - MEMORY_BASE, end = at + PAGE;
+        u64 at = value - memory_base, end = at + PAGE;
         done = inside(value, PAGE) ? region(0, 0, 0, 0) : -EINVAL;
         if (done >= 0)
             done = region(0, 0, 0, at);
@@ -497,6 +512,69 @@ static void operate(const u8 *request)
     result[3] = done < 0 ? (u64)(1 - done) : 0;
     answer_length = 0;
     put(result, sizeof(result));
+}
+
+/* One step of a monitor that is elsewhere: what is asked for, and five arguments. */
+static void step(const u8 *request, u64 length)
+{
+    u64 n[NUMBERS], head[2] = {'V', 0}, value = 0;
+    const u8 *data = request + 8 + sizeof(n), *shown = 0;
+    u64 size = length - 8 - sizeof(n), show = 0;
+    struct vcpu *vcpu;
+    u8 *at;
+    s64 done = -EINVAL;
+    memcpy(n, request + 8, sizeof(n));
+    vcpu = &vcpus[n[1] & 1];
+    switch (n[0]) {
+    case 'n': /* a new VM: where its memory begins */
+        done = create_vm(n[1]);
+        break;
+    case 'v': /* another vCPU: its number */
+        done = started == 1 && n[1] == 1 ? create_vcpu(vcpu, 1) : -EINVAL;
+        started += done >= 0;
+        break;
+    case 'w': /* write to memory: where */
+        at = inside(n[1], size);
+        if (at)
+            memcpy(at, data, size), done = 0;
+        break;
+    case 'r': /* read memory: where, how much; with a third number the extra pages */
+        at = n[3] ? (n[1] + n[2] <= EXTRA_SIZE ? extra + n[1] : 0) : inside(n[1], n[2]);
+        if (at)
+            shown = at, show = n[2], done = 0;
+        break;
+    case 'x': /* KVM_RUN: the vCPU; its kvm_run. `data` is put at offset n[2] of it first */
+        memcpy(vcpu->page + (n[2] & 0xff), data, size > 64 ? 64 : size);
+        done = ioctl(vcpu->fd, KVM_RUN, 0);
+        shown = vcpu->page, show = 128;
+        break;
+    case 'g': /* KVM_GET_ONE_REG: vCPU, register */
+        done = one_reg(vcpu, KVM_GET_ONE_REG, n[2], &value);
+        shown = (u8 *)&value, show = 8;
+        break;
+    case 's': /* KVM_SET_ONE_REG: vCPU, register, value */
+        done = one_reg(vcpu, KVM_SET_ONE_REG, n[2], &n[3]);
+        break;
+    case 'p': /* KVM_GET_MP_STATE, or with a second number SET: vCPU, 1, state */
+        value = n[3];
+        done = ioctl(vcpu->fd, n[2] ? KVM_SET_MP_STATE : KVM_GET_MP_STATE, (u64)&value);
+        shown = (u8 *)&value, show = 8;
+        break;
+    case 'm': { /* KVM_SET_USER_MEMORY_REGION of the extra pages: slot, flags, gpa, size, offset */
+        struct { u32 slot, flags; u64 gpa, size, address; } argument = {(u32)n[1], (u32)n[2], n[3], n[4], (u64)extra + n[5]};
+        done = ioctl(vm, KVM_SET_USER_MEMORY_REGION, (u64)&argument);
+        break;
+    }
+    case 'l': /* KVM_GET_REG_LIST: the vCPU */
+        ((u64 *)text)[0] = sizeof(text) / 8 - 1;
+        done = ioctl(vcpu->fd, KVM_GET_REG_LIST, (u64)text);
+        shown = (u8 *)text, show = 8 + 8 * ((u64 *)text)[0];
+        break;
+    }
+    answer_length = 0;
+    put(head, 8);
+    put(&done, 8);
+    put(shown, show);
 }
 
 static void mount(const char *kind, const char *at)
@@ -532,6 +610,8 @@ static void serve_request(const u8 *request, u64 length)
     why = 0;
     if (request[0] == 'I')
         facts();
+    else if (request[0] == 'V' && length >= 8 + 8 * NUMBERS)
+        step(request, length);
     else if (request[0] == 'F') {
         done = start(!(length > 3 && request[3]));
         if (done >= 0)
@@ -568,6 +648,7 @@ void monitor(void)
     }
     answer = (u8 *)line + ANSWER;
     insert("/vpmu/kvm.ko");
+    extra = map(-1, EXTRA_SIZE, 0);
     kvm = open_file("/dev/kvm", 2);
     if (kvm < 0)
         give_up("no /dev/kvm", kvm);

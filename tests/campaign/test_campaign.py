@@ -29,7 +29,7 @@ from vpmu.profiles.profiles import changed, get_profile, watched
 
 PLAN = """
 name = "test"
-profiles = ["spec-3.0", "kvm-6.9", "kvm-6.12", "kvm-7.2"]
+profiles = ["spec-3.0", "kvm-6.9", "kvm-6.12.107", "kvm-7.2"]
 guests = ["failing-event", "overflow", "random: 16"]
 seeds = 6
 [[fault]]

@@ -40,12 +40,14 @@ class HostLink:
     does not come up.
     """
 
-    def __init__(self, source: HostSource, progress: Progress, isa: tuple[str, ...] = ISA) -> None:
-        path = kept_path(source, isa)
+    def __init__(
+        self, source: HostSource, progress: Progress, isa: tuple[str, ...] = ISA, host_pmu: str = "full"
+    ) -> None:
+        path = kept_path(source, isa, host_pmu)
         kept = _kept(path)
         if kept is None:
             progress.step("booting the KVM host on vpmu: once, then it is kept")
-            self.host = build(source, isa=isa)
+            self.host = build(source, isa=isa, host_pmu=host_pmu)
             self._boot()
             keep(self.host, path)
             progress.finish()

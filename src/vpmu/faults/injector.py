@@ -96,6 +96,11 @@ class Injector:
                 return rule.effect
         return None
 
+    @property
+    def has_times(self) -> bool:
+        """Whether there can be a `next_time`."""
+        return bool(self._times or self.until)
+
     def next_time(self, now: int) -> int | None:
         """The next virtual time after `now` at which a rule or a late effect wants to be looked at."""
         due = [time for time in self._times if time > now]

@@ -74,7 +74,8 @@ class Supervisor(GuestHart):
     def _present_interrupts(self) -> None:
         """Before an entry: what firmware and devices raise is what the supervisor finds in sip."""
         interrupts = self.interrupts
-        self.hart.words[_SIP] = interrupts.flush() if interrupts.pending_mask else interrupts.hvip
+        changed = interrupts.pending_mask or interrupts.moves_by_itself
+        self.hart.words[_SIP] = interrupts.flush() if changed else interrupts.hvip
 
     def _take_back_interrupts(self) -> None:
         """After an exit: what the supervisor did to its sip."""

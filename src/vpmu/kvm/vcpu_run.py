@@ -40,7 +40,8 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
             return IdleExit(None)
         if vcpu.timer is not None:
             timer.expire(vcpu)
-        words[_SIP] = interrupts.flush() if interrupts.pending_mask else interrupts.hvip
+        changed = interrupts.pending_mask or interrupts.moves_by_itself
+        words[_SIP] = interrupts.flush() if changed else interrupts.hvip
         if vcpu.blocking:
             if not timer.pending(vcpu) & timer.wake_mask(vcpu):
                 return IdleExit(timer.deadline(vcpu))

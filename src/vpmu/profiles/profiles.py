@@ -243,7 +243,7 @@ class _Profiles(Mapping[str, Profile]):
 
 PROFILES: Mapping[str, Profile] = _Profiles(
     (
-        "spec-3.0", "kvm-6.9", "kvm-6.10", "kvm-6.12", "kvm-6.12.107", "kvm-7.2", "kvm-7.3",
+        "spec-3.0", "kvm-6.9", "kvm-6.10", "kvm-6.12", "kvm-6.12.117", "kvm-7.2", "kvm-7.3",
         "opensbi-1.1", "opensbi-1.6", "opensbi-1.7", "opensbi-1.8", "opensbi-1.9",
     )
 )  # fmt: skip

@@ -10,7 +10,7 @@ Release = tuple[int, ...]
 LINUX_RANGE = ("6.3", "7.3")
 """First and last series of Linux: before 6.3 KVM has no virtual PMU; 7.3 was read as release candidate."""
 OPENSBI_RANGE = ("1.1", "1.9")
-RECORDED = {"6.12": "6.12.117", "7.2": "7.2.13"}
+RECORDED = {"6.12": "6.12.107", "7.2": "7.2.13"}
 """Series of Linux of which a release was recorded from a real run: what the series' name stands for. Of any
 other series the name stands for its first release.
 """

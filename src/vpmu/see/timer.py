@@ -50,10 +50,15 @@ def due_ns(vcpu: GuestHart, cycle: int) -> int:
 
 
 def deadline(vcpu: GuestHart) -> int | None:
-    """Virtual time in ns at which the timer interrupt ends waiting, if one is set."""
+    """Virtual time in ns at which the timer interrupt, or one that is late, ends waiting; None: nothing is
+    set.
+    """
     if vcpu.timer is not None:
-        return vcpu.timer * TICK_NS
-    return vcpu.hart.next_timer_ns() if wake_mask(vcpu) & _STIP else None
+        own: int | None = vcpu.timer * TICK_NS
+    else:
+        own = vcpu.hart.next_timer_ns() if wake_mask(vcpu) & _STIP else None
+    late = vcpu.interrupts.due_ns
+    return own if late is None else late if own is None else min(own, late)
 
 
 def pending(vcpu: GuestHart) -> int:

@@ -121,6 +121,7 @@ class Machine:
         self._providers: list[PerfProvider] = [vcpu.perf for vcpu in self._vcpus]
         self.set_sbi_extension("DBCN", True)  # as QEMU and kvmtool do: KVM leaves it to user space
         self.injection: Injection | None = None
+        self.host_pmu_digest: str | None = None  # in the fingerprint of its snapshots
         self.base: Snapshot | None = None  # the snapshot since which pages are tracked
         self.arguments: dict[str, object] = {
             "profile": self.profile, "host_pmu": self.host_pmu, "perf": perf, "memory": memory,

@@ -125,9 +125,11 @@ class Snapshot(Brief):
 
 def fingerprint(machine: Machine) -> dict[str, object]:
     """What a machine and a snapshot must have in common."""
+    if machine.host_pmu_digest is None:  # it never changes, and is written out to be summed
+        machine.host_pmu_digest = f"{zlib.crc32(repr(machine.host_pmu).encode()):08x}"
     return {
         "profile": machine.profile.name,
-        "host PMU": f"{machine.host_pmu.name} ({zlib.crc32(repr(machine.host_pmu).encode()):08x})",
+        "host PMU": f"{machine.host_pmu.name} ({machine.host_pmu_digest})",
         "harts": len(machine.vcpus),
         "memory": machine.memory_size,
         "memory base": machine.memory_base,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from ..hart import state as layout
 from ..hart.events import HartEvent, Mode
 from ..hart.hart import Hart
 from ..hart.pmu import PhysicalPmu, Selector
-from .snapshot_values import State, picked, put
+from .snapshot_values import State, picked
 
 _MODEL_STATE = layout.MODEL_DTLB_READ
 """From here on a context holds state of the guest (modelled TLB and cache, counts); before it, the engine's
@@ -110,8 +111,12 @@ def physical_state(pmu: PhysicalPmu) -> State:
     }
 
 
-def _selector(names: list[str]) -> Selector:
+@cache
+def _selector(*names: str) -> Selector:
     return tuple(map(HartEvent, names))
+
+
+_modes = cache(Mode)
 
 
 def put_physical(pmu: PhysicalPmu, state: Mapping[str, object]) -> None:
@@ -122,12 +127,13 @@ def put_physical(pmu: PhysicalPmu, state: Mapping[str, object]) -> None:
     assert isinstance(holders, list)
     for index, saved in counters.items():
         counter = pmu._counters[index]
-        put(counter, {name: saved[name] for name in _PHYSICAL})
-        counter.selector, counter.counted = _selector(saved["selector"]), _selector(saved["counted"])
-        counter.modes = Mode(saved["modes"])
+        for name in _PHYSICAL:
+            setattr(counter, name, saved[name])
+        counter.selector, counter.counted = _selector(*saved["selector"]), _selector(*saved["counted"])
+        counter.modes = _modes(saved["modes"])
     pmu._running = [pmu._counters[index] for index in order]
     pmu._requests = list(state["requests"])  # type: ignore[call-overload]
-    pmu._holders = {_selector(what): index for what, index in holders}
+    pmu._holders = {_selector(*what): index for what, index in holders}
     for counter in pmu._counters.values():
         counter.held = counter.selector if pmu._holders.get(counter.selector) == counter.index else None
     pmu._wanted = {}

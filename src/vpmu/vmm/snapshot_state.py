@@ -6,7 +6,8 @@ register of a device needs no word here; what refers to other objects has a func
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ..kvm.interrupts import VcpuInterrupts
@@ -50,13 +51,18 @@ def _put_pmu(pmu: SbiPmu, state: Mapping[str, object]) -> None:
     pmu.last_refusal = None
     if not isinstance(pmu, VcpuPmu):
         return
-    for counter, values in zip(pmu.counters, state["counters"], strict=True):  # type: ignore[call-overload]
-        for name, value in zip(_COUNTER, values, strict=True):
-            setattr(counter, name, value)
-    for one, values in zip(pmu.fw, state["fw"], strict=True):  # type: ignore[call-overload]
-        for name, value in zip(_FW, values, strict=True):
-            setattr(one, name, value)
+    _put_rows(pmu.counters, _COUNTER, state["counters"])  # type: ignore[arg-type]
+    _put_rows(pmu.fw, _FW, state["fw"])  # type: ignore[arg-type]
     put(pmu.snapshot, state["page"])  # type: ignore[arg-type]
+
+
+def _put_rows(things: Sequence[object], names: tuple[str, ...], rows: Sequence[Sequence[object]]) -> None:
+    """Attributes of many alike objects, of which a run touches few."""
+    present = attrgetter(*names)
+    for thing, row in zip(things, rows, strict=True):
+        if present(thing) != tuple(row):
+            for name, value in zip(names, row, strict=True):
+                setattr(thing, name, value)
 
 
 def vcpu_state(vcpu: GuestHart, perf: HostPmuPerf) -> tuple[State, list[HostPmuEvent]]:
