@@ -55,11 +55,13 @@ def run(args: argparse.Namespace) -> int:
     tables = [read_table(path) for path in args.tables]
 
     from ..vmm.replay_machine import Options, check_table
-    from ..vmm.replay_report import replay_table
+    from ..vmm.replay_report import replay_table, shared
 
     make_monitor: Callable[[Run], Replayed]
+    hosts: RealHosts | None = None
     if args.on is not None or args.host_kernel is not None:
-        make_monitor = real_hosts(args).monitor
+        hosts = real_hosts(args)
+        make_monitor = hosts.monitor
     else:
         for table in tables:
             check_table(table, args.profile)
@@ -67,8 +69,12 @@ def run(args: argparse.Namespace) -> int:
             args.profile, tuple(args.with_), tuple(args.without), args.host_pmu, args.engine, fault_plan(args)
         ).monitor
     reports: list[Report] = []
+    explained = 0
     for table in tables:
         report = replay_table(table, make_monitor)
+        if hosts is not None and report.disagreements:
+            model = replay_table(table, Options(hosts.profile()).monitor)
+            explained += len(shared(report, model))
         reports.append(report)
         if not args.json and not args.quiet:
             print_report(report, of_many=len(tables) > 1)
@@ -82,12 +88,15 @@ def run(args: argparse.Namespace) -> int:
                 "profile": args.profile,
                 "lines": lines,
                 "agree": agree,
+                **({} if hosts is None else {"as the model": explained}),
                 "undetermined": dict(sorted(undetermined.items())),
                 "tables": [as_object(report) for report in reports],
             }
         )
     else:
         print(f"{agree} of {lines} lines agree{in_words(undetermined)}")
+        if hosts is not None and agree < lines:
+            print(f"{explained} of the others the model of {hosts.profile()} answers as the real kernel does")
     return 0 if all(report.passed for report in reports) else 1
 
 

@@ -53,7 +53,6 @@ class HostLink:
             progress.finish()
         else:
             self.host = kept
-        self._base = self.host.machine.snapshot()
         self.facts: HostFacts = parse_facts(self.exchange(FACTS)[1:].decode(errors="replace"))
         self.rewind()
 
@@ -104,7 +103,7 @@ class HostLink:
 
     def rewind(self) -> None:
         """Back to a fresh VM: the host and all of its kernel."""
-        self.host.machine.restore(self._base)
+        self.host.rewind()
 
     def console(self) -> str:
         """What the host's kernel has said."""

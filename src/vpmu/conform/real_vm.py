@@ -6,6 +6,7 @@ with them is vpmu.vmm.replay's.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections import Counter
 from collections.abc import Callable
@@ -16,12 +17,14 @@ from ..errors import UsageError
 from ..kvm.errors import KvmRunError
 from ..peers.host_source import HostSource
 from ..peers.vpmu_host import ISA
-from ..profiles.profiles import SbiExtension
+from ..profiles.profiles import IMPL_ID_KVM, SbiExtension
+from ..profiles.releases import linux_version_code
 from ..see.exits import BudgetExit, MmioExit, SbiExit, SystemEvent, VcpuExit
 from ..vmm.linux.progress import Progress
 from ..vmm.replay import PAGE, RAM_BASE, Monitor
 from ..vmm.replay_machine import KVM_ISA_EXT_SSAIA, RECORDED_HOST, payload
-from ..vmm.replay_table import Run
+from ..vmm.replay_table import Run, sharp_hex
+from .agent import Identity, profile_for
 from .host_link import HostLink
 from .target import TargetLost
 
@@ -32,6 +35,8 @@ CSR_INDEX = {0x100: 0, 0x104: 1, 0x105: 2, 0x140: 3, 0x141: 4, 0x142: 5, 0x143: 
 EXIT_MMIO, EXIT_SYSTEM_EVENT, EXIT_SBI, EXIT_INTR = 6, 24, 35, 10
 MMIO_DATA, SBI_RESULT = 40, 96
 """Offsets in struct kvm_run."""
+OVERFLOWS, WITHOUT_SSCOFPMF = "full", "none"
+"""Host PMUs in place of the recorded one: for a run on a host with AIA, and for one without Sscofpmf."""
 _HEAD = struct.Struct("<8s6Q")
 
 
@@ -180,7 +185,7 @@ class RealMonitor(Monitor):
 
     def _view(self, operands: tuple[int, ...]) -> None:
         shown = self.machine.ask("r", operands[0], 8, 1)[1]
-        self._answer(f"VMM view of xmem+off: {int.from_bytes(shown, 'little'):#x}")
+        self._answer(f"VMM view of xmem+off: {sharp_hex(int.from_bytes(shown, 'little'))}")
 
 
 class RealHosts:
@@ -189,6 +194,13 @@ class RealHosts:
     def __init__(self, source: HostSource, progress: Progress) -> None:
         self._source, self._progress = source, progress
         self._links: dict[tuple[str, ...], HostLink] = {}
+
+    def profile(self) -> str:
+        """The profile of the kernel that has replayed: that of its release."""
+        kernel = next(iter(self._links.values())).facts.kernel
+        found = re.search(r"\d+\.\d+(\.\d+)?", kernel)
+        code = linux_version_code(found[0]) if found else 0
+        return profile_for(Identity(0, IMPL_ID_KVM, code)).name
 
     def monitor(self, run: Run) -> RealMonitor:
         """A fresh VM for `run` with the payload in it. Raises UsageError for a run without KVM."""
@@ -199,11 +211,12 @@ class RealHosts:
         aia = run.isa_extensions is not None and KVM_ISA_EXT_SSAIA in run.isa_extensions
         without = {*(() if aia else ("ssaia",)), *(() if run.sscofpmf else ("sscofpmf",))}
         isa = tuple(name for name in ISA if name not in without)
-        link = self._links.get(isa)
+        host_pmu = (OVERFLOWS if aia else RECORDED_HOST) if run.sscofpmf else WITHOUT_SSCOFPMF
+        link = self._links.get((*isa, host_pmu))
         if link is None:
-            link = self._links[isa] = HostLink(self._source, self._progress, isa, RECORDED_HOST)
+            link = self._links[*isa, host_pmu] = HostLink(self._source, self._progress, isa, host_pmu)
         link.rewind()
-        vm = RealVm(link, load_host_pmu(RECORDED_HOST))
+        vm = RealVm(link, load_host_pmu(host_pmu))
         for name, enabled in run.sbi_extensions.items():
             vm.vcpu(0).put(SBI_EXT | SbiExtension[name], int(enabled))  # refused ones stay as they are
         vm.write(RAM_BASE, payload(run.payload_size))

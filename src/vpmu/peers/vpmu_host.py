@@ -22,6 +22,7 @@ from .kvm_host import agent_path
 if TYPE_CHECKING:
     from ..vmm.machine import Machine
     from ..vmm.run_result import RunResult
+    from ..vmm.snapshot import Snapshot
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 MEMORY = 256 << 20
@@ -38,10 +39,17 @@ KEPT = 4
 
 @dataclass(slots=True)
 class HostOnVpmu:
-    """The machine, and what its kernel has said."""
+    """The machine, what its kernel has said, and where `rewind` takes it."""
 
     machine: Machine
     console: bytearray = field(default_factory=bytearray, repr=False)
+
+    base: Snapshot | None = field(default=None, repr=False)
+
+    def rewind(self) -> None:
+        """Back to `base`."""
+        assert self.base is not None
+        self.machine.restore(self.base)
 
     def run(self, instructions: int) -> RunResult:
         """Run the host until its monitor has something to say (`stop` is `line`), at most so long."""
@@ -91,7 +99,8 @@ def restored(path: Path) -> HostOnVpmu:
     from ..vmm.snapshot import Snapshot
 
     console = bytearray()
-    return HostOnVpmu(Snapshot.load(path).machine(console_out=console.extend), console)
+    snapshot = Snapshot.load(path)
+    return HostOnVpmu(snapshot.machine(console_out=console.extend), console, snapshot)
 
 
 def kept_path(source: HostSource, isa: tuple[str, ...] = ISA, host_pmu: str = "full") -> Path:
@@ -110,9 +119,10 @@ def kept_path(source: HostSource, isa: tuple[str, ...] = ISA, host_pmu: str = "f
 
 
 def keep(host: HostOnVpmu, path: Path) -> None:
-    """Keep a host for the next time; of its folder's snapshots the newest stay."""
+    """Keep a host for the next time, and as its `base`; of its folder's snapshots the newest stay."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    host.machine.snapshot().save(path)
+    host.base = host.machine.snapshot()
+    host.base.save(path)
     kept = sorted(path.parent.glob("host-*.snapshot"), key=lambda one: one.stat().st_mtime_ns)
     for old in kept[:-KEPT]:
         old.unlink(missing_ok=True)
