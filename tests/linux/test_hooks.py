@@ -211,7 +211,7 @@ def test_the_catalogue_on_the_real_kernel(kept: HookedHost) -> None:
 
 
 def test_the_commands(capsys: pytest.CaptureFixture[str], kept: HookedHost) -> None:
-    assert main(["faults", "run", "F1", "F66", "--on", "kvm:trixie"]) == 0
+    assert main(["faults", "run", "F1", "F10", "--on", "kvm:trixie"]) == 0
     out = capsys.readouterr().out
     assert "2 of 2 scenarios on the real kernel: 1 survives, 1 lies" in out
     assert main(["faults", "run", "F1", "--on", "opensbi"]) == 2

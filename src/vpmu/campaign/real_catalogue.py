@@ -13,7 +13,7 @@ from ..profiles.profiles import get_profile
 from ..spec.sbi import PmuFid
 from .catalogue import SPEC, Scenario
 from .real_script import NotReal, RealScript
-from .script_text import Answered, Step
+from .script_text import Answered
 
 if TYPE_CHECKING:
     from ..conform.hooked import HookedHost
@@ -98,7 +98,7 @@ def run_real(host: HookedHost, scenario: Scenario) -> RealRow:
     if scenario.plan and not injected and script.lost is None and not script.host_dead:
         return not_carried("the fault did not happen: nothing on the way asked for it")
     return RealRow(
-        scenario.id, scenario.title, fate_of(script, answers, scenario.steps), tuple(answers),
+        scenario.id, scenario.title, fate_of(script, answers), tuple(answers),
         tuple(
             f"{answer.step}: {answer.observed}, the model of {profile.name}: {answer.expected}"
             for answer in answers
@@ -108,21 +108,20 @@ def run_real(host: HookedHost, scenario: Scenario) -> RealRow:
     )  # fmt: skip
 
 
-def fate_of(script: RealScript, answers: list[Answered], steps: tuple[Step, ...]) -> Fate:
+def fate_of(script: RealScript, answers: list[Answered]) -> Fate:
     """What became of it, against what the specification has at each step."""
     if script.host_dead:
         return Fate.HOST_DIES
     if script.lost is not None:
         return Fate.GUEST_DIES
     spec = get_profile(SPEC)
-    wanted = {step.text: step.expected(spec) for step in steps}
-    fate = Fate.SURVIVES
+    fate = Fate.LIES if script.silent else Fate.SURVIVES
     order = list(Fate)
-    for answer in answers:
-        expected = wanted.get(answer.step)
+    for step, answer in zip(script.steps, answers, strict=True):
+        expected = step.expected(spec)
         if expected is None or expected == "skip" or alike(answer.observed, expected):
             continue
-        if answer.observed.isdigit():
+        if answer.observed.isdigit() and expected.isdigit():
             found = Fate.LIES
         elif answer.observed == "illegal" or _refuses(answer.observed):
             found = Fate.DEGRADES if not _refuses(expected) else Fate.DEVIATES

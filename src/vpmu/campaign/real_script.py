@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..profiles.profiles import Profile
 
 _NAME = re.compile(r"\b(page2|page|table|hole|end|rom|uart|ram)\b")
+_COUNTS_ALL = ("cycles", "ref-cycles", "instructions")
+"""Events that happen at every instruction."""
 _SCOUNTOVF, _SIP = 32, 33
 _NO_SLOT = 0x1000_0000
 """Where user space has devices: no memory slot, which is all that KVM looks at."""
@@ -44,6 +46,11 @@ class RealScript(Script):
         self.target = target
         self.lost: str | None = None
         self.host_dead = ""
+        self.steps: list[Step] = []  # those that were done, one for each answer
+        self.silent: list[str] = []
+        """Counts that the guest read although the counter that it started has missed what it did."""
+        self._events: dict[int, str] = {}  # counter -> the event that it was given
+        self._done: dict[int, int] = {}  # running counter -> what it must have counted, at least
         self.vcpu = SimpleNamespace(pmu=SimpleNamespace(num_counters_total=total))  # type: ignore[assignment]
         page = 4096
         self._places = {
@@ -69,10 +76,32 @@ class RealScript(Script):
                 observed = _REAL[step.words[0]](self, words)
             except TargetLost as lost:
                 self.host_dead = observed = f"host lost: {lost.what}"
+            self._watch(step.words, observed)
+            self.steps.append(step)
             answers.append(Answered(step.text, expected, observed))
             if self.lost is not None or self.host_dead:
                 break
         return answers
+
+    def _watch(self, words: Sequence[str], observed: str) -> None:
+        """Hold what is read against what the guest has done since it started a counter by itself."""
+        match words[0]:
+            case "config":
+                number_ = observed.removeprefix("SUCCESS").strip() or "0"
+                if observed.startswith("SUCCESS") and number_.isdigit():
+                    self._events[int(number_)] = words[1]
+                    self._done.pop(int(number_), None)
+            case "start" if words[1].isdigit() and len(words) == 2 and observed == "SUCCESS":
+                self._done[int(words[1])] = 0
+            case "work":
+                for counter in self._done:
+                    self._done[counter] += number(words[1])
+            case "stop" | "reset" | "shmem" | "clear":
+                self._done.clear()
+            case "read" if observed.isdigit():
+                done = self._done.get(int(words[1]), 0)
+                if self._events.get(int(words[1])) in _COUNTS_ALL and int(observed) < done:
+                    self.silent.append(f"counter {words[1]}: read {observed}, at least {done} were done")
 
     def _place(self, found: re.Match[str]) -> str:
         if found[0] not in self._places:
