@@ -106,7 +106,7 @@ def test_a_machine_with_its_own_kvm_uses_that(monkeypatch: pytest.MonkeyPatch, t
 def test_without_qemu_it_skips(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(kvm_module, "find_program", lambda name: None)
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    assert main(["peers", "kvm"]) == 4
+    assert main(["peers", "kvm", "--on", "qemu"]) == 4
     assert capsys.readouterr().err.splitlines() == [
         "vpmu: error: peers: qemu-system-riscv64 is not installed: "
         "expected the package qemu-system-misc, with opensbi"
@@ -146,7 +146,7 @@ def test_real_kvm(tmp_path: Path) -> None:
     if shutil.which(kvm_module.PROGRAM) is None:
         pytest.skip(f"{kvm_module.PROGRAM} is not installed")
     try:
-        target = kvm_target(options=HostOptions("trixie"))
+        target = kvm_target(options=HostOptions("trixie", on="qemu"))
     except PeerAbsent as absent:
         pytest.skip(str(absent))
     try:
@@ -183,7 +183,8 @@ def test_the_command_on_real_kvm(tmp_path: Path) -> None:
     if shutil.which(kvm_module.PROGRAM) is None:
         pytest.skip(f"{kvm_module.PROGRAM} is not installed")
     done = subprocess.run(
-        [sys.executable, "-m", "vpmu", "peers", "kvm", "--suite", "trixie", "-q", "--json", "--console=log"],
+        [sys.executable, "-m", "vpmu", "peers", "kvm", "--suite", "trixie", "--on", "qemu", "-q", "--json",
+         "--console=log"],
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     if done.returncode == 4:

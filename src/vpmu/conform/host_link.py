@@ -19,6 +19,7 @@ from .target import HostDown, TargetLost
 
 PATIENCE = 400_000_000
 """Instructions of host and guest within which an answer comes."""
+CONSOLE = "console-of-the-last-host-that-did-not-come-up.txt"
 FACTS, REFUSED, FRESH = b"I", b"Z", b"F"
 _WARM = [
     call
@@ -43,6 +44,7 @@ class HostLink:
     def __init__(
         self, source: HostSource, progress: Progress, isa: tuple[str, ...] = ISA, host_pmu: str = "full"
     ) -> None:
+        self._folder = source.folder
         path = kept_path(source, isa, host_pmu)
         kept = _kept(path)
         if kept is None:
@@ -82,8 +84,13 @@ class HostLink:
         return self._down(why, "kvm")
 
     def _down(self, why: str, layer: str) -> HostDown:
+        folder, console = self._folder, self.console()
+        if console:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / CONSOLE).write_bytes(self.host.console)
+            why += f" (its console: {folder / CONSOLE})"
         down = HostDown(why, layer=layer)
-        down.console = self.console()
+        down.console = console
         return down
 
     def exchange(self, request: bytes) -> bytes:

@@ -6,6 +6,7 @@ sbi_pmu_event_get_info).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..hart.events import Mode
@@ -55,10 +56,12 @@ def find_hardware(pmu: OpenSbiPmu, base: int, mask: int, flags: int, event_idx: 
     wanted = mask << base & U64
     found: tuple[int, Selector] | None = None
     for counters, selector in matching(pmu, event_idx, data):
-        for index in sorted(counters):
-            free = pmu.active[index] is None and not pmu.physical.running(index)
-            if index >= base and wanted >> index & 1 and free:
-                found = index, selector  # the search goes on: the last one is taken
+        for index in sorted(counters, reverse=True):  # the search goes on to the end: the last one is taken
+            if index < base or not wanted >> index & 1 or pmu.active[index] is not None:
+                continue
+            if not pmu.physical.running(index):
+                found = index, selector
+                break
     if found is None:
         fixed = _FIXED_EVENTS.get(event_idx)
         if fixed is None or pmu.profile.has(OB.OPENSBI_FIXED_COUNTER_FALLBACK):
@@ -105,6 +108,7 @@ def _supported(pmu: OpenSbiPmu, event_idx: int) -> bool:
     return any(event_idx == row for row, _, _ in pmu.rows)
 
 
+@lru_cache(maxsize=64)
 def _modes(flags: int, *, whole: bool) -> Mode:
     """The modes that are counted: M never is. Where the hart has VS and VU alone, they stand for S and U."""
     modes = Mode.VU | Mode.VS | Mode.U | Mode.S
@@ -125,6 +129,7 @@ def _modes(flags: int, *, whole: bool) -> Mode:
     return modes
 
 
+@lru_cache(maxsize=256)
 def event_type(event_idx: int, *, unchecked: bool = False) -> EventType | None:
     """The type of an event that OpenSBI's validation lets pass; bits 20 and above do not take part.
 

@@ -39,12 +39,16 @@ KEPT = 4
 
 @dataclass(slots=True)
 class HostOnVpmu:
-    """The machine, what its kernel has said, and where `rewind` takes it."""
+    """The machine, and where `rewind` takes it."""
 
     machine: Machine
-    console: bytearray = field(default_factory=bytearray, repr=False)
 
     base: Snapshot | None = field(default=None, repr=False)
+
+    @property
+    def console(self) -> bytes:
+        """What its kernel has said since power-on."""
+        return self.machine.console.output
 
     def rewind(self) -> None:
         """Back to `base`."""
@@ -71,10 +75,9 @@ def build(source: HostSource, *, isa: tuple[str, ...] = ISA, host_pmu: str = "fu
     from ..vmm.machine import Machine
 
     files = source.read()
-    console = bytearray()
     machine = Machine(
         FIRMWARE, host_pmu=host_pmu, isa=isa, memory=_memory(files.kernel, files.initrd), plic=True,
-        line=True, mmu="riscv,sv48", bootargs=ARGUMENTS, console_out=console.extend,
+        line=True, mmu="riscv,sv48", bootargs=ARGUMENTS,
     )  # fmt: skip
     ours = [
         cpio.character_device("dev/console", 5, 1),
@@ -85,7 +88,7 @@ def build(source: HostSource, *, isa: tuple[str, ...] = ISA, host_pmu: str = "fu
         ours.append(cpio.file(MODULE, files.module))
     root = cpio.write(ours)
     machine.load(files.kernel, initrd=[cpio.append(files.initrd, root) if files.initrd else root])
-    return HostOnVpmu(machine, console)
+    return HostOnVpmu(machine)
 
 
 def _memory(*parts: bytes) -> int:
@@ -98,9 +101,8 @@ def restored(path: Path) -> HostOnVpmu:
     """A host as it was kept. Raises VpmuError where the file does not fit this vpmu."""
     from ..vmm.snapshot import Snapshot
 
-    console = bytearray()
     snapshot = Snapshot.load(path)
-    return HostOnVpmu(snapshot.machine(console_out=console.extend), console, snapshot)
+    return HostOnVpmu(snapshot.machine(), snapshot)
 
 
 def kept_path(source: HostSource, isa: tuple[str, ...] = ISA, host_pmu: str = "full") -> Path:
