@@ -1,4 +1,4 @@
-"""What docs/findings.md says of the guest's driver and of KVM is what its commands show on the stock Debian kernel."""
+"""What docs/findings.md says of the guest's driver and of KVM, its commands show on stock Debian kernels."""
 
 from __future__ import annotations
 

@@ -22,7 +22,6 @@ class HookedHost:
         self.source = source_of(options)
         self.target: HostTarget = host_target(profile, options)
         self.machine = self.target.link.host.machine
-        self._said = len(self.target.link.host.console)
 
     @cached_property
     def kernel(self) -> RunningKernel:
@@ -39,9 +38,6 @@ class HookedHost:
     def fresh(self, *, pmu: bool = True) -> None:
         """The host as it was kept, with a fresh VM; hooks stay."""
         self.hooks.forget_calls()
-        del self.target.link.host.console[
-            self._said :
-        ]  # the words of a host that died are not the next one's
         self.target.reset(pmu=pmu)
 
 
