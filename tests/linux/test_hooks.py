@@ -220,3 +220,18 @@ def test_the_commands(capsys: pytest.CaptureFixture[str], kept: HookedHost) -> N
     assert "expected kvm, kvm:SUITE" in capsys.readouterr().err
     assert main(["conform", "--target", "kvm", "--inject", "guest.memory:address=snapshot,remove"]) == 2
     assert "no function of the kernel is guest.memory" in capsys.readouterr().err
+
+
+def test_explain_walks_the_real_layers(capsys: pytest.CaptureFixture[str], kept: HookedHost) -> None:
+    assert main(["explain", "cycles", "node-loads", "--on", "kvm:trixie"]) == 1
+    out = capsys.readouterr().out
+    granted, refused = out.split("node-loads: ")
+    names = [line.split()[1] for line in granted.splitlines() if line.startswith("    ")]
+    way = [
+        "kvm_sbi_ext_pmu_handler", CONFIG, CREATE, "perf_try_init_event", "pmu_sbi_event_map",
+        "kvm_riscv_vcpu_pmu_ctr_start", "perf_event_enable", "pmu_sbi_ctr_get_idx", "__sbi_ecall",
+    ]  # fmt: skip
+    assert [names.index(name) for name in way] == sorted(names.index(name) for name in way)
+    assert "said no" not in granted
+    assert "pmu_sbi_event_map (driver) said no: ENOENT" in refused
+    assert main(["explain", "cycles", "--on", "qemu"]) == 2

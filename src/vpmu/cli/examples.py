@@ -21,6 +21,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "explain": (
         ("vpmu explain cycles", "who counts it", ""),
+        ("vpmu explain cycles --on kvm:trixie", "through a stock host's kernel", DEBIAN),
         ("vpmu explain cache-misses --profile kvm-6.9", "who says no, and what becomes of the guest", ""),
     ),
     "profiles": (("vpmu profiles kvm-7.2", "one profile, with its behaviours", ""),),

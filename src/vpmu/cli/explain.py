@@ -44,6 +44,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     add_profile_options(parser)
     add_fault_options(parser)
+    parser.add_argument(
+        "--on", metavar="TARGET", help="in a real host's kernel: kvm:trixie. Its functions and their errnos"
+    )
     parser.add_argument("--records", action="store_true", help="print the trace of the calls as well")
     add_json(parser)
     return parser
@@ -65,6 +68,10 @@ def run(args: argparse.Namespace) -> int:
     from ..trace.views import as_text as record_text
 
     events = [event_by_name(name) for name in args.events]
+    if args.on is not None:
+        from .explain_real import explain_on
+
+        return explain_on(events, args)
     explanations = [explain(observe(event, args)) for event in events]
     if args.json:
         objects = [as_object(explanation) for explanation in explanations]
