@@ -194,3 +194,10 @@ def test_a_damaged_engine_is_compiled_again(damage: str, tmp_path: Path) -> None
     )
     assert run() == ("7\n", "", 0)
     assert kept.read_bytes() == whole
+
+
+def test_no_engine_is_unloaded_while_a_hart_may_call_it() -> None:
+    """Harts keep the functions of every variant that they have run, and there are more than a few."""
+    from vpmu.hart.native import engine
+
+    assert engine.cache_parameters()["maxsize"] is None

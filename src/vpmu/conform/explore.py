@@ -12,6 +12,7 @@ from ..brief import Brief
 from ..profiles.behaviour import Behaviour
 from ..profiles.profiles import get_profile
 from ..spec.sbi import Eid, PmuFid, SbiError
+from ..spec.sbi_events import EventType
 from .calls import Call, Operand, Result, as_table, pmu
 from .in_process import InProcessTarget
 from .properties import Properties
@@ -229,12 +230,12 @@ class _Compared:
 
     def __init__(self, target: Target, facts: Facts, host_pmu: str) -> None:
         self.target, self._facts = target, facts
-        self._model = InProcessTarget(target.profile, host_pmu)
         self._counted = None
-        if target.name == "kvm" and target.interrupts:  # on our own hart
-            from .model_link import model_target
+        if target.name == "kvm" and target.interrupts:  # on our own hart, whose PMU is known
+            from .model_link import HOST_PMU, model_target
 
-            self._counted = model_target(target.profile)
+            self._counted, host_pmu = model_target(target.profile), HOST_PMU
+        self._model = InProcessTarget(target.profile, host_pmu)
         self.results: Sequence[Result] = ()
 
     def reason(self, prologue: list[Call], calls: list[Call]) -> str | None:
@@ -255,16 +256,16 @@ class _Compared:
 
     def _miscounted(self, before: list[Call], calls: list[Call]) -> str | None:
         """Where a counter reads otherwise than that of the model, which counts the same code: on our own
-        hart no instruction of the host's enters.
+        hart no instruction of the host's enters. Its share of the TLB does.
         """
-        if self._counted is None:
+        if self._counted is None or any(_counts_of_cache(call) for call in calls):
             return None
         counted = self._counted
         counted.reset()
         exact = counted.run([_moved_pages(call, self.target, counted) for call in (*before, *calls)])
         skip = len(before)
         for number, (call, got, ours) in enumerate(zip(calls, self.results, exact[skip:], strict=True)):
-            read = call.op == "c" and call.operands[0] != TIME
+            read = call.op in "Cl" or (call.op == "c" and call.operands[0] != TIME)
             if read and got != ours and not self._model.undetermined[skip + number]:
                 return f"call {number + 1} `{call.script()}`: the model counts {ours}, the target {got}"
         return None
@@ -284,6 +285,14 @@ def agree(call: Call, got: Result, modelled: Result, *, undetermined: bool) -> b
     if fid == PmuFid.COUNTER_FW_READ and isinstance(call.operands[2], int) and call.operands[2] < 19:
         return True
     return got.value == modelled.value
+
+
+def _counts_of_cache(call: Call) -> bool:
+    """Whether an event of a cache or TLB is asked for."""
+    if call.op != "e" or call.operands[:2] != (Eid.PMU, PmuFid.COUNTER_CONFIG_MATCHING):
+        return False
+    event = call.operands[5]
+    return isinstance(event, int) and event >> 16 & 0xF == EventType.CACHE
 
 
 def stop_all(facts: Facts) -> list[Call]:

@@ -15,6 +15,8 @@ from .target import TargetLost
 
 MEMORY = 4 << 20
 """As the monitor's VM has (guests/kvm_monitor.c)."""
+HOST_PMU = "full"
+"""As hosts of real KVM on our own hart have it (vpmu.peers.vpmu_host)."""
 PATIENCE = 400_000_000
 MAX_FAILURES = 5000
 
@@ -58,7 +60,7 @@ class ModelLink:
         """Nothing is held."""
 
 
-def model_target(profile: Profile, host_pmu: str = "full") -> AgentTarget:
+def model_target(profile: Profile, host_pmu: str = HOST_PMU) -> AgentTarget:
     """The model of a profile with the agent in it; `reset` goes back to its start."""
     link = ModelLink(profile, host_pmu)
     memory = link.machine.memory_base + link.machine.memory_size

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from random import Random
 
+from ..spec.csr import Irq
 from ..spec.sbi import U64, ConfigFlag, Eid, PmuFid
 from .calls import Call, Ref, ecall, pmu
 from .target import Facts
 
+SIP = 33
+"""sip among what `c` reads."""
 LENGTH = (4, 14)
 FW_CODES = (0xF0005, 0xF0008, 0xF000A)
 """Firmware events that a guest can make happen: SET_TIMER, FENCE_I_SENT, SFENCE_VMA_SENT."""
@@ -28,6 +31,7 @@ class Generator:
         self._numbers = facts.numbers
         self._has_shmem = "SHMEM" in facts.numbers
         self._shared = False
+        self._overflows = 5 if "LCOFI" in facts.numbers else 0
 
     def prologue(self) -> list[Call]:
         """Every firmware counter at 0 and free, whatever ran before: some implementations keep values over
@@ -48,13 +52,54 @@ class Generator:
     def sequence(self) -> list[Call]:
         """The next sequence."""
         self._shared = False
-        return [self._call(number) for number in range(self._random.randint(*LENGTH))]
+        calls = self._counting() if self._overflows and self._random.random() < 0.5 else []
+        return [*calls, *(self._call(number) for number in range(self._random.randint(*LENGTH)))]
+
+    def _counting(self) -> list[Call]:
+        """Cycles or instructions are counted, perhaps to an overflow that is seen."""
+        random = self._random
+        event, index = random.choice(((1, 0), (2, 2)))
+        value = random.choice((0, 7, U64 - 20, U64 - 999, U64 - 999, U64 >> 1))
+        return [
+            pmu(PmuFid.COUNTER_CONFIG_MATCHING, 0, self._numbers["ALL"], 0, event, 0),
+            pmu(PmuFid.COUNTER_START, index, 1, 1, value),
+            Call("w", (random.choice((1, 100, 5000)),)),
+            Call("c", (random.choice((index, SIP)),)),
+        ]
 
     def _call(self, number: int) -> Call:
         random = self._random
         kind = random.choices(
-            ("cfg", "start", "stop", "fwread", "fwhi", "info", "event", "csr", "work", "shmem", "cfg-start"),
-            (22, 16, 14, 10, 3, 3, 12, 4, 3, 3 if self._has_shmem else 0, 10),
+            (
+                "cfg",
+                "start",
+                "stop",
+                "fwread",
+                "fwhi",
+                "info",
+                "event",
+                "csr",
+                "work",
+                "shmem",
+                "cfg-start",
+                "sip",
+                "page",
+            ),
+            (
+                22,
+                16,
+                14,
+                10,
+                3,
+                3,
+                12,
+                4,
+                3,
+                3 if self._has_shmem else 0,
+                10,
+                self._overflows,
+                self._overflows and self._shared and 6,
+            ),
         )[0]
         match kind:
             case "cfg" | "cfg-start":
@@ -77,6 +122,10 @@ class Generator:
                 return pmu(PmuFid.COUNTER_GET_INFO, self._index())
             case "csr":
                 return Call("c", (random.choice((0, 2, *range(3, min(self._facts.first_fw, 8)))),))
+            case "sip":
+                return random.choice((Call("c", (SIP,)), Call("C", (1, 1 << Irq.LCOFI))))
+            case "page":
+                return Call("l", (self._numbers["PAGE"] + 8 * random.choice((0, 0, 1, 2, 3)),))
             case "work":
                 return Call("w", (random.choice((1, 100, 5000)),))
             case "shmem":

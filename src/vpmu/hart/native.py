@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from vpmu.errors import VpmuError
@@ -156,7 +156,7 @@ def region_folder(counting: Counting) -> Path:
     return cache_directory() / f"{cache_key(counting)}-{generator.hexdigest()[:16]}.regions"
 
 
-@lru_cache(maxsize=4)
+@cache  # harts keep its functions: code that may be called is never given back
 def engine(counting: Counting) -> NativeEngine:
     """An engine, compiled now or taken from the cache."""
     try:

@@ -33,6 +33,8 @@ INIT, AGENT = "vpmu/init", "vpmu/agent.bin"
 ARGUMENTS = f"earlycon=sbi console=ttyS0 {FAST_BOOT} oops=panic panic=-1 rdinit=/{INIT}"
 """Whatever the kernel trips over ends the machine: a target that is lost must not go on half alive."""
 BOOT_INSTRUCTIONS = 6_000_000_000
+DEVICES = {"console": (5, 1), "mem": (1, 1), "kmsg": (1, 11), "kvm": (10, 232)}
+"""What the monitor opens, for a kernel without devtmpfs (Documentation/admin-guide/devices.txt)."""
 KEPT = 4
 """Snapshots of a folder: the newest ones stay."""
 
@@ -80,7 +82,7 @@ def build(source: HostSource, *, isa: tuple[str, ...] = ISA, host_pmu: str = "fu
         line=True, mmu="riscv,sv48", bootargs=ARGUMENTS,
     )  # fmt: skip
     ours = [
-        cpio.character_device("dev/console", 5, 1),
+        *(cpio.character_device(f"dev/{name}", *number) for name, number in DEVICES.items()),
         cpio.file(INIT, payload("kvm-monitor").read_bytes(), 0o755),
         cpio.file(AGENT, agent_path().read_bytes()),
     ]
