@@ -25,7 +25,8 @@ from vpmu.errors import FileError, UsageError, VpmuError
 ROOT = Path(__file__).resolve().parents[2]
 POSITIONAL = {
     "run": ["x"], "stat": ["x"], "explain": ["x"], "replay": ["x"], "campaign": ["x"], "peers": ["kvm"],
-    "fetch": ["debian"], "identify": ["agent"], "compare": ["a", "b", "x"], "perf": ["stat"],
+    "fetch": ["debian"], "identify": ["agent"], "compare": ["a", "b", "x"], "diverge": ["a", "b", "x"],
+    "verify": ["x"], "perf": ["stat"],
 }  # fmt: skip
 VALUES = {"count": "3", "natural": "3", "memory_size": "64M", "refusal": "cycles=EBUSY", "seconds": "3s",
           "verdicts": "guest-lost", "int": "3"}  # fmt: skip
