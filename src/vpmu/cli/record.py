@@ -24,7 +24,10 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu record`."""
     parser = subparsers.add_parser("record", description=__doc__)
     parser.add_argument("guest", metavar="GUEST", help="an image, a payload, or 'linux: COMMAND'")
-    parser.add_argument("-o", "--output", metavar="FILE", type=out_file, required=True, help="the record")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=out_file, default="run.vpmu",
+        help="the record (default %(default)s)",
+    )  # fmt: skip
     parser.add_argument(
         "--profile", default=DEFAULT_PROFILE, metavar="NAME", help="implementation (default %(default)s)"
     )
