@@ -25,10 +25,11 @@ from vpmu.errors import FileError, UsageError, VpmuError
 ROOT = Path(__file__).resolve().parents[2]
 POSITIONAL = {
     "run": ["x"], "stat": ["x"], "explain": ["x"], "replay": ["x"], "campaign": ["x"], "peers": ["kvm"],
-    "fetch": ["debian"], "identify": ["agent"], "compare": ["a", "b", "x"], "perf": ["stat"],
+    "fetch": ["debian"], "identify": ["agent"], "compare": ["a", "b", "x"], "diverge": ["a", "b", "x"],
+    "verify": ["x"], "record": ["x"], "perf": ["stat"],
 }  # fmt: skip
 VALUES = {"count": "3", "natural": "3", "memory_size": "64M", "refusal": "cycles=EBUSY", "seconds": "3s",
-          "verdicts": "guest-lost", "int": "3"}  # fmt: skip
+          "verdicts": "guest-lost", "window": "1:2", "typed": "1:a", "int": "3"}  # fmt: skip
 
 
 def parser_of(command: str) -> Parser:
@@ -229,7 +230,7 @@ def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> 
 
 
 LINES = [(line, needs) for rows in EXAMPLES.values() for line, _, needs in rows]
-FAILS = {"--refuse cycles=ENOMEM": 0, "cache-misses": 1, "failing-event": 1}
+FAILS = {"--refuse cycles=ENOMEM": 0, "cache-misses": 1, "failing-event": 1, "add=7": 1}
 """Exit status of an example that shows a refusal or a difference."""
 
 
@@ -246,6 +247,8 @@ def test_examples_run(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     (tmp_path / "plan.toml").write_text('name = "a"\nguests = ["hello"]\nprofiles = ["kvm-7.2"]\n')
+    if command == "verify":
+        assert main(["record", "overflow", "-o", "overflow.vpmu"]) == 0
     expected = next((status for text, status in FAILS.items() if text in line), 0)
     assert main([command, *given]) == expected
     assert "error" not in capsys.readouterr().err

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from vpmu.errors import UnknownNameError
-from vpmu.files import read_toml
+from vpmu.files import parse_toml, read_toml
 from vpmu.hart.events import HartEvent
 from vpmu.hart.pmu import FIRST_PROGRAMMABLE, MAX_PROGRAMMABLE, CounterLayout, Selector
 from vpmu.perf.event_map import COUNTABLE
@@ -90,6 +90,11 @@ def load_host_pmu(name_or_path: str | Path) -> HostPmuDescription:
     if isinstance(name_or_path, Path) or "/" in name or name.endswith(".toml"):
         return _read(Path(name_or_path))
     return _load_own(name)
+
+
+def describe_host_pmu(text: str, name: str) -> HostPmuDescription:
+    """The description in the text of a file of that name. FileError."""
+    return _describe(Table(Path(name), "", parse_toml(text, name), text))
 
 
 @cache

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vpmu.vmm.injection import Injection
     from vpmu.vmm.outside_counter import OutsideCounter
     from vpmu.vmm.snapshot import Snapshot
+    from vpmu.vmm.state_hash import PageHashes
 
 __all__ = ["Host", "Machine", "RunResult"]
 
@@ -123,6 +124,7 @@ class Machine:
         self.injection: Injection | None = None
         self.host_pmu_digest: str | None = None  # in the fingerprint of its snapshots
         self.base: Snapshot | None = None  # the snapshot since which pages are tracked
+        self.hashed: PageHashes | None = None  # of its memory, where somebody has asked (state_hash)
         self.arguments: dict[str, object] = {
             "profile": self.profile, "host_pmu": self.host_pmu, "perf": perf, "memory": memory,
             "memory_base": memory_base, "harts": harts, "refuse": dict(refuse or {}), "starve": starve,

@@ -288,4 +288,4 @@ def _made_clean(machine: Machine, snapshot: Snapshot) -> None:
     memory._flags.view[: len(snapshot.flags)] = snapshot.flags
     for vcpu in machine.vcpus:
         forget_translations(vcpu.hart, writes_only=True)
-    machine.base = snapshot
+    machine.base, machine.hashed = snapshot, None

@@ -9,8 +9,10 @@ from ..errors import MachineError
 from ..hart.memory import MAX_REGIONS, PAGE, HostMemory, PhysicalMemory
 
 DIRTY = 2
+HASHED = 4
+"""Written since the last snapshot, and not since the last hash of the state."""
 TOUCHED = bytes(int(flags != 0) for flags in range(256))
-_WRITTEN = bytes(flags >> 1 & 1 for flags in range(256))
+_WRITTEN = bytes(int(flags & (DIRTY | HASHED) != 0) for flags in range(256))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 
 from ..hart import state as layout
 from ..kvm.pmu import VcpuPmu
+from ..perf.event import PerfEvent
 from ..perf.host_event import HostPmuEvent, _s64
 from ..perf.host_pmu import HostPmuPerf
+from ..perf.injection import FaultyEvent
 from ..spec.perf import U64
 from .snapshot import _providers
-from .snapshot_hart import _PMP
+from .snapshot_hart import _PMP, forget_translations
 from .snapshot_kinds import OPTIONAL
-from .snapshot_pages import find_backings, find_slots, find_written, runs
+from .snapshot_pages import DIRTY, HASHED, find_backings, find_slots, find_written, runs
 from .snapshot_perf import events_of
 from .snapshot_state import _COUNTER, _FW, _INTERRUPTS, _PAGE, _VCPU_INTERRUPTS
 from .snapshot_values import State, attributes, picked
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 PAGE = 4096
 DIGEST = 16  # bytes
 _ZEROS = bytes(PAGE)
+_MADE_HASHED = bytes(flags & ~DIRTY | HASHED if flags & DIRTY else flags for flags in range(256))
+_NOT_HASHED = bytes(flags & DIRTY for flags in range(256))
+_CLEAN = bytes(flags for flags in range(256) if not flags & DIRTY)
 _EMPTY = (0, None, "", b"", ())
 
 ENGINE_WORDS = frozenset(
@@ -76,6 +81,12 @@ def state_parts(machine: Machine) -> dict[str, str]:
     return parts
 
 
+def pmu_digest(machine: Machine, hart: int) -> str:
+    """The hash of the PMU of one hart alone, as state_parts has it."""
+    perf = tuple(_providers(machine))[hart]
+    return _digest(_pmu(machine.vcpus[hart], perf))
+
+
 def state_values(machine: Machine) -> dict[str, State]:
     """What is hashed, by part, memory left out."""
     values: dict[str, State] = {}
@@ -104,13 +115,18 @@ def _hart(hart: Hart) -> dict[str, State]:
     raw = words.cast("B")
     return {
         "registers": registers,
-        "CSRs": {**named, "pmp": bytes(raw[_PMP:]) if hart.whole else b""},
+        "CSRs": {**named, "pmp": bytes(raw[_PMP : _PMP + layout.PMP_SIZE]) if hart.whole else b""},
         "counts": counts,
     }
 
 
 def _pmu(vcpu: GuestHart, perf: HostPmuPerf) -> State:
-    pmu, physical, events = vcpu.pmu, perf.physical, events_of(vcpu, perf)
+    pmu, physical = vcpu.pmu, perf.physical
+    counters = pmu.counters if isinstance(pmu, VcpuPmu) else []
+    owned = {counter.idx: _inner(counter.event) for counter in counters if counter.event is not None}
+    held = [event for event in owned.values() if isinstance(event, HostPmuEvent)]
+    found = {id(event): event for event in (*events_of(vcpu, perf), *held)}
+    events = sorted(found.values(), key=lambda event: event.serial)
     numbers = {id(event): number for number, event in enumerate(events)}
     state: State = {
         "plain": attributes(pmu),
@@ -128,13 +144,18 @@ def _pmu(vcpu: GuestHart, perf: HostPmuPerf) -> State:
         state["counters"] = {
             counter.idx: {
                 **picked(counter, _COUNTER),
-                "event": None if counter.event is None else 1 + numbers.get(id(counter.event), -1),
+                "event": 1 + numbers.get(id(owned[counter.idx]), -1) if counter.idx in owned else None,
             }
-            for counter in pmu.counters
+            for counter in counters
         }
         state["fw"] = {code: picked(one, _FW) for code, one in enumerate(pmu.fw)}
         state["page"] = picked(pmu.snapshot, _PAGE)
     return state
+
+
+def _inner(event: PerfEvent) -> PerfEvent:
+    """The event itself, where a fault plan stands before it."""
+    return event.inner if isinstance(event, FaultyEvent) else event
 
 
 def _value(physical: PhysicalPmu, index: int) -> int:
@@ -178,7 +199,7 @@ def _devices(machine: Machine) -> State:
     return {
         "console": console,
         "htif": board.htif,
-        "current": machine.turns.current,
+        "turns": machine.turns.state(),
         **{name: None if device is None else attributes(device) for name, device in devices.items()},
     }
 
@@ -209,27 +230,49 @@ def _digest(value: object) -> str:
 # ------------------------------------------------------------ memory
 
 
-def _memory(machine: Machine) -> str:
-    """Each page that is not all zeros is hashed with its place; the sum of all is what memory is. Pages that
-    nobody has written since the machine's last snapshot are summed up once for that snapshot.
+class PageHashes:
+    """The hash of every page that is not all zeros, with its place; the sum of all is what memory is. It
+    begins with those of the machine's last snapshot, which are made once for that snapshot.
     """
+
+    def __init__(self, machine: Machine, backings: list[HostMemory]) -> None:
+        self.backings = backings
+        base = [] if machine.base is None else _of_snapshot(machine.base)
+        self.pages = [dict(pages) for pages in base[: len(backings)]]
+        self.pages += [{} for _ in range(len(backings) - len(self.pages))]
+        self.total = sum(sum(pages.values()) for pages in self.pages)
+
+    def update(self, written: list[bytes]) -> None:
+        """Pages of each backing have been written."""
+        for number, (backing, mask) in enumerate(zip(self.backings, written, strict=True)):
+            pages = self.pages[number]
+            for first, last in runs(mask):
+                for page in range(first, last):
+                    new = _page(backing, number, page)
+                    self.total += new - pages.get(page, 0)
+                    pages[page] = new
+
+
+def _memory(machine: Machine) -> str:
+    """Only pages that were written since the last time are looked at."""
     memory = machine.memory
     backings = find_backings(memory)
-    base = machine.base
-    total = 0
-    written = find_written(memory, backings, bytes(memory._flags.view[: memory._next_page]))
-    stored = None if base is None else _of_snapshot(base)
-    for number, (backing, mask) in enumerate(zip(backings, written, strict=True)):
-        known = {} if stored is None or number >= len(stored) else stored[number]
-        total += sum(known.values())
-        for first, last in runs(mask):
-            for page in range(first, last):
-                total += _page(backing, number, page) - known.get(page, 0)
+    flags = bytes(memory._flags.view[: memory._next_page])
+    known = machine.hashed
+    if known is None or [*map(id, known.backings)] != [*map(id, backings)]:
+        known = machine.hashed = PageHashes(machine, backings)
+        known.update(find_written(memory, backings, flags))
+    else:
+        known.update(find_written(memory, backings, flags.translate(_NOT_HASHED)))
+    if flags.translate(None, _CLEAN):
+        memory._flags.view[: memory._next_page] = flags.translate(_MADE_HASHED)
+        for vcpu in machine.vcpus:
+            forget_translations(vcpu.hart, writes_only=True)
     slots = [
         (slot.base, slot.size, slot.backing, slot.offset, slot.readonly)
         for slot in find_slots(memory, backings)
     ]
-    return _digest([slots, total % (1 << 8 * DIGEST)])
+    return _digest([slots, known.total % (1 << 8 * DIGEST)])
 
 
 def _page(backing: HostMemory, number: int, page: int) -> int:
