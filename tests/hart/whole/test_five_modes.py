@@ -17,7 +17,7 @@ from vpmu.hart.hot_tier import HotTier, compile_job
 from vpmu.hart.whole import WholeHart
 
 from . import spike
-from .amount import FACTOR, seeds
+from .amount import FACTOR, LONG, seeds
 from .bare import BASE, SIZE, TOHOST, answer, hart_of
 from .five_modes import DATA, Program
 from .probe import ISA
@@ -51,7 +51,7 @@ def test_engines_agree(seed: int) -> None:
     harts = [hart_of(image, engine, HART, PMP) for engine in ("native", "reference")]
     previous = picture(harts[1])
     for turn in range(400):
-        budget = rng.choice((1, 2, rng.randrange(1, 20), rng.randrange(1, 120)))
+        budget = rng.choice((1, 2, rng.randrange(1, 20), rng.randrange(1, LONG)))
         lines = rng.choice((None, None, None, 0, 1 << 9, 1 << 11))
         delay = rng.randrange(1, 4) if rng.random() < 0.1 else 0
         for hart in harts:
