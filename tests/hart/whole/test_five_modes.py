@@ -145,8 +145,9 @@ def step(hart: WholeHart) -> bool:
 def test_as_on_spike(seed: int, tmp_path: Path) -> None:
     """Every register that an instruction writes, by instruction.
 
-    Known: where a store reaches into a page that faults, Spike has written what lies before it (seed 112),
-    and this hart nothing; the ISA allows both (unprivileged ISA, 2.6).
+    Known: where a store reaches into a page that faults, Spike has written what lies before it (seeds 112,
+    386), and this hart nothing; where its first bytes are in no memory and the next page faults, Spike tells
+    the one and this hart the other (401, 415). The ISA allows both (unprivileged ISA, 2.6).
     """
     traps = 400 if FACTOR == 1 else 4000
     image, log = bytes(Program(f"spike {seed}", traps).image.bytes), tmp_path / "log"
