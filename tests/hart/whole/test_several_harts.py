@@ -1,8 +1,8 @@
 """Random programs over five modes on several harts of one memory: native against reference, turn by turn.
 
-The harts share code, data, page tables and atomics; interrupts of the CLINT come between turns, as does code
-that another hart writes. A hart that goes on first does what firmware does for a remote fence: it forgets what
-it has translated. VPMU_ORACLE=N runs N times as many.
+The harts share code, data, page tables and atomics; interrupts of the CLINT come between turns, as does
+code that another hart writes. A hart that goes on first does what firmware does for a remote fence: it
+forgets what it has translated. VPMU_ORACLE=N runs N times as many.
 """
 
 from __future__ import annotations
