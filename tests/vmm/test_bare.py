@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from vpmu.cli.levels import has_htif
+from vpmu.cli.main import main
 from vpmu.errors import VpmuError
 from vpmu.vmm.isa import FIRMWARE_ISA
 from vpmu.vmm.machine import Machine
@@ -311,3 +314,33 @@ def test_firmware_that_does_not_fit_or_overlaps_is_refused() -> None:
     program = elf(bytes([0x13, 0, 0, 0]) * 64, BASE, {})
     with pytest.raises(VpmuError, match="overlaps the firmware"):
         Machine(firmware=program).load(program)
+
+
+def test_the_name_may_be_the_end_of_another(tmp_path: Path) -> None:
+    """Linkers store `tohost` as the end of a longer name, write_tohost of riscv-tests."""
+    image, path = Image(), tmp_path / "program"
+    end(image, code=3)
+    image.to(TOHOST)
+    image.bytes += bytes(64)
+    program = elf(bytes(image.bytes), BASE, {"fromhost": TOHOST + 8, "write_tohost": BASE, "tohost": TOHOST})
+    names = program.rindex(b"\0write_tohost\0tohost\0")
+    symbol = program.rindex(struct.pack("<IBBHQ", 23, 0x10, 0, 1, TOHOST))
+    merged = bytearray(program)
+    merged[symbol : symbol + 4] = struct.pack("<I", 23 - 7)
+    merged[names + 14 : names + 20] = b"______"
+    path.write_bytes(merged)
+    assert has_htif(path)
+    assert main(["run", str(path), "-q"]) == 3
+
+
+def test_a_program_with_tohost_has_memory_as_on_spike(tmp_path: Path) -> None:
+    """2 GiB, unless -m says otherwise."""
+    image, path = Image(), tmp_path / "program"
+    image.li(T0, BASE + (1 << 31) - 8)
+    image.emit(encode("ld", rd=A0, rs1=T0))
+    end(image, code=0)
+    image.to(TOHOST)
+    image.bytes += bytes(64)
+    path.write_bytes(elf(bytes(image.bytes), BASE, {"tohost": TOHOST}))
+    assert main(["run", str(path), "-q"]) == 0
+    assert main(["run", str(path), "-q", "-m", "64M", "--max-instructions", "1000"]) == 1

@@ -18,6 +18,12 @@ class Default(str):
     """The value of an option that nobody has typed."""
 
 
+class DefaultSize(int):
+    """The same for a number of bytes."""
+
+
+HTIF_MEMORY = 2 << 30
+"""What Spike gives the programs of the public suites; pages that nobody touches cost nothing."""
 NO_FIRMWARE = "none"
 FETCHED = "opensbi"
 
@@ -117,7 +123,7 @@ def has_htif(path: str | Path) -> bool:
     from ..vmm.loader import load_image, read_file
 
     data = read_file(path)
-    return data[:4] == b"\x7fELF" and b"\0tohost\0" in data and "tohost" in load_image(data).symbols()
+    return data[:4] == b"\x7fELF" and b"tohost\0" in data and "tohost" in load_image(data).symbols()
 
 
 def is_bare(args: argparse.Namespace) -> bool:

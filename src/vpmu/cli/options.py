@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import FileError, UsageError
 from ..trace.recorder import NULL, Record, Recorder, note_end
-from .levels import Default, add_level_options, is_bare, level_arguments
+from .levels import Default, DefaultSize, add_level_options, is_bare, level_arguments
 from .limits import add_limits, count
 from .parser import PerfettoName, in_file, in_file_or_stdin, out_file, perfetto_file
 from .parser import Subparsers as Subparsers
@@ -232,9 +232,9 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         "-m",
         "--memory",
         type=memory_size,
-        default=128 << 20,
+        default=DefaultSize(128 << 20),
         metavar="SIZE",
-        help="guest memory (default 128M)",
+        help="guest memory (default 128M; 2G for a program that has `tohost`)",
     )
     parser.add_argument("--smp", type=count, default=1, metavar="N", help="harts (default 1)")
     parser.add_argument("--append", default="", metavar="TEXT", help="boot arguments in the device tree")

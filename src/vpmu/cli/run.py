@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from .check import checking
 from .ended import ended, kernel_trouble
-from .levels import NO_FIRMWARE, dumped, has_htif, is_bare
+from .levels import HTIF_MEMORY, NO_FIRMWARE, DefaultSize, dumped, has_htif, is_bare
 from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
 from .output import Console, as_object, exit_status, print_json, sum_up
@@ -48,8 +48,10 @@ def run(args: argparse.Namespace) -> int:
     check = checking(args)
     image = find_image(args.image)
     initrd = () if args.initrd is None else (read_file(args.initrd),)
-    if args.firmware is None and has_htif(image):
+    if args.firmware in (None, NO_FIRMWARE) and has_htif(image):
         args.firmware = NO_FIRMWARE
+        if isinstance(args.memory, DefaultSize):
+            args.memory = HTIF_MEMORY
     loads = None if is_bare(args) else image
     console = Console(None) if args.json else Console.on_stdout()
     with recording(args.trace) as recorder:

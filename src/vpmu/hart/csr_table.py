@@ -142,6 +142,9 @@ CSRS = (
            last=0x3EF),
     CsrRow(0xB00, "mcycle", "read_machine_counter(0)", "python_csr()"),
     CsrRow(0xB02, "minstret", "read_machine_counter(csr - 0xB00)", "python_csr()", last=0xB1F),
+    CsrRow(0x7A0, "tselect", "0", 0),  # no trigger: none can be selected, and the first has type 0
+    CsrRow(0x7A1, "tdata1", "0", 0, last=0x7A3),
+    CsrRow(0x7A4, "tinfo", "1", 0),
     CsrRow(0xF11, "mvendorid", "0", 0, last=0xF13),
     CsrRow(0xF14, "mhartid", "hart_id", 0),
     CsrRow(0xF15, "mconfigptr", "0", 0),

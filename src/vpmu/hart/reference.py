@@ -1,7 +1,7 @@
 """The reference engine: the same instruction table and privileged functions, read as plain Python.
 
-Slow and simple: one instruction per turn, no cache, no decoded pages. It is the oracle of the native engine
-in tests, and runs where llvmlite does not.
+Slow and simple: one instruction per turn, every access walks its page tables, no decoded pages. It is the
+oracle of the native engine in tests, and runs where llvmlite does not.
 """
 
 from __future__ import annotations
@@ -62,6 +62,33 @@ class ReferenceEngine:
         namespace |= {"S": block.words, "M": shared.words, "context_base": self._context_base}
         exec(_program_code(whole), namespace)  # type: ignore[arg-type]
         self.call: dict[str, Callable[..., int]] = namespace  # type: ignore[assignment]
+        remembered = ("find_region", "pmp_denies") if whole else ("find_region",)
+        self._plain = {name: self.call[name] for name in remembered}
+        self._known: dict[str, dict[tuple[int, ...], int]] = {name: {} for name in remembered}
+        self._remembering = {name: self._once_per_page(name) for name in remembered}
+        for name in ("write_pmpcfg", "write_pmpaddr") if whole else ():
+            self.call[name] = self._forgetting(name)
+
+    def _once_per_page(self, name: str) -> Callable[..., int]:
+        """A function of (physical address, ...) that is asked once per page: regions and PMP are of pages."""
+        answer, known = self._plain[name], self._known[name]
+
+        def remembering(physical: int, *others: int) -> int:
+            key = (physical >> 12, *others)
+            if key not in known:
+                known[key] = answer(physical, *others)
+            return known[key]
+
+        return remembering
+
+    def _forgetting(self, name: str) -> Callable[..., int]:
+        change, known = self.call[name], self._known["pmp_denies"]
+
+        def forgetting(*arguments: int) -> int:
+            known.clear()
+            return change(*arguments)
+
+        return forgetting
 
     def _context_base(self) -> int:
         return (self.words[_CTX] - self._base) // 8
@@ -69,13 +96,18 @@ class ReferenceEngine:
     def run(self, budget: int) -> int:
         """Run at most `budget` instructions; the number of what stopped the hart (exits.Stop)."""
         words, call = self.words, self.call
+        call.update(self._remembering)  # between runs the machine may change its memory, or the hart's PMP
         action = call["begin_run"](budget)
         while action != EXIT:
             if not words[_N]:
                 words[_EXIT] = Stop.BUDGET
                 break
             action = self.step()
-        return call["end_run"]()
+        stop = call["end_run"]()
+        call.update(self._plain)
+        for known in self._known.values():
+            known.clear()
+        return stop
 
     def step(self) -> int:
         """Execute one instruction; answers RESUME or EXIT, the state is final."""

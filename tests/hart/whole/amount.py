@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 FACTOR = int(os.environ.get("VPMU_ORACLE", "1"))
+LONG = 120 if FACTOR == 1 else 1200
+"""The longest turn between two comparisons: many programs pay less for comparing."""
 
 
 def seeds(number: int) -> range:

@@ -36,23 +36,25 @@ def load_reserved(rd, rs1, rs2, imm, size):
 
 
 def store_conditional(rd, rs1, rs2, imm, size):
-    """Succeeds when the reservation stands and the memory still holds what LR read."""
+    """Succeeds when the reservation stands and the memory still holds what LR read.
+
+    One that fails is a store to memory protection all the same (unprivileged ISA, 13.2, allows it).
+    """
     address = s.x[rs1]
     if address & (size - 1):
         return raise_exception(CAUSE_STORE_MISALIGNED, address)
     value = s.x[rs2]
     result = 1
-    if s.reservation == address:
-        entry = s.ctx + TLB_WRITE + ((address >> 8) & 4080)
-        if load64(entry) == address & ~4095:
-            host = load64(entry + 8) + address
-        else:
-            host = amo_pointer(address, size)
-            if s.fault:
-                return s.fault
-        if load_sized(host, size) == s.reserved_value:
-            store_sized(host, size, value)
-            result = 0
+    entry = s.ctx + TLB_WRITE + ((address >> 8) & 4080)
+    if load64(entry) == address & ~4095:
+        host = load64(entry + 8) + address
+    else:
+        host = amo_pointer(address, size)
+        if s.fault:
+            return s.fault
+    if s.reservation == address and load_sized(host, size) == s.reserved_value:
+        store_sized(host, size, value)
+        result = 0
     s.reservation = NO_RESERVATION
     s.x[rd] = result
     return CONTINUE
