@@ -92,7 +92,7 @@ def test_linux_image_goes_to_its_text_offset_and_reserves_its_memory() -> None:
     assert image.zeroes == [(0x80401000, 0x3000)]
 
 
-@pytest.mark.parametrize("name", payloads.names())
+@pytest.mark.parametrize("name", sorted(set(payloads.names()) - {"kvm-monitor"}))  # a program of Linux
 def test_bundled_payloads_load(name: str) -> None:
     if name.startswith("mailbox"):
         image = load_image(payloads.path(name), 0x88000000, 4 << 20, address=0x88000000)

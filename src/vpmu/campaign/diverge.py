@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from ..brief import Brief
 from ..debug.names import names_of
 from ..debug.steps import _instruction
 from ..debug.where import where
@@ -25,8 +26,8 @@ CONTEXT = 4
 """Calls that are shown before the one that differs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+@dataclass(frozen=True, slots=True, repr=False)
+class Call(Brief):
     """A call of the SBI, or a read of a counter: at which instruction of the run."""
 
     record: Record

@@ -9,7 +9,8 @@ import argparse
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 
-from .options import Subparsers
+from .options import Subparsers, add_json
+from .output import print_json
 
 _BASH = """\
 # Completion of vpmu for bash.
@@ -34,18 +35,24 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu completion`."""
     parser = subparsers.add_parser("completion", description=__doc__)
     parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="whose completion")
+    add_json(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the script; 0."""
-    match args.shell:
-        case "bash":
-            print(bash(), end="")
-        case "zsh":  # zsh reads bash's
-            print("#compdef vpmu\nautoload -U +X bashcompinit && bashcompinit\n" + bash(), end="")
-        case _:
-            print(fish(), end="")
+    if args.shell == "fish":
+        script = fish()
+    else:  # zsh reads bash's
+        script = (
+            bash()
+            if args.shell == "bash"
+            else f"#compdef vpmu\nautoload -U +X bashcompinit && bashcompinit\n{bash()}"
+        )
+    if args.json:
+        print_json({"shell": args.shell, "script": script})
+    else:
+        print(script, end="")
     return 0
 
 

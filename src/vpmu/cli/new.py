@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ..errors import FileError, UsageError
 from ..files import read_text, write_file
-from .options import Subparsers
+from .options import Subparsers, add_json
+from .output import print_json
 
 RUNTIME = ("guest.h", "guest.ld", "runtime.c", "sbi.h", "start.S")
 TEMPLATE = {"main.c": "main.c", "Makefile": "Makefile", "test_guest.py.in": "test_{name}.py"}
@@ -23,6 +24,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("new", description=__doc__)
     parser.add_argument("what", choices=("guest",), help="what is made")
     parser.add_argument("folder", metavar="FOLDER", help="where; its last part is the guest's name")
+    add_json(parser)
     return parser
 
 
@@ -41,6 +43,9 @@ def run(args: argparse.Namespace) -> int:
         except OSError as error:
             raise FileError.from_os_error(folder, error) from None
         write_file(target, text)
+    if args.json:
+        print_json({"folder": str(folder), "image": f"{folder / name}.elf", "files": sorted(files(name))})
+        return 0
     print(f"{folder}: {', '.join(sorted(files(name)))}")
     print(f"next: make -C {args.folder} && vpmu run {folder / name}.elf")
     return 0

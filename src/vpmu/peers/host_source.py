@@ -12,6 +12,7 @@ import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..brief import Brief
 from ..errors import ImageError
 from ..vmm import elf
 from ..vmm.linux import cpio
@@ -63,8 +64,8 @@ class HostSource:
         return HostFiles(kernel, module, b"" if self.initrd is None else read_initrd(self.initrd))
 
 
-@dataclass(frozen=True, slots=True)
-class HostFiles:
+@dataclass(frozen=True, slots=True, repr=False)
+class HostFiles(Brief):
     """The bytes of a kernel's Image, of its module, and of the user's initrd (empty: none)."""
 
     kernel: bytes

@@ -35,7 +35,6 @@ MODES = (layout.USER, layout.SUPERVISOR, layout.MACHINE)
 COUNTS = tuple(name for name in layout.STATE if name.startswith(("count_", "traps_"))
                and name != "traps_retire")  # fmt: skip
 EVERY_MODE = int(ALL_MODES)
-PMP_SIZE = layout.WHOLE_STATE_SIZE - layout.CONTEXTS - layout.PMP
 MMIO_SIZES, LENGTHS = (1, 2, 4, 8), (2, 4)
 
 
@@ -104,7 +103,7 @@ def _hart(where: str, hart: Hart, state: Mapping[str, object]) -> None:
         from ..hart.legal import problems
 
         pmp = state["pmp"]
-        expect(isinstance(pmp, bytes) and len(pmp) == PMP_SIZE, f"{where}: pmp", "a block", pmp)
+        expect(isinstance(pmp, bytes) and len(pmp) == layout.PMP_SIZE, f"{where}: pmp", "a block", pmp)
         assert isinstance(pmp, bytes)
         problem = next(problems(hart, view, pmp), "")
         expect(not problem, f"{where}", "what its CSRs can hold", problem)
