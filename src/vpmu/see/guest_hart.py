@@ -93,6 +93,7 @@ class GuestHart(ABC):
         self.steal_time_area: int | None = None
         self.firmware_features: dict[int, tuple[int, bool]] = {}
         self.immediate_exit = False  # user space wants KVM_RUN to return as soon as it can
+        self.midway = False  # a limit of instructions stopped it where nothing else would have
         # --- who else has a say
         self.io_bus: IoBus | None = None  # devices that are served without leaving KVM_RUN (KVM's kvm_io_bus)
         self.devices: Callable[[int], bool] = lambda gpa: True  # whether anything lies at an address

@@ -19,6 +19,7 @@ from ..spec.perf import PerfEventAttr
 from .snapshot_kinds import FAR, MOST, U64, attributes_like, expect, items, row, table, tally, within
 from .snapshot_state import _COUNTER, _FW
 from .snapshot_values import attributes
+from .turns import Round
 
 if TYPE_CHECKING:
     from ..hart.hart import Hart
@@ -57,12 +58,28 @@ def check(machine: Machine, snapshot: Snapshot, providers: list[HostPmuPerf]) ->
             attributes_like(name, attributes(device), table(name, devices[name]))
     tally("user_exits", devices["user_exits"], str)
     within("current", devices["current"], 0, len(machine.vcpus) - 1)
+    _round("round", devices.get("round"), len(machine.vcpus))
     pages = machine.memory._next_page
     expect(len(snapshot.flags) <= pages, "flags of pages", f"at most {pages}", len(snapshot.flags))
     expect(not snapshot.flags.translate(None, b"\0\1"), "flags of pages", "0 or 1", "others")
     for key, value in snapshot.wanted.items():
         within("wanted", key, -len(machine.vcpus), len(machine.vcpus) - 1)
         within("wanted", value, 0, (Counting.CLASSES | Counting.MISSES).value)
+
+
+def _round(where: str, cut: object, harts: int) -> None:
+    if cut is None:
+        return
+    expect(isinstance(cut, tuple | list) and len(cut) == len(Round._fields), where, "a round of turns", cut)
+    assert isinstance(cut, tuple | list)
+    clock, horizon, awake, at = Round(*cut)
+    within(where, clock, 0, FAR)
+    if horizon is not None:
+        within(where, horizon, 0, U64)
+    expect(isinstance(awake, tuple | list) and awake, where, "harts that are awake", awake)
+    for number in awake:
+        within(where, number, 0, harts - 1)
+    within(where, at, 0, len(awake) - 1)
 
 
 def _hart(where: str, hart: Hart, state: Mapping[str, object]) -> None:

@@ -19,6 +19,7 @@ from ..see.pmu import SbiPmu
 from .snapshot_hart import hart_state, put_hart
 from .snapshot_perf import events_of, perf_state, put_perf
 from .snapshot_values import State, attributes, copied, picked, put
+from .turns import Round
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _VCPU = (
     "mp_state", "blocking", "suspended", "timer", "reset_to", "mmio", "sbi_pending", "stalled", "exits",
     "sbi_calls", "overflows", "steal_time_area", "firmware_features", "immediate_exit",
+    "midway", "progress",
 )  # fmt: skip
 _INTERRUPTS = ("pending", "pending_mask", "hvip")
 _VCPU_INTERRUPTS = (*_INTERRUPTS, "stray")
@@ -105,6 +107,7 @@ def device_state(machine: Machine) -> State:
         "plic": None if machine.plic is None else attributes(machine.plic),
         "user_exits": copied(machine.user_exits),
         "current": machine.turns.current,
+        "round": None if machine.turns.round is None else tuple(machine.turns.round),
     }
 
 
@@ -121,4 +124,8 @@ def put_devices(machine: Machine, state: Mapping[str, object]) -> None:
         put(machine.plic, state["plic"])  # type: ignore[arg-type]
     machine.user_exits.clear()
     machine.user_exits.update(state["user_exits"])  # type: ignore[call-overload]
-    machine.turns.resume(int(state["current"]))  # type: ignore[call-overload]
+    cut = state.get("round")
+    machine.turns.resume(
+        int(state["current"]),  # type: ignore[call-overload]
+        None if cut is None else Round(*cut),  # type: ignore[misc]
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from vpmu.kvm.errors import HostLostError
 from vpmu.see.exits import BudgetExit, HungExit, IdleExit, MmioExit, SbiExit, SystemEvent, VcpuExit
@@ -15,7 +16,19 @@ from vpmu.vmm.run_result import Ending, Host
 
 POLL_INSTRUCTIONS = 5_000_000  # between two looks at the outside world (Host.poll)
 END_OF_TIME = 1 << 63  # ns: virtual time has 64 bits and does not begin again; a later timer never comes
+LIMIT: Ending = ("budget", "the instructions that were allowed are used up", None)
 QUANTUM_NS = 10_000  # virtual time that a hart runs before the next one of a multi-hart machine gets its turn
+
+
+class Round(NamedTuple):
+    """One round of turns: the virtual time at which it began, where it ends (None: nowhere), the harts that
+    are awake, and which of them has its turn.
+    """
+
+    clock: int
+    horizon: int | None
+    awake: tuple[int, ...]
+    at: int = 0
 
 
 class Turns:
@@ -30,10 +43,12 @@ class Turns:
         self.lost: HostLostError | None = None  # the host went down: it does not come back
         self._polled = 0
         self._alone: GuestHart | None = None
+        self.round: Round | None = None  # that a limit of instructions cut short: the next run goes on in it
 
-    def resume(self, current: int) -> None:
-        """As after a restore: nothing is known but which hart ran last."""
+    def resume(self, current: int, cut: Round | None = None) -> None:
+        """As after a restore: nothing is known but which hart ran last, and in which round."""
         self.current, self.halted, self.lost, self._alone = current, None, None, None
+        self.round = cut
 
     def halt(self, stop: str, reason: str) -> None:
         """See Machine.halt. Another thread may call it."""
@@ -60,11 +75,11 @@ class Turns:
 
         A vCPU that is the only one awake runs until it sleeps, wakes another one, or a timer of another one
         is due; several take turns of a quantum of virtual time. Nothing here depends on anything but the
-        guest.
+        guest: a run that a limit of instructions ends goes on as if it had not ended.
         """
         if self.lost is not None:
             raise self.lost
-        clock = self.now()
+        clock = self.now() if self.round is None else self.round.clock
         self._polled = self.instructions()
         while True:
             if deadline is not None and clock >= deadline:
@@ -74,34 +89,44 @@ class Turns:
             if host is not None and self.instructions() - self._polled >= POLL_INSTRUCTIONS:
                 self._polled = self.instructions()
                 host.poll()
-            awake = [vcpu for vcpu in self.vcpus if not vcpu.sleeps(clock)]
-            timers = [
-                wake
-                for vcpu in self.vcpus
-                if (wake := vcpu.timer_ns) is not None
-                and wake < END_OF_TIME
-                and vcpu not in awake
-                and vcpu.mp_state != MP_STATE_STOPPED
-            ]
-            if not awake:
-                waited = self._wait(clock, min(timers, default=None), host)
-                if not isinstance(waited, int):
-                    return waited
-                clock = waited if deadline is None else min(waited, deadline)
+            cut, self.round = self.round, None
+            found = cut or self._round(clock, host)
+            if isinstance(found, int):
+                clock = found if deadline is None else min(found, deadline)
                 continue
-            bounds = timers if len(awake) == 1 else [*timers, clock + QUANTUM_NS]
-            if deadline is not None:
-                bounds.append(deadline)
+            if not isinstance(found, Round):
+                return found
+            bounds = [bound for bound in (found.horizon, deadline) if bound is not None]
             horizon = min(bounds, default=None)
+            awake = [self.vcpus[number] for number in found.awake]
             self._alone = awake[0] if len(awake) == 1 else None
-            for vcpu in awake:
+            for at in range(found.at, len(awake)):
+                vcpu = awake[at]
                 self.current = vcpu.id
                 vcpu.hart.time_ns = max(vcpu.hart.time_ns, clock)
                 end = self._run_vcpu(vcpu, limit, horizon, host)
                 if end is not None:
+                    if end is LIMIT:
+                        self.round = found._replace(at=at)
                     return end
             self.current = 0
             clock = max(vcpu.hart.time_ns for vcpu in awake)
+
+    def _round(self, clock: int, host: Host | None) -> Round | int | Ending:
+        """The round that begins at a virtual time; where nobody is awake, when to go on, or the end."""
+        awake = [vcpu for vcpu in self.vcpus if not vcpu.sleeps(clock)]
+        timers = [
+            wake
+            for vcpu in self.vcpus
+            if (wake := vcpu.timer_ns) is not None
+            and wake < END_OF_TIME
+            and vcpu not in awake
+            and vcpu.mp_state != MP_STATE_STOPPED
+        ]
+        if not awake:
+            return self._wait(clock, min(timers, default=None), host)
+        bounds = timers if len(awake) == 1 else [*timers, clock + QUANTUM_NS]
+        return Round(clock, min(bounds, default=None), tuple(vcpu.id for vcpu in awake))
 
     def _wait(self, clock: int, wake: int | None, host: Host | None) -> int | Ending:
         """Every vCPU sleeps: the virtual time at which to go on, or how the run ends."""
@@ -127,7 +152,7 @@ class Turns:
                 return self.halted
             left = None if limit is None else limit - self.instructions()
             if left is not None and left <= 0:
-                return "budget", "the instructions that were allowed are used up", None
+                return LIMIT
             if host is not None:
                 left = POLL_INSTRUCTIONS if left is None else min(left, POLL_INSTRUCTIONS)
             exit_ = vcpu.run(left, horizon)
