@@ -101,6 +101,8 @@ class GuestHart(ABC):
         self.faults: Injector | None = None
         # told of every counter that the guest reads, and of a reset (counter None)
         self.watch: Callable[[GuestHart, int | None, int], None] | None = None
+        # told of every overflow interrupt; `pmu.last_overflow` is its counter
+        self.overflow_seen: Callable[[GuestHart], None] | None = None
         # asked before every entry, where there are faults
         self.at_entry: Callable[[GuestHart], None] | None = None
 
@@ -164,6 +166,8 @@ class GuestHart(ABC):
                 layer, "interrupt", "set", hart=self.hart_id, irq=int(Irq.LCOFI), delivered=self._lcofi
             )
         self.overflows += 1
+        if self.overflow_seen is not None:
+            self.overflow_seen(self)
         if self._lcofi:
             self.interrupts.set(Irq.LCOFI)
 

@@ -76,7 +76,7 @@ def _round(where: str, cut: object, harts: int) -> None:
     within(where, clock, 0, FAR)
     if horizon is not None:
         within(where, horizon, 0, U64)
-    expect(isinstance(awake, tuple | list) and awake, where, "harts that are awake", awake)
+    expect(len(awake) > 0, where, "harts that are awake", awake)
     for number in awake:
         within(where, number, 0, harts - 1)
     within(where, at, 0, len(awake) - 1)
