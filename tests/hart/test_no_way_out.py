@@ -117,6 +117,7 @@ import ctypes, random, sys
 sys.path.insert(0, {tests!r})
 from hart.guest import BASE, DATA, VECTOR, boot
 from vpmu.hart import state
+from vpmu.hart.exits import Stop
 from vpmu.hart.generator.operations import OPERATIONS
 from vpmu.hart.hart import Hart
 
@@ -141,10 +142,11 @@ for seed in range({seeds}):
         records[i] = record
     hart.pc = BASE + 2 * rng.randrange(2048)
     for _ in range(20):
-        hart.run(50)
+        stop = hart.run(50)
         assert hart.get("contexts") == hart.block.address + state.CONTEXTS
         assert hart.get("shared") == hart.memory.shared.address and hart.get("hart_id") == 0
-        assert not hart.pc & 1 or not hart.get("n")
+        # a branch of garbage may have an odd target; it is looked up where there is memory
+        assert not hart.pc & 1 or not hart.get("n") or stop is Stop.FETCH_HOLE
 print("whole")
 """
 

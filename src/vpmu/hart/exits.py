@@ -20,3 +20,4 @@ class Stop(IntEnum):
     TRAP_STORM = 9  # many traps without one retired instruction
     EXCEPTION = 10  # an exception that is not delegated: a = cause, b = stval
     CSR = 11  # an access to a CSR of the PMU that Python keeps; pc stays on it
+    BREAKPOINT = 12  # before an instruction that a breakpoint is on (breakpoints.py): a = its host address

@@ -267,7 +267,8 @@ class HotTier:
             self._empty.setdefault(decoded, set()).add(offset)
             region_cache(self._memory.counting).add(key, CachedRegion((), (offset,), b""))
             return
-        job.key = key
+        if not self._memory.breakpoints.offsets(self._word(decoded, "DECODED_HOST")):
+            job.key = key
         self._pending[decoded] += 1
         self._cover(job)
         _start_compiler().jobs.put((job, self))
@@ -285,7 +286,10 @@ class HotTier:
         counting = self._memory.counting
         if key not in region_cache(counting) or self._entries + self._pending.total() + 64 >= TABLE_ENTRIES:
             return
+        held = self._memory.breakpoints.offsets(self._word(decoded, "DECODED_HOST"))
         for region, address in placed_regions(counting, key):
+            if not held.isdisjoint(region.offsets):
+                continue
             if address:
                 self._point(decoded, region.entries, address)
             kept = self._covered if address else self._empty

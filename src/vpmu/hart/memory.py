@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vpmu.hart import state
+from vpmu.hart.breakpoints import Breakpoints
 from vpmu.hart.codegen_flags import Counting
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class PhysicalMemory:
         for start in (0, _CODE_GUARD + _CODE_POOL):
             self._code_pool.view[start : start + _CODE_GUARD] = sentinels
         self._next_page = 0
+        self.breakpoints = Breakpoints(self)
         self.flush_harts: list[Callable[[], None]] = []
         self.counting = Counting.NOTHING
         """The engine variant of all harts: they share decoded pages, so what one needs counted is counted
@@ -187,6 +189,8 @@ class PhysicalMemory:
                 words[first + state.REGION_WORDS * position + i] = word
         words[state.SHARED["region_count"]] = len(self.regions)
         words[state.SHARED["page_count"]] = self._next_page
+        if len(self.breakpoints):
+            self.breakpoints.placed()
         for flush in self.flush_harts:
             flush()
 
@@ -267,3 +271,10 @@ class PhysicalMemory:
                 decoded = int.from_bytes(pages[at : at + 8], "little")
                 if decoded:
                     ctypes.memset(decoded, 0, 8 * (PAGE // 2))
+
+    def forget_decoded(self, page: int) -> None:
+        """Have a page, by its number, decoded anew, and its regions installed anew."""
+        decoded = int.from_bytes(self._code_map.view[8 * page : 8 * page + 8], "little")
+        if decoded:
+            ctypes.memset(decoded, 0, 8 * (PAGE // 2))
+            ctypes.c_uint64.from_address(decoded + state.DECODED_COMPILED).value = 0

@@ -28,7 +28,7 @@ _FAULT, _EXIT, _CTX = state.STATE["fault"], state.STATE["exit"], state.STATE["ct
 _SSTATUS, _FFLAGS, _FRM = state.STATE["sstatus"], state.STATE["fflags"], state.STATE["frm"]
 _FP_ON, _FP_OTHER = state.STATE["fp_on"], state.STATE["fp_other"]
 _OTHER_SSTATUS = state.STATE["other_sstatus"]
-_ISA = state.STATE["isa"]
+_ISA, _BREAKPOINTS = state.STATE["isa"], state.SHARED["breakpoint_count"]
 _DYNAMIC, _LAST_MODE = 7, 4
 
 Expression = Callable[..., int]
@@ -55,7 +55,7 @@ class ReferenceEngine:
     """Runs one hart's state block; `run(budget)` is the native engine's `run(state, budget)`."""
 
     def __init__(self, block: state.Block, shared: state.Block, whole: bool = False) -> None:
-        self.words, self.whole = block.words, whole
+        self.words, self.whole, self._shared = block.words, whole, shared.words
         self._base = block.address
         namespace: dict[str, object] = {name: intrinsic.python for name, intrinsic in INTRINSICS.items()}
         namespace |= program.constants(whole)
@@ -81,9 +81,12 @@ class ReferenceEngine:
         """Execute one instruction; answers RESUME or EXIT, the state is final."""
         words, call = self.words, self.call
         pc = words[_PC]
-        word = call["fetch_half"](pc)
+        host = call["code_pointer"](pc)
         if words[_FAULT]:
             return words[_FAULT]
+        if self._shared[_BREAKPOINTS] and call["is_breakpoint"](host) and call["stop_at"](host):
+            return EXIT
+        word = call["load16"](host)
         if word & 3 == 3:
             word |= call["fetch_half"](pc + 2 & MASK) << 16
             if words[_FAULT]:

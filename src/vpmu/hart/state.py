@@ -35,12 +35,13 @@ mstateen_more hstateen_more
 stimecmp vstimecmp sstateen0 siselect vsiselect vsie_own
 count_u count_s count_m traps_u traps_s traps_m
 stip as_store
+passing
 """.split()  # noqa: SIM905 - rows of names
 
 _REGIONS = 8
 _SHARED_NAMES = [
     *("code_pool", "code_next", "code_end", "code_map", "page_flags", "page_count", "epoch", "hot_table"),
-    *("hot_count", "region_count"),
+    *("hot_count", "region_count", "breakpoints", "breakpoint_count"),
     *(f"r{i}_{word}" for i in range(_REGIONS) for word in ("base", "size", "host", "first", "flags")),
 ]
 
@@ -84,9 +85,9 @@ assert max(CONTEXT.values()) * 8 < CONTEXT_SIZE
 # (generator/operations.py). The low 16 bits of a record are twice its operation, plus one for an instruction
 # of four bytes; of these only the lowest ten count, and the table of handlers is that long.
 HANDLERS = 1024
-SPECIAL_OPERATIONS = ("decode", "page_end", "straddle", "hot")
-RECORD_PAGE_END, RECORD_STRADDLE, RECORD_HOT = (
-    2 * SPECIAL_OPERATIONS.index(name) + 1 for name in ("page_end", "straddle", "hot")
+SPECIAL_OPERATIONS = ("decode", "page_end", "straddle", "hot", "breakpoint")
+RECORD_PAGE_END, RECORD_STRADDLE, RECORD_HOT, RECORD_BREAKPOINT = (
+    2 * SPECIAL_OPERATIONS.index(name) + 1 for name in ("page_end", "straddle", "hot", "breakpoint")
 )
 
 # A decoded page: 2048 records, two sentinels, then three words.

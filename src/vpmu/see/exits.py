@@ -58,4 +58,10 @@ class HungExit(NamedTuple):
     reason: str
 
 
-VcpuExit = MmioExit | SystemEvent | SbiExit | BudgetExit | IdleExit | HungExit
+class BreakpointExit(NamedTuple):
+    """The hart is before an instruction with a breakpoint (hart.breakpoints)."""
+
+    pc: int
+
+
+VcpuExit = MmioExit | SystemEvent | SbiExit | BudgetExit | IdleExit | HungExit | BreakpointExit

@@ -19,7 +19,7 @@ from vpmu.profiles.behaviours import B
 from vpmu.profiles.opensbi_behaviours import OB
 from vpmu.profiles.profiles import IMPL_ID_KVM, Profile
 from vpmu.see import mmio, reset, sbi_call, scripted, timer
-from vpmu.see.exits import SbiExit, SystemEvent, VcpuExit
+from vpmu.see.exits import BreakpointExit, SbiExit, SystemEvent, VcpuExit
 from vpmu.see.interrupts import Interrupts
 from vpmu.see.pmu import SbiPmu
 from vpmu.see.registers import Registers
@@ -117,6 +117,10 @@ class GuestHart(ABC):
         """Run the guest until something is left to the caller, at most `max_instructions` or until a virtual
         time.
         """
+
+    def breakpoint(self) -> BreakpointExit | None:
+        """The hart stopped at a breakpoint: None where its handlers go on."""
+        return BreakpointExit(self.hart.pc) if self.memory.breakpoints.hit(self) else None
 
     def complete_sbi(self, error: int, value: int | None) -> None:
         """User space's answer to an SbiExit."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 def end_run():
     """Credit what was retired to the counts and the clock; the reason of the stop. `s.n` are left."""
     fold_counts()
+    if s.passing and s.exit != STOP_BREAKPOINT and (s.n != s.n_start or s.passing != s.pc | 1):
+        s.passing = 0
     s.time_ns += s.n_start - s.n
     s.n_start = s.n
     return s.exit

@@ -72,15 +72,46 @@ def fetch_page(address):
     return decoded
 
 
-def fetch_half(address):
-    """The 16 bits of instruction memory at an address; `s.fault` on failure."""
+def is_breakpoint(host):
+    """Whether a breakpoint is on the instruction at a host address (breakpoints.py)."""
+    entry = m.breakpoints
+    end = entry + 8 * m.breakpoint_count
+    while entry < end:
+        if load64(entry) == host:
+            return 1
+        entry += 8
+    return 0
+
+
+def stop_at(host):
+    """Whether the run ends before the instruction at `s.pc`, which a breakpoint is on. One that begins where
+    the last run was stopped, and has done nothing since, goes on.
+    """
+    if s.n == s.n_start and s.passing == s.pc | 1:
+        return 0
+    s.passing = s.pc | 1
+    s.exit = STOP_BREAKPOINT
+    s.exit_a = host
+    return 1
+
+
+def code_pointer(address):
+    """Host address of the instruction memory at an address; `s.fault` on failure."""
     physical = translate(address, FETCH)
     if s.fault:
         return 0
     region = find_region(physical)
     if region == 0:
         return fetch_hole(physical, address)
-    return load16(load64(region + 16) + physical - load64(region))
+    return load64(region + 16) + physical - load64(region)
+
+
+def fetch_half(address):
+    """The 16 bits of instruction memory at an address; `s.fault` on failure."""
+    host = code_pointer(address)
+    if s.fault:
+        return 0
+    return load16(host)
 
 
 def synchronise():

@@ -35,6 +35,7 @@ SPECIAL: dict[str, Callable[[Handler], None]] = {
     "page_end": special.page_end,
     "straddle": special.straddle,
     "hot": special.hot,
+    "breakpoint": special.breakpoint,
 }
 assert SPECIAL.keys() == set(state.SPECIAL_OPERATIONS)
 assert ONE_PATH.keys() | TWO_PATHS.keys() == set(Kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vpmu.hart import state
 from vpmu.hart.generator.convention import RECORD_OFFSET
 from vpmu.hart.generator.emitter import LIKELY
 from vpmu.hart.generator.handler import Handler
@@ -13,8 +14,33 @@ def decode(h: Handler) -> None:
     host = h.load64(h.pointer(h.binary("add", dbase, h.constants["DECODED_HOST"])))
     distance = h.binary("sub", h.integer("%rp"), dbase)
     offset = h.binary("and", h.binary("lshr", distance, 2), RECORD_OFFSET)
+    look, free, held = h.new_label("look"), h.new_label("free"), h.new_label("held")
+    h.fork(h.compare("eq", h.load_word("m", "breakpoint_count"), 0), free, look, LIKELY)
+    h.label(look)
+    h.fork(h.compare("eq", h.call("is_breakpoint", [h.binary("add", host, offset)]), 0), free, held)
+    h.label(held)
+    h.emit(f"store i64 {state.RECORD_BREAKPOINT}, ptr %rp, align 8")
+    h.tail("@op_breakpoint_4", r=str(state.RECORD_BREAKPOINT))
+    h.label(free)
     record = h.value(f"call fastcc i64 @decode_at(ptr %S, i64 {host}, i64 {offset})")
     h.emit(f"store i64 {record}, ptr %rp, align 8")
+    h.tail(h.handler_of(record), r=record)
+
+
+def breakpoint(h: Handler) -> None:
+    """Stop before this instruction; a run that begins where the one before was stopped executes it."""
+    dbase = h.load_word("s", "dbase")
+    host = h.load64(h.pointer(h.binary("add", dbase, h.constants["DECODED_HOST"])))
+    distance = h.binary("sub", h.integer("%rp"), dbase)
+    offset = h.binary("and", h.binary("lshr", distance, 2), RECORD_OFFSET)
+    stop, go = h.new_label("stop"), h.new_label("go")
+    h.store_word("s", "pc", h.pc())
+    h.store_word("s", "n", "%n")
+    h.fork(h.compare("eq", h.call("stop_at", [h.binary("add", host, offset)]), 0), go, stop)
+    h.label(stop)
+    h.emit(f"ret i64 {h.constants['EXIT']}")
+    h.label(go)
+    record = h.value(f"call fastcc i64 @decode_at(ptr %S, i64 {host}, i64 {offset})")
     h.tail(h.handler_of(record), r=record)
 
 
