@@ -123,8 +123,8 @@ class Supervisor(GuestHart):
     def _handle(self, stop: Stop) -> VcpuExit | None:
         hart = self.hart
         match stop:
-            case Stop.BREAKPOINT:
-                return self.breakpoint()
+            case Stop.BREAKPOINT | Stop.WATCHPOINT:
+                return self.breakpoint(stop)
             case Stop.MMIO_LOAD | Stop.MMIO_STORE:
                 return self._device(stop is Stop.MMIO_STORE)
             case Stop.CSR:

@@ -140,6 +140,7 @@ class Hart:
         self._lcofi, self._traps_retire, self._fp = lcofi, traps_retire, fp
         self.reset()
         memory.flush_harts.append(self.flush)
+        memory.forget_accesses.append(self.forget_accesses)
 
     # -- registers
 
@@ -207,6 +208,13 @@ class Hart:
             raw[start : start + len(invalid)] = invalid
         start = 8 * state.SUPERPAGES
         raw[start : start + state.SUPERPAGES_SIZE] = bytes(state.SUPERPAGES_SIZE)
+
+    def forget_accesses(self) -> None:
+        """Forget where loads and stores went; nothing that counts changes."""
+        raw, size = self.words.cast("B"), state.TLB_FETCH
+        for context in range(self.contexts):
+            start = state.CONTEXTS + context * state.CONTEXT_SIZE
+            raw[start : start + size] = b"\xff" * size
 
     # -- running
 

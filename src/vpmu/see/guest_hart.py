@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from vpmu.hart.exits import Stop
 from vpmu.hart.hart import GuestFault, Hart
 from vpmu.hart.memory import MemoryFault, PhysicalMemory
 from vpmu.perf.event import PerfProvider
@@ -118,9 +119,13 @@ class GuestHart(ABC):
         time.
         """
 
-    def breakpoint(self) -> BreakpointExit | None:
-        """The hart stopped at a breakpoint: None where its handlers go on."""
-        return BreakpointExit(self.hart.pc) if self.memory.breakpoints.hit(self) else None
+    def breakpoint(self, stop: Stop) -> BreakpointExit | None:
+        """The hart stopped at a breakpoint or watchpoint: None where its handlers go on."""
+        self.midway = True
+        del self.exits[stop.name]  # the guest knows nothing of it
+        memory = self.memory
+        ends = (memory.breakpoints if stop is Stop.BREAKPOINT else memory.watchpoints).hit(self)
+        return BreakpointExit(self.hart.pc, stop is Stop.WATCHPOINT) if ends else None
 
     def complete_sbi(self, error: int, value: int | None) -> None:
         """User space's answer to an SbiExit."""

@@ -25,6 +25,7 @@ from vpmu.vmm.run_result import Ending, Host
 
 POLL_INSTRUCTIONS = 5_000_000  # between two looks at the outside world (Host.poll)
 END_OF_TIME = 1 << 63  # ns: virtual time has 64 bits and does not begin again; a later timer never comes
+STOPS = BREAKPOINT, WATCHPOINT = "breakpoint", "watchpoint"
 LIMIT: Ending = ("budget", "the instructions that were allowed are used up", None)
 QUANTUM_NS = 10_000  # virtual time that a hart runs before the next one of a multi-hart machine gets its turn
 
@@ -52,6 +53,7 @@ class Turns:
         self.lost: HostLostError | None = None  # the host went down: it does not come back
         self._polled = 0
         self._alone: GuestHart | None = None
+        self._woken = False  # somebody, by the hart that ran alone
         self.round: Round | None = None  # that a limit of instructions cut short: the next run goes on in it
 
     def resume(self, current: int, cut: Round | None = None) -> None:
@@ -115,7 +117,7 @@ class Turns:
                 vcpu.hart.time_ns = max(vcpu.hart.time_ns, clock)
                 end = self._run_vcpu(vcpu, limit, horizon, host)
                 if end is not None:
-                    if end is LIMIT:
+                    if end is LIMIT or self.halted is not None or end[0] in STOPS:
                         self.round = found._replace(at=at)
                     return end
             self.current = 0
@@ -155,7 +157,7 @@ class Turns:
         self, vcpu: GuestHart, limit: int | None, horizon: int | None, host: Host | None
     ) -> Ending | None:
         """One vCPU's turn: until the horizon, a wait, or an exit that ends the run."""
-        vcpu.immediate_exit = False
+        vcpu.immediate_exit = self._woken = False
         while True:
             if self.halted is not None:  # another thread may have said so before the line above
                 return self.halted
@@ -167,6 +169,8 @@ class Turns:
             exit_ = vcpu.run(left, horizon)
             match exit_:
                 case BudgetExit():
+                    if self.halted is not None and not self._woken:
+                        return self.halted
                     if (
                         vcpu.immediate_exit
                         or (horizon is not None and vcpu.hart.time_ns >= horizon)
@@ -177,8 +181,10 @@ class Turns:
                     return None
                 case HungExit(reason=reason):
                     return "hung", reason, None
+                case BreakpointExit(pc=pc, watched=True):
+                    return WATCHPOINT, f"hart {vcpu.id} is before the instruction at {pc:#x}", None
                 case BreakpointExit(pc=pc):
-                    return "breakpoint", f"hart {vcpu.id} is before the instruction at {pc:#x}", None
+                    return BREAKPOINT, f"hart {vcpu.id} is before the instruction at {pc:#x}", None
                 case _:
                     end = self._serve(vcpu, exit_)
                     if end is not None:
@@ -187,7 +193,7 @@ class Turns:
     def woken(self) -> None:
         """A sleeping vCPU became runnable: one that ran alone gives the others their turn."""
         if self._alone is not None:
-            self._alone.immediate_exit = True
+            self._alone.immediate_exit = self._woken = True
 
     def _serve(self, vcpu: GuestHart, exit_: VcpuExit) -> Ending | None:
         """An exit to user space; an answer ends the run."""
