@@ -65,8 +65,9 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
             interrupts.sync(words[_SIP])
         vcpu.perf.poll()
         if stop is Stop.BUDGET:
-            # whether only the caller wanted that: then it goes on as if it had not stopped
-            vcpu.midway = left < budget and words[_COUNT_VU] + words[_COUNT_VS] - retired >= left
+            # The caller's limit or a timer of the hart's own: it goes on as if it had not stopped.
+            done = words[_COUNT_VU] + words[_COUNT_VS] - retired
+            vcpu.midway = 0 < done < budget and not vcpu.immediate_exit and vcpu.stalled < STALLED_EXITS
             continue
         vcpu.exits[_STOP_NAME[stop]] += 1
         exit_ = sbi_call(vcpu) if stop is Stop.ECALL else handle(vcpu, stop)

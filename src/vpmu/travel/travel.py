@@ -43,7 +43,9 @@ class Arrival:
 
 @dataclass(slots=True)
 class _Searched:
-    """Hits of one set of stops in [low, high), in order."""
+    """Hits of one set of stops behind `low` and up to `high`, in order. (Something can be met in coming to a
+    position, as an overflow is, or there: a walk that begins at one has only the second.)
+    """
 
     low: int
     high: int
@@ -130,7 +132,7 @@ class Traveller:
         del self._inputs[self._given :]
         self._furthest, self.end = here, None
         for searched in self._searched.values():
-            searched[:] = [part for part in searched if part.high <= here]
+            searched[:] = [part for part in searched if part.high < here]
 
     def keep(self) -> None:
         """Somebody has changed registers or memory here: a walk that comes by again finds that."""
@@ -186,17 +188,16 @@ class Traveller:
             if self.asked():
                 self.goto(low)
                 return Arrival("interrupted")
-            start = self.ring.before(low - 1)
-            self._search(stops, start, low)
-            bound = (min(bound[0], low), 0) if low < bound[0] else bound
+            self._search(stops, self.ring.before(low - 1), low)
 
     def to_hit(self, stops: Stops, hit: Hit) -> Arrival:
         """To a hit that a walk with the same stops has met."""
-        self.goto(hit.position)
+        self.goto(max(hit.position - 1, self.first))
         with self._installed(stops) as installed:
             while True:
                 arrival = self._advance(hit.position + 1, installed)
-                if arrival.hit is None or arrival.hit.order >= hit.order:
+                met = arrival.hit
+                if met is None or (met.position, met.order) >= (hit.position, hit.order):
                     return arrival
 
     # --- inside
@@ -271,7 +272,7 @@ class Traveller:
 
     def _known(self, stops: Stops, bound: tuple[int, int]) -> tuple[Hit | None, int]:
         """The last known hit before a bound, and down to which position there is certainly none."""
-        low = bound[0] + 1 if bound[1] else bound[0]
+        low = bound[0] if bound[1] else bound[0] - 1
         parts = self._searched.get(stops, [])
         while True:
             part = next((part for part in parts if part.low < low <= part.high), None)
@@ -283,15 +284,15 @@ class Traveller:
             low = part.low
 
     def _search(self, stops: Stops, low: int, high: int) -> None:
-        """Meet everything in [low, high)."""
+        """Meet everything behind `low` and up to `high`; of the beginning what is met there too."""
         self.goto(low)
         part = _Searched(low, high)
         with self._installed(stops) as installed:
             while True:
-                arrival = self._advance(high, installed)
-                if arrival.hit is None:
+                arrival = self._advance(high + 1, installed)
+                if arrival.hit is None or arrival.hit.position > high:
                     break
-                if arrival.hit.position < high:
+                if arrival.hit.position > low or low == self.first:
                     part.hits.append(arrival.hit)
         self._searched.setdefault(stops, []).append(part)
 
