@@ -11,6 +11,7 @@ from statistics import median
 
 from measure import Runner, best, measure, vpmu_command
 from vpmu import Machine
+from vpmu.profiles.profiles import DEFAULT_PROFILE
 from vpmu.spec.sbi import ConfigFlag, Eid, PmuFid, StartFlag, StopFlag
 
 CALL_ROUNDS = 5_000
@@ -39,16 +40,40 @@ def scripted_calls(profile: str) -> float:
 
 
 def machine_code_calls(image: Path, empty: Path, runners: Sequence[Runner], rounds: int) -> dict[str, float]:
-    """The same three calls made by a guest: microseconds of CPU time by runner, its start taken off."""
-    found = re.search(r"ROUNDS (\d+)", (Path(__file__).parent / "guests" / f"{image.stem}.c").read_text())
-    assert found is not None
-    calls = int(found[1])
+    """What one of a guest's ROUNDS takes, as the same three calls: microseconds of CPU time by runner, its
+    start taken off.
+    """
+    calls = rounds_of(image)
     out = {}
     for runner in runners:
         costs = best([measure(runner.command(image), expect=image.stem) for _ in range(rounds)])
         start = best([measure(runner.command(empty), expect="hello") for _ in range(rounds)])
         out[runner.name] = (costs.cpu - start.cpu) / calls * 1e6
     return out
+
+
+def rounds_of(image: Path) -> int:
+    """ROUNDS of a guest's source."""
+    found = re.search(r"ROUNDS (\d+)", (Path(__file__).parent / "guests" / f"{image.stem}.c").read_text())
+    assert found is not None
+    return int(found[1])
+
+
+def counter_reads(image: Path, empty: Path, others: Sequence[Runner], rounds: int) -> dict[str, float]:
+    """Microseconds of CPU time of one read of a counter's CSR: where KVM emulates it, where the hart answers,
+    and on other runners.
+    """
+    out = {}
+    for profile in (DEFAULT_PROFILE, "opensbi-1.6"):
+        times = []
+        for _ in range(rounds + 1):  # the first may have to build the engine
+            machine = Machine(profile=profile, memory=128 << 20)
+            machine.load(str(image))
+            started = time.process_time()
+            machine.run()
+            times.append(time.process_time() - started)
+        out[f"vpmu, {profile}"] = min(times) / rounds_of(image) * 1e6
+    return out | machine_code_calls(image, empty, others, rounds)
 
 
 def counting(image: Path, rounds: int) -> dict[str, float]:

@@ -96,6 +96,8 @@ def measure_all(args: argparse.Namespace) -> dict[str, Any]:
                 ).items()
             },
         }
+        say("counter reads")
+        result["reads_us"] = costs.counter_reads(images["counterreads"], empty, ways[1:], args.rounds)
         say("counting")
         result["counting_seconds"] = costs.counting(images["mixed"], args.rounds)
         result["start_seconds"] = costs.start_up(args.rounds, say)
@@ -167,6 +169,8 @@ def text(result: Mapping[str, Any]) -> str:
     if "calls_us" in result:
         calls = result["calls_us"].items()
         out += [table(("config_matching + start + stop", "us"), [(k, f"{v:.1f}") for k, v in calls]), ""]
+        reads = result["reads_us"].items()
+        out += [table(("counter CSR, read", "us"), [(k, f"{v:.3f}") for k, v in reads]), ""]
         base = result["counting_seconds"]["nothing"]
         counted = [(k, f"{v:.2f}", f"{v / base:.2f}x") for k, v in result["counting_seconds"].items()]
         out += [table(("mixed, counting", "CPU s", "times"), counted), ""]

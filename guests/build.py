@@ -63,6 +63,13 @@ ALL = (
         toolchain.RUNTIME / "agent.ld",
         ("MAILBOX",),
     ),
+    Payload(
+        "agent-line.bin",
+        (toolchain.GUESTS / "agent_calls.S", toolchain.GUESTS / "agent.c"),
+        toolchain.RUNTIME / "agent.ld",
+        ("MAILBOX", "UART=0x28010000UL"),  # the doorbell of vpmu.vmm.line
+    ),
+    Payload("kvm-monitor.bin", (toolchain.GUESTS / "kvm_monitor.c",), toolchain.RUNTIME / "user.ld"),
     _mailbox("mailbox"),
     _mailbox("mailbox-first", "FIRST"),
     _mailbox("mailbox-native", "NATIVE"),

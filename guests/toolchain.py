@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 GUESTS = Path(__file__).resolve().parent
-RUNTIME = GUESTS / "runtime"
+RUNTIME = GUESTS.parent / "src" / "vpmu" / "payloads" / "runtime"
 
 GCC_NAMES = ("riscv64-linux-gnu-gcc", "riscv64-unknown-elf-gcc", "riscv64-unknown-linux-gnu-gcc")
 COMPILE_FLAGS = (

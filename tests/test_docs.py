@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -148,7 +149,7 @@ def shown() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "line"), sorted(set(shown())))
 def test_every_command_that_is_shown_can_be_typed(page: str, line: str) -> None:
-    _, command, *arguments = shlex.split(line, comments=True)
+    _, command, *arguments = takewhile(lambda word: word not in (">", "|"), shlex.split(line, comments=True))
     parser = import_module(f"vpmu.cli.{command}").add_parser(_parser().add_subparsers(parser_class=Parser))
     operands = [action for action in parser._actions if not action.option_strings]
     if arguments or not operands:  # the bare name of a command that needs more is a name

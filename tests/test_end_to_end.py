@@ -349,6 +349,8 @@ def test_ctrl_c_ends_an_endless_guest(files: Path, arguments: tuple[str, ...]) -
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A test run in the background may have it ignored, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         time.sleep(2)

@@ -30,7 +30,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "trace",
         "profiles payloads",
         "spec files",
-        "errors brief",
+        "errors brief junit",
         "__init__",  # the package's door: its name and version
     )
 )

@@ -16,6 +16,7 @@ import pytest
 
 from vpmu.campaign import shrink
 from vpmu.campaign.coordinator import Coordinator, campaign
+from vpmu.campaign.guests import PayloadStation
 from vpmu.campaign.plan import CampaignPlan, Guest, load_campaign
 from vpmu.campaign.run import Runner
 from vpmu.campaign.shrink import find_cases, shortest
@@ -24,10 +25,11 @@ from vpmu.campaign.verdict import Verdict
 from vpmu.cli.main import main
 from vpmu.errors import BootError, FileError, VpmuError
 from vpmu.faults.plan import FaultPlan
+from vpmu.profiles.profiles import changed, get_profile, watched
 
 PLAN = """
 name = "test"
-profiles = ["spec-3.0", "kvm-6.9", "kvm-6.12", "kvm-7.2"]
+profiles = ["spec-3.0", "kvm-6.9", "kvm-6.12.107", "kvm-7.2"]
 guests = ["failing-event", "overflow", "random: 16"]
 seeds = 6
 [[fault]]
@@ -72,6 +74,20 @@ def test_results_do_not_depend_on_the_workers(
     runner = Runner(plan)
     for number in (0, 7, 100, len(plan) - 1):  # alone, and in another order
         assert runner.run(number) == results[number]
+
+
+def test_runs_that_chance_decides_alike_are_made_once(
+    plan: CampaignPlan, reference: tuple[str, Path]
+) -> None:
+    results = load_results(reference[1])
+    runner = Runner(plan)
+    assert [runner.run(number) for number in range(len(plan))] == results
+    assert runner.made < len(plan) * 2 // 3
+    lonely = Runner(plan)
+    for number in range(0, len(plan), 5):
+        lonely._alike = ()  # knows nothing of the runs before
+        assert lonely.run(number) == results[number]
+    assert lonely.made == len(range(0, len(plan), 5))
 
 
 def test_verdicts(reference: tuple[str, Path]) -> None:
@@ -238,6 +254,27 @@ def test_it_finds_wrong_counts_by_itself_and_says_why(
     assert all(case.records for case in cases)
     assert all(case.profile != "spec-3.0" for case in cases)
     assert find_cases(plan, load_results(reference[1]), Runner(plan), workers=2) == cases
+
+
+def test_a_behaviour_that_a_run_does_not_ask_for_makes_no_difference_to_it(
+    plan: CampaignPlan, reference: tuple[str, Path]
+) -> None:
+    results = load_results(reference[1])
+    number = next(
+        int(str(r["run"]))
+        for r in results
+        if r["verdict"] == Verdict.SILENTLY_WRONG and r["guest"] == "failing-event"
+    )
+    short = shrink._whole(plan, number)
+    profile = get_profile(short.profile)
+    own, asked = watched(profile)
+    shown = short.tried(PayloadStation(short.guest, own, short.host_pmu))
+    assert asked & profile.behaviours
+    assert profile.behaviours - asked
+    for behaviour in profile.behaviours - asked:
+        other = changed(profile, (), [behaviour.name])
+        assert short.tried(PayloadStation(short.guest, other, short.host_pmu)) == shown, behaviour.name
+    assert set(shrink.blamed(plan, number)) <= {behaviour.name for behaviour in asked}
 
 
 def test_a_process_that_dies_while_it_looks_for_cases_is_one_line(

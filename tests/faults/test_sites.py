@@ -12,6 +12,8 @@ from vpmu.spec.csr import Csr
 from vpmu.spec.sbi import ConfigFlag, Eid, PmuFid, SbiError, SbiRet, StartFlag, StopFlag
 from vpmu.trace.recorder import Recorder
 
+from ..hart.assemble import NOP, WFI, code
+
 RAM = 0x80000000
 PAGE = RAM + 0x8000
 REF_CYCLES = 10
@@ -222,3 +224,22 @@ def test_without_a_plan_nothing_stands_in_the_way() -> None:
     machine.inject(None)
     assert type(vcpu.perf).__name__ == "HostPmuPerf"
     assert vcpu.ecall(Eid.PMU, PmuFid.COUNTER_CONFIG_MATCHING, 0, 1, 0, 1, 0) == (0, 0)
+
+
+@pytest.mark.parametrize("profile", ["kvm-7.2", "opensbi-1.6"])
+def test_an_interrupt_that_is_late_comes_by_itself_to_a_guest_that_runs_and_to_one_that_waits(
+    profile: str,
+) -> None:
+    for wait in (NOP, WFI):
+        machine = build("kvm.interrupt:irq=1,delay=5us", profile=profile)
+        vcpu = machine.vcpu(0)
+        machine.memory.write(RAM, code([wait, *[NOP] * 20_000]))
+        vcpu.pc = RAM
+        vcpu.hart.set("stvec", RAM + 4 * 6_000)
+        vcpu.hart.set("sstatus", 2)
+        vcpu.hart.set("sie", 2)
+        vcpu.set_interrupt(1)
+        machine.run(max_instructions=8_000)
+        assert vcpu.hart.get("scause") == 1 << 63 | 1
+        assert vcpu.hart.get("sepc") == RAM + (4 if wait == WFI else 4 * 5_000)
+        assert machine.time == (13_000 if wait == WFI else 8_000)

@@ -71,7 +71,7 @@ def test_ziglang_builds_every_payload(guests: SimpleNamespace, tmp_path: Path) -
 def test_nothing_of_the_building_machine_is_in_a_payload(guests: SimpleNamespace) -> None:
     for payload in guests.ALL:
         data = (guests.PAYLOADS / payload.file).read_bytes()
-        assert not re.search(rb"/[a-z]+/[a-z]+", data), payload.file
+        assert not re.search(rb"/(?!dev/|proc/|sys/|vpmu/)[a-z]+/[a-z]+", data), payload.file
 
 
 def csr_reads(image: bytes) -> dict[int, int]:

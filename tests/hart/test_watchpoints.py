@@ -1,4 +1,4 @@
-"""Watchpoints: both engines, and compiled regions, stop before each access to watched bytes and nowhere else."""
+"""Watchpoints: both engines, and compiled regions, stop before each access to watched bytes, nowhere else."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ from vpmu.vmm.host_timeout import host_timeout
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.boot import LinuxBoot, boot_arguments, read_initrd
 from vpmu.vmm.linux.boot_terminal import Terminal
-from vpmu.vmm.linux.perf_command import FilesOut, recording
+from vpmu.vmm.linux.files_out import FilesOut
+from vpmu.vmm.linux.perf_command import recording
 from vpmu.vmm.linux.program import counted_program
 from vpmu.vmm.linux.samples import flame_graph, parse_script
 from vpmu.vmm.machine import Machine

@@ -18,6 +18,7 @@ from vpmu.spec.csr import Csr
 from vpmu.spec.sbi import Eid, PmuFid
 
 from ..hart.assemble import ECALL, SRET, WFI, code, csr, encode
+from ..hart.test_engines_agree import COMPARED
 from .random_code import (
     ARITHMETIC,
     ATOMICS,
@@ -428,3 +429,26 @@ def machine(seed: int, harts: int, **options: object) -> Machine:
             memory.write(address, value.to_bytes(8, "little"))
     made.vcpu(0).pc = RAM
     return made
+
+
+def picture(machine: Machine) -> dict[str, object]:
+    """Everything of a machine that its guest can see."""
+    found: dict[str, object] = {}
+    for vcpu in machine.vcpus:
+        hart = vcpu.hart
+        found |= {f"{name} of hart {vcpu.id}": hart.get(name) for name in COMPARED}
+        found |= {f"x{i} of hart {vcpu.id}": hart.x(i) for i in range(32)}
+    found["memory"] = machine.memory.read(RAM, MEMORY)
+    return found
+
+
+def differences(one: dict[str, object], other: dict[str, object]) -> dict[str, object]:
+    """What two pictures do not share, with the first byte of memory."""
+    wrong = {key: (one[key], other[key]) for key in one if one[key] != other[key] and key != "memory"}
+    if one["memory"] != other["memory"]:
+        left, right = one["memory"], other["memory"]
+        assert isinstance(left, bytes)
+        assert isinstance(right, bytes)
+        at = next(i for i, (a, b) in enumerate(zip(left, right, strict=True)) if a != b)
+        wrong["memory"] = hex(RAM + at), left[at : at + 8], right[at : at + 8]
+    return wrong

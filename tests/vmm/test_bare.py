@@ -187,6 +187,34 @@ def test_scountovf_and_what_software_writes_to_of(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("answers", [True, False])
+@pytest.mark.parametrize(("mode", "shown"), [(3, 0x38), (1, 0x30), (1 | 1 << 28, 0x10)])
+def test_scountovf_shows_what_the_enables_allow(engine: str, answers: bool, mode: int, shown: int) -> None:
+    """All of M mode's counters (OF of 3 to 5 is set), mcounteren's in S, hcounteren's of these in VS."""
+    image = Image()
+    handler, code = BASE + 0x3000, BASE + 0x2000
+    image.csrw(0x305, handler)
+    image.csrw(0x341, code)
+    image.csrw(0x300, mode << 11)  # MPP, MPV
+    image.csrw(0x3B0, (1 << 54) - 1)
+    image.csrw(0x3A0, 0x1F)
+    image.csrw(0x306, 0x30)
+    image.csrw(0x606, 0x18)
+    for number in (3, 4, 5):
+        image.csrw(MHPMEVENT3 - 3 + number, INSTRUCTIONS | OF)
+    image.emit(MRET)
+    image.to(code)
+    image.emit(csr("csrrs", A0, SCOUNTOVF, 0), 0x73)
+    image.to(handler)
+    end(image, A0)
+    machine = machine_of(image, engine)
+    if not answers:
+        machine.vcpu(0).published = None
+    assert machine.run(max_instructions=1000).reset_reason == shown
+    assert machine.vcpu(0).exits["CSR"] == 3 + (not answers)  # three writes
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("number", [0xB13, 0xC13, 0x3F0])
 def test_a_counter_that_the_hart_lacks_is_illegal(engine: str, number: int) -> None:
     image = Image()

@@ -11,40 +11,17 @@ import random
 
 import pytest
 
-from vpmu import Machine
 from vpmu.hart import hart as harts
 from vpmu.hart import state
 from vpmu.hart.hot_tier import HotTier
 from vpmu.vmm import turns
 
-from ..hart.test_engines_agree import COMPARED
 from . import random_machine
 
 MACHINES = int(os.environ.get("VPMU_FUZZ_MACHINES", "6"))
 FIRST = int(os.environ.get("VPMU_FUZZ_SEED", "0"))
 PROFILES = ("kvm-7.2", "kvm-6.12", "spec-3.0", "opensbi-1.6")
 MOST = 200_000  # instructions of one machine
-
-
-def _picture(machine: Machine) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for vcpu in machine.vcpus:
-        hart = vcpu.hart
-        found |= {f"{name} of hart {vcpu.id}": hart.get(name) for name in COMPARED}
-        found |= {f"x{i} of hart {vcpu.id}": hart.x(i) for i in range(32)}
-    found["memory"] = machine.memory.read(random_machine.RAM, random_machine.MEMORY)
-    return found
-
-
-def _differences(one: dict[str, object], other: dict[str, object]) -> dict[str, object]:
-    wrong = {key: (one[key], other[key]) for key in one if one[key] != other[key] and key != "memory"}
-    if one["memory"] != other["memory"]:
-        left, right = one["memory"], other["memory"]
-        assert isinstance(left, bytes)
-        assert isinstance(right, bytes)
-        at = next(i for i, (a, b) in enumerate(zip(left, right, strict=True)) if a != b)
-        wrong["memory"] = hex(random_machine.RAM + at), left[at : at + 8], right[at : at + 8]
-    return wrong
 
 
 def _agree(seed: int, *, compiled: bool) -> tuple[int, str]:
@@ -65,7 +42,7 @@ def _agree(seed: int, *, compiled: bool) -> tuple[int, str]:
             assert native.memory.hot_tier is not None
             native.memory.hot_tier.finish()
         where = f"seed {seed}, from instruction {before}, {budget} of them"
-        wrong = _differences(_picture(native), _picture(reference))
+        wrong = random_machine.differences(random_machine.picture(native), random_machine.picture(reference))
         assert not wrong, f"{where}: native, reference: {wrong}"
         ended = [
             (r.stop, r.reason, r.exits, r.exit_counts, r.sbi_calls, r.console, r.virtual_ns) for r in results

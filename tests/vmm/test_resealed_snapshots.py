@@ -22,6 +22,7 @@ from vpmu.payloads import path
 from vpmu.vmm.snapshot import Snapshot
 from vpmu.vmm.snapshot_file import _HEAD, MAGIC, VERSION, decode, encode
 
+U64 = (1 << 64) - 1
 ROUNDS = int(os.environ.get("VPMU_FUZZ", "400"))
 PARTS = ("arguments", "fingerprint", "vcpus", "devices", "wanted", "flags")
 KEPT = ("vcpus",) * 12 + ("devices",) * 4 + PARTS + ("slots", "runs", "profile", "host_pmu")
@@ -102,7 +103,18 @@ def states() -> list[tuple[str, Machine]]:
         machine.console_input(b"some input")
         machine.run(max_instructions=100_000)
         found.append((f"{profile}-{payload}", machine))
+    found.append(("whole", whole()))
     return found
+
+
+def whole() -> Machine:
+    """A machine with all modes, in M mode, with what gives its CSRs their bits."""
+    loop = b"\x13\x05\x15\x00\x6f\xf0\xdf\xff"  # addi a0, a0, 1; j .-4
+    isa = ("h", "sstc", "sscofpmf", "smaia", "ssaia", "smstateen", "svadu", "zicboz")
+    machine = Machine(firmware=loop, host_pmu="full", memory=16 << 20, isa=isa, pmp=16)
+    machine.load(None)
+    machine.run(max_instructions=150_000)
+    return machine
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +176,46 @@ def test_words_of_a_hart(word: str, value: int, expected: str, files: list[File]
     for go in (snapshot.machine, snapshot.become):
         with pytest.raises(VpmuError, match=rf"^snapshot: .*/odd: .*hart 0: {word}: expected .*{expected}"):
             go()
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("mstatus", 2 << 11), ("mstatus", 1 << 62), ("misa", 0), ("medeleg", 1 << 11), ("mideleg", 0),
+        ("mie", 1 << 30), ("mtvec", 0x80000002), ("mepc", 1), ("menvcfg", 1 << 8), ("menvcfg_mask", U64),
+        ("medeleg_mask", U64), ("s_interrupts", 0xFFFF), ("miselect", 0x200), ("mstateen0", 1),
+        ("hstatus", 1), ("hedeleg", 1 << 10), ("hideleg", 1 << 12), ("henvcfg", 1 << 20), ("hvip", 1),
+        ("hgatp", 1 << 60), ("hgatp", 3), ("hvien", 2), ("hvictl", 1 << 31), ("other_satp", 7 << 60),
+        ("other_sstatus", 1 << 30), ("other_sepc", 3), ("lines", 1), ("virt", 1), ("virt", 2),
+        ("satp", 15 << 60), ("vsie_own", 1), ("counters", 0), ("sip", 1), ("hcounteren", 1 << 32),
+    ],
+)  # fmt: skip
+def test_csrs_of_all_modes(word: str, value: int, files: list[File], tmp_path: Path) -> None:
+    """Nothing that no write could have left there is loaded (WARL)."""
+    header = copy.deepcopy(files[-1].header)
+    words = bytearray(header["vcpus"][0]["hart"]["words"])
+    struct.pack_into("<Q", words, 8 * STATE[word], value)
+    header["vcpus"][0]["hart"]["words"] = bytes(words)
+    (tmp_path / "odd").write_bytes(files[-1].sealed(header))
+    with pytest.raises(
+        VpmuError, match=rf"hart 0: expected what its CSRs can hold, got '?{word}|{word}: exp"
+    ):
+        Snapshot.load(tmp_path / "odd").machine()
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "problem"),
+    [(0, 0x1A, "pmp0cfg"), (0, 0x10, "pmp0cfg"), (3, 0x60, "pmp3cfg"), (17, 0x1F, "pmp17cfg"),
+     (64 + 7, 0xFF, "pmpaddr0"), (64 + 8 * 20, 1, "pmpaddr20")],
+)  # fmt: skip
+def test_protection(at: int, value: int, problem: str, files: list[File], tmp_path: Path) -> None:
+    header = copy.deepcopy(files[-1].header)
+    pmp = bytearray(header["vcpus"][0]["hart"]["pmp"])
+    pmp[at] = value
+    header["vcpus"][0]["hart"]["pmp"] = bytes(pmp)
+    (tmp_path / "odd").write_bytes(files[-1].sealed(header))
+    with pytest.raises(VpmuError, match=problem):
+        Snapshot.load(tmp_path / "odd").machine()
 
 
 def test_a_stream_that_is_none(files: list[File], tmp_path: Path) -> None:

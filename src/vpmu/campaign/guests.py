@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..brief import Brief
 from ..errors import BootError, FileError, VpmuError
+from ..faults.injector import Drawn
 from ..faults.plan import FaultPlan
 from ..perf.description import load_host_pmu
-from ..profiles.profiles import get_profile
+from ..profiles.profiles import Profile, get_profile
 from ..trace.recorder import Recorder
 from .oracle import Finding, Oracle
 from .plan import Guest
@@ -50,6 +51,8 @@ class Outcome(Brief):
     answers: tuple[str, ...] = field(default=())
     samples: tuple[Finding, ...] = field(default=())
     """The first values that reached the guest, right or wrong."""
+    drawn: tuple[Drawn, ...] = ()
+    """What chance decided."""
 
 
 class Station(Protocol):
@@ -59,7 +62,11 @@ class Station(Protocol):
 
 
 def prepare(
-    guest: Guest, profile: str, host_pmu: str, folder: Path | None, recorder: Recorder | None = None
+    guest: Guest,
+    profile: str | Profile,
+    host_pmu: str,
+    folder: Path | None,
+    recorder: Recorder | None = None,
 ) -> Station:
     """The station of a guest; `folder` keeps snapshots of booted Linux. Raises VpmuError."""
     kinds: dict[str, Callable[..., Station]] = {
@@ -87,20 +94,16 @@ def _watched(machine: Machine, faults: FaultPlan) -> Oracle:
 
 
 class PayloadStation:
-    """A payload, or any image: from its entry to its end. `without`: behaviours that the profile shall not
-    have.
-    """
+    """A payload, or any image: from its entry to its end."""
 
     def __init__(
-        self, guest: Guest, profile: str, host_pmu: str, folder: Path | None, without: Sequence[str] = (),
+        self, guest: Guest, profile: str | Profile, host_pmu: str, folder: Path | None = None,
         recorder: Recorder | None = None,
     ) -> None:  # fmt: skip
         from ..payloads import path
         from ..vmm.machine import Machine
 
-        self.machine = Machine(
-            profile, without=without, host_pmu=host_pmu, memory=PAYLOAD_MEMORY, recorder=recorder
-        )
+        self.machine = Machine(profile, host_pmu=host_pmu, memory=PAYLOAD_MEMORY, recorder=recorder)
         self.machine.load(guest.what if "/" in guest.what else str(path(guest.what)))
         self.snapshot = self.machine.snapshot()
 
@@ -117,7 +120,7 @@ class PayloadStation:
             _named(result), tuple(oracle.findings), oracle.values, _injected(machine), result.reset_reason,
             lost=result.kvm_run_errno is not None, hung=result.stop in ("hung", "idle", "budget"),
             host_lost=result.fixed_by is not None,
-            samples=tuple(oracle.samples),
+            samples=tuple(oracle.samples), drawn=_drawn(machine),
         )  # fmt: skip
 
 
@@ -188,7 +191,7 @@ class LinuxStation:
             lost=result.kvm_run_errno is not None or answer.panic is not None,
             hung=answer.status is None and result.stop in ("hung", "idle", "budget"),
             host_lost=result.fixed_by is not None,
-            samples=tuple(oracle.samples),
+            samples=tuple(oracle.samples), drawn=_drawn(machine),
         )  # fmt: skip
 
 
@@ -215,18 +218,16 @@ def _booted(profile: str, host_pmu: str, recorder: Recorder | None = None) -> Li
 
 
 class ScriptStation:
-    """A scripted guest: its steps, or as many steps as are wanted, drawn with the run's seed. `without`:
-    behaviours that the profile shall not have.
-    """
+    """A scripted guest: its steps, or as many steps as are wanted, drawn with the run's seed."""
 
     def __init__(
-        self, guest: Guest, profile: str, host_pmu: str, folder: Path | None, without: Sequence[str] = (),
+        self, guest: Guest, profile: str | Profile, host_pmu: str, folder: Path | None = None,
         recorder: Recorder | None = None,
     ) -> None:  # fmt: skip
         from ..vmm.machine import Machine
 
         self.guest = guest
-        self.machine = Machine(profile, without=without, host_pmu=host_pmu, memory=SIZE, recorder=recorder)
+        self.machine = Machine(profile, host_pmu=host_pmu, memory=SIZE, recorder=recorder)
         self.script = Script(self.machine)
         self.snapshot = self.machine.snapshot()
 
@@ -261,12 +262,16 @@ class ScriptStation:
             "\n".join(lines).encode(), dict(sorted(calls.items())), tuple(oracle.findings), oracle.values,
             _injected(machine), 0 if lost is None else None, lost=lost is not None, answers=lines,
             host_lost=host is not None,
-            samples=tuple(oracle.samples),
+            samples=tuple(oracle.samples), drawn=_drawn(machine),
         )  # fmt: skip
 
 
 def _injected(machine: Machine) -> int:
     return 0 if machine.injection is None else machine.injection.injector.fired
+
+
+def _drawn(machine: Machine) -> tuple[Drawn, ...]:
+    return () if machine.injection is None else tuple(machine.injection.injector.drawn)
 
 
 _EVENTS = (

@@ -6,12 +6,13 @@ hardware counter. A value that reaches the guest is held against the hart's own;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..hart.events import HartEvent, Mode
 from ..hart.memory import MemoryFault
+from ..kvm.pmu import VcpuPmu
 from ..kvm.translate import translate
 from ..perf.event_map import COUNTABLE
 from ..see.exits import SbiExit, SystemEvent
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 MAX_FINDINGS = 64
 FAR = 1 << 62
 """Where Linux lets a counter begin, half its range before the overflow: there a difference says more."""
+_TELL_NOTHING = ("num_counters", "counter_get_info", "event_get_info", "snapshot_set_shmem")
+"""Functions that configure, start, stop and read no counter."""
 _WATCHED = frozenset({int(Eid.PMU), int(Eid.HSM)})
 
 
@@ -92,11 +95,35 @@ class _Hart:
         return found
 
 
-class Oracle:
-    """Watches a machine from `attach` on; `findings` is what it saw, `values` how many values it compared."""
+def layer_of(machine: Machine, finding: Finding) -> tuple[str, str]:
+    """The layer that made a wrong count, and why it is that one: where a fault was injected; perf, whose
+    event does not count; else who answers the guest, as its profile does.
+    """
+    vcpu = machine.vcpus[finding.hart]
+    fired = machine.injection.injector.fired_by_rule if machine.injection is not None else ()
+    for number, times in enumerate(fired):
+        if times:
+            rule = machine.injection.plan.rules[number]  # type: ignore[union-attr]
+            if rule.match.get("function") in _TELL_NOTHING:
+                continue
+            return rule.site.partition(".")[0], f"the fault {rule.source}"
+    counters = vcpu.pmu.counters if isinstance(vcpu.pmu, VcpuPmu) else []
+    event = counters[finding.counter].event if finding.counter < len(counters) else None
+    state = None if event is None else str(event.state)
+    if state not in (None, "active", "off"):
+        return "perf", f"the event on the counter is in state {state}"
+    if event is None and counters:
+        return vcpu.pmu.layer, f"no event is on the counter, as in {machine.profile.name}"
+    return vcpu.pmu.layer, f"as {machine.profile.name} does"
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+
+class Oracle:
+    """Watches a machine from `attach` on; `findings` is what it saw, `values` how many values it compared.
+    `told` hears of each finding at its instruction.
+    """
+
+    def __init__(self, machine: Machine, told: Callable[[Finding], None] | None = None) -> None:
+        self.machine, self._told = machine, told
         self.findings: list[Finding] = []
         self.samples: list[Finding] = []
         """The first values that it compared, the right ones too."""
@@ -269,6 +296,8 @@ class Oracle:
                 "vmm", "oracle", "wrong", truth, hart=vcpu.id, counter=index, event=belief.event, way=way,
                 told=told,
             )  # fmt: skip
+        if self._told is not None:
+            self._told(Finding(vcpu.hart.time_ns, vcpu.id, index, belief.event, way, told, truth))
 
     # --- names
 

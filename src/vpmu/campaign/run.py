@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from ..errors import BootError, VpmuError
+from ..faults.chance import Chances
 from ..faults.plan import FaultPlan
 from ..trace.recorder import Record, Recorder, note_end
 from .guests import Outcome, Station, prepare, record_boot
@@ -29,20 +30,43 @@ class Runner:
         self._stations: OrderedDict[tuple[Guest, str, str], Station] = OrderedDict()
         self._references: dict[tuple[Guest, str, str, int], Outcome] = {}
         self._lost: dict[tuple[Guest, str, str], BootError] = {}
+        self._alike: tuple[object, ...] = ()
+        self._chances: Chances[Result] = Chances()
+        self.made = 0
+        """Runs that were made; the others were known to be the same as one of these."""
 
     def run(self, number: int) -> Result:
         """The result of one run; never raises for what a guest or a fault does."""
         run = self.plan.run(number)
-        try:
-            station = self.station(run)
-            faults = self.plan.fault_plan(run.fault, run.seed)
-            outcome = station.run(faults, run.seed, self.plan.limit(run.guest))
-            verdict, reason = self.judge(run, faults, outcome)
-        except BootError as error:
-            return {**described(run), "verdict": str(Verdict.GUEST_LOST), "reason": str(error)}
-        except VpmuError as error:
-            return {**described(run), "verdict": str(Verdict.UNEXPECTED), "reason": str(error)}
-        return {**described(run), **as_object(outcome), "verdict": str(verdict), "reason": reason}
+        faults = self.plan.fault_plan(run.fault, run.seed)
+        chances = self._chances_of(run)
+        known = chances.find(faults)
+        if known is None:
+            try:
+                station = self.station(run)
+                outcome = (
+                    self._reference(run)
+                    if not faults
+                    else station.run(faults, run.seed, self.plan.limit(run.guest))
+                )
+                verdict, reason = self.judge(run, faults, outcome)
+            except BootError as error:
+                return {**described(run), "verdict": str(Verdict.GUEST_LOST), "reason": str(error)}
+            except VpmuError as error:
+                return {**described(run), "verdict": str(Verdict.UNEXPECTED), "reason": str(error)}
+            known = {**as_object(outcome), "verdict": str(verdict), "reason": reason}
+            chances.note(outcome.drawn, known)
+            self.made += 1
+        return {**described(run), **known}
+
+    def _chances_of(self, run: Run) -> Chances[Result]:
+        """What came of the runs before this one that differ from it in chance alone. Runs are given out in
+        the order of the plan, where such runs are neighbours: nothing is kept of others.
+        """
+        alike = (*_station_key(run), run.fault, run.seed if run.guest.kind == "random" else 0)
+        if alike != self._alike:
+            self._alike, self._chances = alike, Chances()
+        return self._chances
 
     def is_ready(self, number: int) -> bool:
         """Whether the machine for a run is there."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 from ..brief import Brief
 from ..errors import VpmuError
 from ..faults.plan import FaultPlan, Rule
-from ..profiles.profiles import get_profile
+from ..profiles.profiles import changed, get_profile, watched
 from ..trace.recorder import Record, Recorder
 from .guests import Outcome, PayloadStation, ScriptStation, Station, prepare, random_steps
 from .oracle import Finding
@@ -210,13 +210,11 @@ def _shortest_case(plan: CampaignPlan, number: int, runner: Runner, symptom: Sym
 
 def _case(short: _Short, folder: Path | None) -> Case:
     """The case of a shortest run: what is wrong, who is to blame, its trace."""
-    station = prepare(short.guest, short.profile, short.host_pmu, folder)
+    recorder = Recorder()
+    station = prepare(short.guest, short.profile, short.host_pmu, folder, recorder)
+    recorder.records.clear()
     outcome = short.tried(station)
     assert outcome is not None
-    recorder = Recorder()
-    traced = prepare(short.guest, short.profile, short.host_pmu, folder, recorder)
-    recorder.records.clear()
-    short.tried(traced)
     return Case(
         0, short.profile, short.guest.name, "", str(short.finding(outcome)),
         tuple(written(rule) for rule in short.faults.rules), short.steps, _blamed(short), 0,
@@ -233,17 +231,20 @@ def _told(records: list[Record]) -> tuple[Record, ...]:
 
 
 def _blamed(short: _Short) -> tuple[str, ...]:
-    """Behaviours of the profile, each of which by itself makes the difference."""
+    """Behaviours of the profile, each of which by itself makes the difference: of those that the run asks
+    for, as no other can.
+    """
     if short.guest.kind == "linux":  # minutes of booting; a payload or a script shows the same
         return ()
-    kind = _kind(short.guest)
-    found = []
-    for behaviour in sorted(get_profile(short.profile).behaviours, key=lambda one: one.name):
-        if behaviour.project == "Linux" and not short.wrong(
-            kind(short.guest, short.profile, short.host_pmu, None, (behaviour.name,))
-        ):
-            found.append(behaviour.name)
-    return tuple(found)
+    profile, kind = get_profile(short.profile), _kind(short.guest)
+    own, asked = watched(profile)
+    short.tried(kind(short.guest, own, short.host_pmu))
+    tried = sorted(one.name for one in profile.behaviours & asked if one.project == "Linux")
+    return tuple(
+        name
+        for name in tried
+        if not short.wrong(kind(short.guest, changed(profile, (), [name]), short.host_pmu))
+    )
 
 
 def _kind(guest: Guest) -> type[PayloadStation] | type[ScriptStation]:

@@ -16,7 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..vmm.console import keep
+from ..vmm.linux.execution import command_bytes
+from ..vmm.linux.files_out import FilesOut
+from ..vmm.linux.guest_files import COMMAND
+from .check import Check, checking
 from .ended import Ended, ended
+from .guest_files import add_get_option, add_in_options, brought, fit_memory, getting, saved
 from .levels import dumped
 from .limits import limited
 from .options import Subparsers, add_json, add_machine_options, build_machine, recording, watched
@@ -40,6 +45,7 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--suite", default="trixie", help="whose Debian is fetched: trixie, forky, sid (default: %(default)s)"
     )
+    add_in_options(parser)
     add_machine_options(parser)
     from ..vmm.linux.boot import DEFAULT_MEMORY
 
@@ -56,6 +62,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--exec", dest="command", metavar="COMMAND", help="run a shell command in the guest, then stop"
     )
+    add_get_option(parser)
     add_json(parser)
     return parser
 
@@ -64,8 +71,15 @@ def run(args: argparse.Namespace) -> int:
     """Boot; the exit status."""
     interactive = args.command is None and not args.json and args.input is None and sys.stdin.isatty()
     streams = Streams(kept=args.json)
-    boot = prepare(args, args.command, streams.out, errors=streams.err)
-    with booting(args, boot) as machine:
+    wanted = getting(args)
+    out = FilesOut(streams.out)
+    if wanted is None:
+        boot = prepare(args, args.command, streams.out, errors=streams.err)
+    else:
+        files: dict[str, bytes | Path] = {COMMAND: command_bytes(args.command) + b"\n"}
+        boot = prepare(args, wanted.script(), out, files, streams.err)
+    check = checking(args)
+    with booting(args, boot, check) as machine:
         if dumped(args, machine):
             return 0
         machine.serial.hold()
@@ -75,10 +89,12 @@ def run(args: argparse.Namespace) -> int:
             )  # not Ctrl-D: a terminal forgets one that comes while a command runs
         outcome = boot_terminal(machine, boot, args) if interactive else run_alone(machine, boot, args)
     end_of_it = ended(machine, boot.loaded, outcome.result, args)
+    complete = wanted is None or saved(wanted, out)
     if args.json:
-        told = {**summary(outcome), **end_of_it.as_object()}
+        told = {**summary(outcome), **end_of_it.as_object(), **({} if check is None else check.as_object())}
         print_json(told if args.command is None else {**told, **streams.as_object()})
-    return finish(outcome, end_of_it, quiet=args.json, shown=args.command is None)
+    status = finish(outcome, end_of_it, quiet=args.json, shown=args.command is None, check=check)
+    return status or (0 if complete else 1)
 
 
 def prepare(
@@ -107,11 +123,18 @@ def prepare(
             kernel_path, kernel = guest.kernel, guest.kernel_image()
         if initrd is None:
             initrd = guest.initramfs()
+    archives = brought(args)
+    if archives:
+        sizes = [len(kernel), len(initrd), *map(len, archives)]
+        fit_memory(
+            args, sum(sizes) + sum(len(part) for part in (files or {}).values() if isinstance(part, bytes))
+        )
     return LinuxBoot(
         kernel,
         initrd,
         command=command,
         files=files,
+        archives=archives,
         own=own,
         output=output,
         errors=errors,
@@ -120,7 +143,7 @@ def prepare(
 
 
 @contextmanager
-def booting(args: argparse.Namespace, boot: LinuxBoot) -> Iterator[Machine]:
+def booting(args: argparse.Namespace, boot: LinuxBoot, check: Check | None = None) -> Iterator[Machine]:
     """The machine with the guest loaded; its trace is written until the end."""
     with recording(args.trace) as recorder:
         machine = build_machine(
@@ -128,7 +151,7 @@ def booting(args: argparse.Namespace, boot: LinuxBoot) -> Iterator[Machine]:
             second_serial=boot.has_command,
         )  # fmt: skip
         boot.load(machine)
-        with watched(machine, recorder) as boot.ended:
+        with watched(machine, recorder, check, boot.loaded) as boot.ended:
             yield machine
 
 
@@ -179,7 +202,10 @@ class Streams:
         return {"stdout": out.decode("utf-8", "replace"), "stderr": err.decode("utf-8", "replace")}
 
 
-def finish(outcome: Outcome, end_of_it: Ended, *, quiet: bool = False, shown: bool = False) -> int:
+def finish(
+    outcome: Outcome, end_of_it: Ended, *, quiet: bool = False, shown: bool = False,
+    check: Check | None = None,
+) -> int:  # fmt: skip
     """Say what went wrong, with the console that nobody has seen yet (`shown`: it has been); the exit
     status.
     """
@@ -191,7 +217,11 @@ def finish(outcome: Outcome, end_of_it: Ended, *, quiet: bool = False, shown: bo
         print(f"vpmu: {outcome.failure}", file=sys.stderr)
         if not quiet:
             end_of_it.show()
-    return outcome.exit_status
+    if check is None:
+        return outcome.exit_status
+    if not quiet:
+        check.show()
+    return check.status(outcome.exit_status)
 
 
 def last_lines(console: bytes, lines: int = 12) -> str:

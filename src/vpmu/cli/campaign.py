@@ -24,7 +24,7 @@ from ..files import write_file
 from .limits import count
 from .options import Subparsers, add_json, names
 from .output import print_json
-from .parser import in_file, out_folder
+from .parser import in_file, out_file, out_folder
 from .verdict_table import print_table
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "--fail-on", type=verdicts, action="extend", default=[], metavar="VERDICT",
         help="exit with 1 if a run has this verdict (silently-wrong, guest-lost, ...); may be repeated",
     )  # fmt: skip
+    parser.add_argument("--junit", metavar="FILE", type=out_file, help="write JUnit XML, a case a cell")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
     add_json(parser)
     return parser
@@ -117,6 +118,8 @@ def _run(args: argparse.Namespace, workers: list[Popen[bytes]]) -> int:
         told = f"{rate:,.{0 if rate >= 100 else 1}f} runs/s" if shown.new else "nothing was left to do"
         print(f"{len(results)} runs, {told}; results {digest[:16]} in {folder}")
     bad = {str(Verdict.UNEXPECTED), *args.fail_on}
+    if args.junit:
+        write_file(args.junit, as_junit(results, bad))
     verdicts = {str(result["verdict"]) for result in results}
     return 1 if verdicts & bad else HOST_LOST_STATUS if Verdict.HOST_LOST in verdicts else 0
 
@@ -163,6 +166,24 @@ def matrix(results: list[Result]) -> list[dict[str, object]]:
         {"guest": guest, "host_pmu": host, "profile": profile, "fault": fault, "verdicts": dict(counts)}
         for (guest, host, profile, fault), counts in cells.items()
     ]
+
+
+def as_junit(results: list[Result], bad: set[str]) -> str:
+    """JUnit XML: a cell of the matrix fails where a run of it has a verdict of `bad`."""
+    from ..junit import Case, document
+
+    cases = []
+    for cell in matrix(results):
+        verdicts = cell["verdicts"]
+        assert isinstance(verdicts, dict)
+        told = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
+        cases.append(
+            Case(
+                f"campaign.{cell['profile']}.{cell['host_pmu']}", f"{cell['guest']}: {cell['fault']}",
+                failure=told if bad & set(verdicts) else None, text=told,
+            )
+        )  # fmt: skip
+    return document([("vpmu.campaign", cases)])
 
 
 def print_results(plan: CampaignPlan, results: list[Result], cases: list[Case], *, looked: bool) -> None:

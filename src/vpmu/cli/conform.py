@@ -3,8 +3,9 @@ whether it is known.
 
 Targets: `in-process` (a scripted guest under --profile; `all`: under every profile), `agent` (the same
 machine running the agent in machine code), `opensbi` (real OpenSBI on our hart; also `opensbi:FILE` and
-`opensbi:SUITE`), `qemu` (OpenSBI on QEMU), `kvm` (real KVM, of this machine or as `vpmu peers kvm` starts it;
-`kvm:SUITE`: of another Debian suite; `kvm:SUITE@vpmu`: on our hart), `serial:DEVICE` (a board). What is
+`opensbi:SUITE`), `qemu` (OpenSBI on QEMU), `kvm` (real KVM, of this machine or as `vpmu peers kvm` starts it:
+a Debian host on our own hart; `kvm:SUITE`: of another suite; `--on qemu`, or `kvm:SUITE@qemu`: in QEMU;
+`--host-kernel`: your own build), `serial:DEVICE` (a board). What is
 expected of a release that nobody looked at is identified first, as `vpmu identify` does it. Prints KTAP.
 Exit status 0 without unexpected results, 1 otherwise. A test that is known to bring the host down is
 `host lost` on the model, and left out on a real one.
@@ -18,11 +19,21 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..files import write_file
-from .options import Subparsers, add_inject_option, add_json, fault_plan, names, natural
+from .options import (
+    Subparsers,
+    add_host_options,
+    add_inject_option,
+    add_json,
+    fault_plan,
+    host_options,
+    names,
+    natural,
+)
 from .output import print_json, say
 from .parser import out_file
 
 if TYPE_CHECKING:
+    from ..conform.kvm import HostOptions
     from ..conform.suite import Test
     from ..conform.target import Target
     from ..conform.verdict import Outcome
@@ -77,6 +88,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
             metavar="BEHAVIOUR",
             help=f"switch behaviours {what}: of our own machines, and in what is expected of others",
         )
+    add_host_options(parser)
     add_inject_option(parser)
     add_json(parser)
     return parser
@@ -161,7 +173,7 @@ def opened(args: argparse.Namespace, profile: str | None) -> Target:
     implementation: Profile | str | None = profile
     if ours and (args.with_ or args.without):
         implementation = get_profile(profile or "spec-3.0", args.with_, args.without)
-    target = open_target(args.target, implementation, args.host_pmu, fault_plan(args))
+    target = open_target(args.target, implementation, args.host_pmu, fault_plan(args), host_options(args))
     try:
         if profile is None and not ours:
             identify_unknown(target, args.host_pmu)
@@ -189,14 +201,18 @@ def identify_unknown(target: Target, host_pmu: str) -> None:
 
 
 def open_target(
-    name: str, profile: str | Profile | None, host_pmu: str, faults: FaultPlan | None = None
+    name: str,
+    profile: str | Profile | None,
+    host_pmu: str,
+    faults: FaultPlan | None = None,
+    host: HostOptions | None = None,
 ) -> Target:
     """The target of that name. Raises UsageError for one that does not exist, TargetError where it cannot be
     had.
     """
     from ..conform.targets import open_target as open_
 
-    return open_(name, profile, host_pmu, faults)
+    return open_(name, profile, host_pmu, faults, host)
 
 
 def run_random(args: argparse.Namespace) -> int:
@@ -206,7 +222,7 @@ def run_random(args: argparse.Namespace) -> int:
             raise UsageError(f"--random with --{name}", expected="one of them", got="both")
     from ..conform.explore import explore
 
-    report = explore(args.random, args.seed, args.against, args.profile, args.host_pmu)
+    report = explore(args.random, args.seed, args.against, args.profile, args.host_pmu, host_options(args))
     if args.json:
         print_json(report.as_object())
     else:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-DEBIAN, KVM = "fetches Debian", "starts QEMU and fetches Debian"
+DEBIAN, KVM, PACKAGES = "fetches Debian", "starts QEMU and fetches Debian", "fetches Debian's packages"
 """What an example needs besides vpmu."""
 
 EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "run": (
         ("vpmu run counting", "a bundled payload counts a loop of its own", ""),
         ("vpmu run overflow --trace t.jsonl --perfetto t.json", "trace it, twice", ""),
+        ("vpmu run counting --check", "is every count that it gets what the hart did?", ""),
         ("vpmu run counting --refuse cycles=ENOMEM", "the host's perf has no memory", ""),
     ),
     "stat": (("vpmu stat -e cycles,branches --host-pmu full counting", "count a payload from outside", ""),),
@@ -25,6 +26,8 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "boot": (
         ("vpmu boot", "a shell in Debian; Ctrl-A X leaves", DEBIAN),
         ("vpmu boot --exec 'perf stat true'", "one command, and its exit status", DEBIAN),
+        ("vpmu boot --file README.md --exec 'wc README.md | tee n' --get n", "files in, files out", DEBIAN),
+        ("vpmu boot --install strace --exec 'strace true'", "a Debian package by name", PACKAGES),
     ),
     "perf": (
         ("vpmu perf stat -e cycles,instructions true", "count", DEBIAN),
@@ -39,6 +42,10 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("vpmu identify in-process --profile kvm-7.2 --save mine.toml", "vpmu itself, and a profile", ""),
         ("vpmu identify kvm:sid", "which fixes Debian sid's KVM has", KVM),
     ),
+    "host": (
+        ("vpmu host kvm:trixie", "boot Debian's kernel as a KVM host, and say what it is", DEBIAN),
+        ("vpmu host --host-kernel Image --kvm-module kvm.ko", "your own build", DEBIAN),
+    ),
     "peers": (("vpmu peers kvm", "start real KVM and say what it is", KVM),),
     "faults": (
         ("vpmu faults check perf.create:event=cycles,errno=EBUSY", "is this a rule?", ""),
@@ -50,6 +57,8 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("vpmu compare kvm-6.9 kvm-7.2 'linux: perf stat true'", "and for Linux", DEBIAN),
     ),
     "fetch": (("vpmu fetch debian", "bring it, once", DEBIAN),),
+    "new": (("vpmu new guest my-driver", "then: make -C my-driver && vpmu run my-driver/my-driver.elf", ""),),
+    "completion": (("vpmu completion bash", "for ~/.local/share/bash-completion/completions/vpmu", ""),),
 }
 """Command -> (command line, what it does, what it needs)."""
 

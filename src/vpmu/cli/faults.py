@@ -15,8 +15,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from ..files import write_file
 from .options import Subparsers, add_json, names
 from .output import print_json, say
+from .parser import out_file
 from .verdict_table import print_table
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--profile", type=names, action="extend", metavar="NAMES", help="run: these profiles only"
     )
+    parser.add_argument("--junit", metavar="FILE", type=out_file, help="run: write JUnit XML")
     parser.add_argument("-v", "--verbose", action="store_true", help="run: every step and its answer")
     add_json(parser)
     return parser
@@ -41,7 +44,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Do it; the exit status."""
-    for option in ("all", "profile", "verbose"):
+    for option in ("all", "profile", "verbose", "junit"):
         if getattr(args, option) and args.action != "run" and (option, args.action) != ("all", "show"):
             raise UsageError(f"faults {args.action}", expected=f"no --{option} (it belongs to run)")
     if args.action in ("sites", "list") and args.names:
@@ -172,6 +175,8 @@ def run_scenarios(scenarios: list[Scenario], args: argparse.Namespace) -> int:
     wanted = None if args.profile is None else list(dict.fromkeys(args.profile))
     rows = [row for scenario in scenarios for row in run_scenario(scenario, wanted)]
     absent = [scenario for scenario in scenarios if scenario.absent]
+    if args.junit:
+        write_file(args.junit, as_junit(scenarios, rows))
     if args.json:
         print_json(
             {
@@ -201,6 +206,20 @@ def run_scenarios(scenarios: list[Scenario], args: argparse.Namespace) -> int:
     there = len(scenarios) - len(absent)
     print(f"{there} scenario{'s' * (there != 1)}, {len(rows)} rows, {len(unexpected)} unexpected")
     return 1 if unexpected else 0
+
+
+def as_junit(scenarios: list[Scenario], rows: list[Row]) -> str:
+    """JUnit XML: a row for each scenario and profile, and what does not exist here as skipped."""
+    from ..junit import Case, document
+
+    cases = []
+    for row in rows:
+        wrong = [f"{a.step}: expected {a.expected}, got {a.observed}" for a in row.answers if not a.held]
+        failure = None if row.held else (wrong or ["the fault was never asked for"])[0]
+        text = "\n".join([str(row.verdict), *wrong])
+        cases.append(Case(f"faults.{row.profile}", row.id, failure=failure, text=text))
+    cases += [Case("faults", s.id, skipped=s.absent) for s in scenarios if s.absent]
+    return document([("vpmu.faults", cases)])
 
 
 def print_row(row: Row) -> None:

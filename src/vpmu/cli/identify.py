@@ -1,7 +1,8 @@
 """Say which implementation answers: which fixes it has and lacks, each with its commit, which behaviours fit
 no release, and which release and profile are nearest.
 
-TARGET as for conform: `kvm` (this machine's KVM, or a Debian host in QEMU), `kvm:SUITE`, `qemu` (its
+TARGET as for conform: `kvm` (this machine's KVM, or a Debian host on vpmu's own hart; with --host-kernel
+your own build), `kvm:SUITE`, `qemu` (its
 OpenSBI), `opensbi:FILE` (firmware on vpmu), `serial:DEVICE`, `agent` and `in-process` (vpmu itself under
 --profile). Each behaviour is told by sequences to which an implementation with it and one without it answer
 differently, as the model says. `--save FILE` writes the profile as TOML, which is taken wherever a profile's
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 
 from ..files import write_file
-from .options import Subparsers, add_json
+from .options import Subparsers, add_host_options, add_json, host_options
 from .output import print_json
 from .parser import out_file
 
@@ -37,6 +38,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         help="host PMU of our own machines and of the model (default %(default)s)",
     )
     parser.add_argument("--save", metavar="FILE", type=out_file, help="write the found profile as TOML")
+    add_host_options(parser)
     add_json(parser)
     return parser
 
@@ -57,11 +59,12 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--save", expected="a name that ends in .toml", got=args.save)
     if args.target in OURS:
         profile = profile or DEFAULT_PROFILE
-    opened = [open_target(args.target, profile, args.host_pmu)]
+    host = host_options(args)
+    opened = [open_target(args.target, profile, args.host_pmu, host=host)]
 
     def reopen() -> Target:
         opened[-1].close()
-        opened.append(open_target(args.target, profile, args.host_pmu))
+        opened.append(open_target(args.target, profile, args.host_pmu, host=host))
         return opened[-1]
 
     try:

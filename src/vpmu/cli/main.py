@@ -32,11 +32,14 @@ COMMANDS = {
     "perf": "run the guest's own perf in the fetched Debian",
     "conform": "the conformance suite, against vpmu, real KVM, OpenSBI or a board",
     "identify": "which implementation answers: the fixes it has and lacks, the release that is nearest",
-    "peers": "start real KVM, on this machine or on a Debian host in QEMU, and say what it is",
+    "host": "a KVM host on vpmu's own hart, Debian's or your own build: what it is, which fixes it has",
+    "peers": "start real KVM, on this machine or on a Debian host, and say what it is",
     "faults": "faults to order: the sites, the catalogue of failure scenarios, checks of plans",
     "campaign": "many runs: faults by profiles by host PMUs by guests by seeds, and what became of them",
     "compare": "one guest under two profiles: what changed, and which behaviours explain it",
     "fetch": "bring a Debian riscv64 kernel, perf and busybox through APT",
+    "new": "make a folder with a guest program that builds, runs and is tested",
+    "completion": "print the completion of vpmu's command lines for a shell",
 }
 """The commands and what they do. `vpmu NAME` is the module `vpmu.cli.NAME`: `add_parser(subparsers)` and
 `run(args)`."""

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import FileError
+from ..errors import FileError, UsageError
 from ..trace.recorder import NULL, Record, Recorder, note_end
 from .levels import Default, add_level_options, is_bare, level_arguments
 from .limits import add_limits, count
@@ -18,9 +18,12 @@ from .parser import PerfettoName, in_file, in_file_or_stdin, out_file, perfetto_
 from .parser import Subparsers as Subparsers
 
 if TYPE_CHECKING:
+    from ..conform.kvm import HostOptions
     from ..faults import FaultPlan
     from ..vmm.linux.sources import AptSource
+    from ..vmm.loader import LoadedImage
     from ..vmm.machine import Machine, RunResult
+    from .check import Check
 
 DEFAULT_PROFILE = "kvm-7.2"
 DEFAULT_HOST_PMU = "qemu-virt"
@@ -83,6 +86,39 @@ def add_archive_options(parser: argparse.ArgumentParser, what: str) -> None:
         help="take the mirror from this APT source list (.list, .sources), not from the machine's",
     )  # fmt: skip
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
+
+
+def add_host_options(parser: argparse.ArgumentParser, *, on: bool = True) -> None:
+    """`--host-kernel`, `--kvm-module`, `--host-initrd`, and `--on`: which host of real KVM."""
+    if on:
+        parser.add_argument(
+            "--on", choices=("vpmu", "qemu"),
+            help="what runs the host of real KVM: vpmu's own hart (default) or QEMU",
+        )  # fmt: skip
+    parser.add_argument(
+        "--host-kernel", metavar="IMAGE", type=in_file,
+        help="real KVM of this kernel, on vpmu: RISC-V Image (also gzip'd, or EFI zboot) or ELF vmlinux",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kvm-module", metavar="FILE", type=in_file,
+        help="its kvm.ko (.xz, .zst, .gz), where KVM is not built in",
+    )  # fmt: skip
+    parser.add_argument(
+        "--host-initrd", metavar="FILE", type=in_file,
+        help="an initramfs for it; without one nothing is needed",
+    )  # fmt: skip
+
+
+def host_options(args: argparse.Namespace) -> HostOptions:
+    """What `add_host_options` was given. Raises UsageError."""
+    from ..conform.kvm import HostOptions
+
+    kernel, module, initrd = args.host_kernel, args.kvm_module, args.host_initrd
+    for name, value in (("--kvm-module", module), ("--host-initrd", initrd)):
+        if value is not None and kernel is None:
+            raise UsageError(name, expected="--host-kernel beside it", got="none")
+    paths = (None if value is None else Path(value) for value in (kernel, module, initrd))
+    return HostOptions(None, False, None, None, getattr(args, "on", None) or "", *paths)
 
 
 def archive_sources(args: argparse.Namespace) -> list[AptSource] | None:
@@ -167,6 +203,15 @@ def add_inject_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_check_option(parser: argparse.ArgumentParser) -> None:
+    """`--check`, wherever a guest runs."""
+    parser.add_argument(
+        "--check", action="store_true",
+        help="hold every count that the guest gets against what the hart did; a wrong one is said at once,"
+        " and the exit status is 3",
+    )  # fmt: skip
+
+
 def fault_plan(args: argparse.Namespace) -> FaultPlan | None:
     """The plan that the `--inject` options make together, chosen with `--seed`; None without one."""
     if not args.inject:
@@ -209,6 +254,7 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         "--symbols", metavar="FILE", type=in_file,
         help="names for the addresses of a run that does not end well: an ELF file, an Image or a System.map",
     )  # fmt: skip
+    add_check_option(parser)
     parser.add_argument("--input", metavar="FILE", type=in_file_or_stdin, help="console input ('-': stdin)")
 
 
@@ -246,16 +292,21 @@ def _written(path: str) -> Iterator[Callable[[Record], None]]:
 
 
 @contextmanager
-def watched(machine: Machine, recorder: Recorder) -> Iterator[Callable[[RunResult], None]]:
+def watched(
+    machine: Machine, recorder: Recorder, check: Check | None = None, loaded: LoadedImage | None = None
+) -> Iterator[Callable[[RunResult], None]]:
     """While a run is recorded, its trace also says which values were not what the hart did, and in the end
-    how it ended: what is yielded is told that. A run that is not recorded is not watched.
+    how it ended: what is yielded is told that. A run that is neither recorded nor checked is not watched.
     """
-    if not recorder.enabled or machine.arguments["perf"] != "model":
+    if (check is None and not recorder.enabled) or machine.arguments["perf"] != "model":
         yield lambda result: None
         return
-    from ..campaign.oracle import Oracle
+    if check is not None:
+        oracle = check.watch(machine, loaded)
+    else:
+        from ..campaign.oracle import Oracle
 
-    oracle = Oracle(machine)
+        oracle = Oracle(machine)
     oracle.attach()
 
     def end(result: RunResult) -> None:

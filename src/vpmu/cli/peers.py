@@ -1,5 +1,5 @@
 """Start a real implementation and say what it is: `kvm` is this machine's KVM where it is a riscv64 host,
-else that of a Debian kernel in QEMU.
+else that of a Debian kernel on vpmu's own hart (with --on qemu: in QEMU), or of your own build.
 
 What is missing is brought through this machine's APT. `vpmu conform --target kvm` runs the suite on it. Exit
 status 0 where it answers, 1 where it is lost, 2 where it does not come up, 4 where it cannot be had on this
@@ -11,9 +11,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from ..errors import UnknownNameError
+from ..errors import UnknownNameError, UsageError
 from ..files import write_file
-from .options import Subparsers, add_archive_options, add_json, archive_sources
+from .options import (
+    Subparsers,
+    add_archive_options,
+    add_host_options,
+    add_json,
+    archive_sources,
+    host_options,
+)
 from .output import print_json
 from .parser import out_file
 
@@ -27,8 +34,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu peers`."""
     parser = subparsers.add_parser("peers", description=__doc__)
     parser.add_argument("peer", metavar="PEER", help=f"which one: {', '.join(PEERS)}")
-    parser.add_argument("--suite", metavar="SUITE", help="Debian suite of the host in QEMU (default trixie)")
+    parser.add_argument("--suite", metavar="SUITE", help="Debian suite of the host (default trixie)")
     parser.add_argument("--console", metavar="FILE", type=out_file, help="write what the host printed")
+    add_host_options(parser)
     add_archive_options(parser, "host")
     add_json(parser)
     return parser
@@ -36,13 +44,21 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Start the peer, ask it what it is, print that; 0."""
-    from ..conform.kvm import HostOptions, kvm_target
+    from dataclasses import replace
+
+    from ..conform.kvm import kvm_target
     from ..conform.target import TargetLost
     from ..vmm.linux.progress import Progress
 
     if args.peer not in PEERS:
         raise UnknownNameError("peer", args.peer, PEERS)
-    options = HostOptions(args.suite, args.refresh, archive_sources(args), Progress(quiet=args.quiet))
+    if args.suite is not None and args.host_kernel is not None:
+        raise UsageError("--host-kernel", expected="no --suite beside it", got=args.suite)
+    options = replace(
+        host_options(args),
+        suite=args.suite, refresh=args.refresh, sources=archive_sources(args),
+        progress=Progress(quiet=args.quiet),
+    )  # fmt: skip
     target = kvm_target(options=options)
     try:
         described = describe(target)
@@ -86,7 +102,7 @@ def lines(described: dict[str, object]) -> list[str]:
     return [
         f"host kernel:  {described['kernel']}",
         f"host ISA:     {described['isa']}",
-        *([f"runs on:      QEMU {versions['QEMU']}, {versions['firmware']}"] if versions else []),
+        *([f"runs on:      QEMU {versions['QEMU']}, {versions['firmware']}"] if "QEMU" in versions else []),
         f"the guest's:  {described['kvm']}; profile {described['profile']}",
         f"counters:     {counters['total']}, {counters['programmable']} of them programmable, "
         f"{counters['firmware']} firmware counters",

@@ -18,10 +18,12 @@ from pathlib import Path
 
 from ..errors import UsageError
 from ..files import write_file
-from ..vmm.linux.perf_command import GUEST_INPUT, READING, SAMPLES, FilesOut, Recording, reading, recording
+from ..vmm.linux.files_out import FilesOut
+from ..vmm.linux.perf_command import GUEST_INPUT, READING, SAMPLES, Recording, reading, recording
 from ..vmm.linux.samples import Samples, flame_graph, parse_script
 from ..vmm.loader import LoadedImage, read_file
 from .boot import Streams, add_guest_options, booting, finish, prepare, run_alone, summary
+from .check import checking
 from .ended import ended
 from .options import DEFAULT_HOST_PMU, Subparsers, add_json
 from .output import print_json
@@ -83,19 +85,21 @@ def run(args: argparse.Namespace) -> int:
     else:
         command = shlex.join(["perf", *args.arguments])
     kernel: LoadedImage | None
-    if not files and possible(args, command):
+    check = checking(args)
+    if not files and not args.files_in and not args.install and possible(args, command):
         outcome, machine, kernel = run_warm(args, command, output, streams.err)
     else:
         boot = prepare(args, command, output, files, streams.err)
-        with booting(args, boot) as machine:
+        with booting(args, boot, check) as machine:
             outcome = run_alone(machine, boot, args)
         kernel = boot.loaded
     output.close()
     extra = {} if wanted is None else save_samples(output, wanted, args)
     end_of_it = ended(machine, kernel, outcome.result, args)
     if args.json:
+        extra |= {} if check is None else check.as_object()
         print_json({**summary(outcome), **end_of_it.as_object(), **streams.as_object(), **extra})
-    return finish(outcome, end_of_it, quiet=args.json)
+    return finish(outcome, end_of_it, quiet=args.json, check=check)
 
 
 def save_samples(output: FilesOut, wanted: Recording, args: argparse.Namespace) -> dict[str, object]:

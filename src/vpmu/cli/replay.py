@@ -1,6 +1,7 @@
 """Run recorded tables (`SCRIPT LINE => RESULT`) against the model: the mailbox payload, in machine code,
 does every script line again, and every recorded line is compared. Prints the lines that disagree and `N of
-M lines agree`.
+M lines agree`. With --on the real kernel does it, on vpmu's own hart: KVM of a Debian suite (`kvm:trixie`)
+or, with --host-kernel, of your own build.
 
 Values that no model can know (reads of `time`, and what a profile itself calls undetermined) agree with
 anything and are counted. Exit status 0 when all lines agree, 1 when one does not, 2 for a file that is no
@@ -11,15 +12,26 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from .options import Subparsers, add_inject_option, add_json, add_profile_options, fault_plan
+from ..errors import UsageError
+from .options import (
+    Subparsers,
+    add_host_options,
+    add_inject_option,
+    add_json,
+    add_profile_options,
+    fault_plan,
+    host_options,
+)
 from .output import print_json
 from .parser import in_file
 
 if TYPE_CHECKING:
-    from ..vmm.replay_report import Report
+    from ..conform.real_vm import RealHosts
+    from ..vmm.replay_report import Replayed, Report
+    from ..vmm.replay_table import Run
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -27,6 +39,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("replay", description=__doc__)
     parser.add_argument("tables", nargs="+", metavar="TABLE", type=in_file, help="recorded tables")
     add_profile_options(parser, host_pmu=None)
+    parser.add_argument("--on", metavar="HOST", help="replay on real KVM, on vpmu: kvm or kvm:SUITE")
+    add_host_options(parser, on=False)
     add_inject_option(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="print the last line only")
     add_json(parser)
@@ -41,17 +55,26 @@ def run(args: argparse.Namespace) -> int:
     tables = [read_table(path) for path in args.tables]
 
     from ..vmm.replay_machine import Options, check_table
-    from ..vmm.replay_report import replay_table
+    from ..vmm.replay_report import replay_table, shared
 
-    for table in tables:
-        check_table(table, args.profile)
-
-    options = Options(
-        args.profile, tuple(args.with_), tuple(args.without), args.host_pmu, args.engine, fault_plan(args)
-    )
+    make_monitor: Callable[[Run], Replayed]
+    hosts: RealHosts | None = None
+    if args.on is not None or args.host_kernel is not None:
+        hosts = real_hosts(args)
+        make_monitor = hosts.monitor
+    else:
+        for table in tables:
+            check_table(table, args.profile)
+        make_monitor = Options(
+            args.profile, tuple(args.with_), tuple(args.without), args.host_pmu, args.engine, fault_plan(args)
+        ).monitor
     reports: list[Report] = []
+    explained = 0
     for table in tables:
-        report = replay_table(table, options.monitor)
+        report = replay_table(table, make_monitor)
+        if hosts is not None and report.disagreements:
+            model = replay_table(table, Options(hosts.profile()).monitor)
+            explained += len(shared(report, model))
         reports.append(report)
         if not args.json and not args.quiet:
             print_report(report, of_many=len(tables) > 1)
@@ -65,13 +88,33 @@ def run(args: argparse.Namespace) -> int:
                 "profile": args.profile,
                 "lines": lines,
                 "agree": agree,
+                **({} if hosts is None else {"as the model": explained}),
                 "undetermined": dict(sorted(undetermined.items())),
                 "tables": [as_object(report) for report in reports],
             }
         )
     else:
         print(f"{agree} of {lines} lines agree{in_words(undetermined)}")
+        if hosts is not None and agree < lines:
+            print(f"{explained} of the others the model of {hosts.profile()} answers as the real kernel does")
     return 0 if all(report.passed for report in reports) else 1
+
+
+def real_hosts(args: argparse.Namespace) -> RealHosts:
+    """The hosts of `--on` and `--host-kernel`. Raises UsageError, PeerAbsent."""
+    from ..conform.kvm import source_of
+    from ..conform.real_vm import RealHosts
+    from ..conform.targets import host_options as named
+    from ..conform.targets import is_kvm
+    from ..vmm.linux.progress import Progress
+
+    name = args.on or "kvm"
+    if not is_kvm(name) or name.endswith("@qemu"):
+        raise UsageError("--on", expected="kvm or kvm:SUITE", got=name)
+    if args.inject:
+        raise UsageError("--on with --inject", expected="one of them", got="both")
+    args.on = None
+    return RealHosts(source_of(named(name, host_options(args))), Progress(quiet=args.quiet or args.json))
 
 
 def print_report(report: Report, *, of_many: bool) -> None:

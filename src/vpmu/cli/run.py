@@ -2,7 +2,7 @@
 
 Exit status 0 when the guest powered the machine off or reset it without reporting a failure, 1 when it
 reported one, KVM_RUN failed, or it did not end within a limit; 2 for what cannot be run;
-5 when it brought the host down.
+3 with --check when a count that it got was wrong; 5 when it brought the host down.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from .check import checking
 from .ended import ended, kernel_trouble
 from .levels import NO_FIRMWARE, dumped, has_htif, is_bare
 from .limits import limited
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from ..vmm.loader import read_file
     from .images import find_image
 
+    check = checking(args)
     image = find_image(args.image)
     initrd = () if args.initrd is None else (read_file(args.initrd),)
     if args.firmware is None and has_htif(image):
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         loaded = machine.load(loads, initrd=initrd)
         if dumped(args, machine):
             return 0
-        with watched(machine, recorder) as end:
+        with watched(machine, recorder, check, loaded) as end:
             try:
                 with limited(args, machine) as limits:
                     result = machine.run(**limits)
@@ -73,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     said = kernel_trouble(loaded, console.data)
     if args.json:
         told = {**as_object(result, console.text), **end_of_it.as_object()}
+        told |= {} if check is None else check.as_object()
         print_json(told if said is None else {**told, said.kind: said.words})
     elif not args.quiet:
         if console.data and not console.data.endswith(b"\n"):
@@ -81,6 +84,9 @@ def run(args: argparse.Namespace) -> int:
         if said is not None:
             print(f"vpmu: guest: {said.text}: {said.words}", file=sys.stderr)
         end_of_it.show()
+        if check is not None:
+            check.show()
+    status = exit_status(result) or int(said is not None)
     if is_bare(args) and result.stop == "shutdown" and result.reset_reason:
-        return min(result.reset_reason, 255)  # a bare-metal test's own status
-    return exit_status(result) or int(said is not None)
+        status = min(result.reset_reason, 255)  # a bare-metal test's own status
+    return status if check is None else check.status(status)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..files import write_file
+from .check import checking
 from .ended import ended, kernel_trouble
 from .limits import limited
-from .options import Subparsers, add_json, add_machine_options, build_machine, names, recording
+from .options import Subparsers, add_json, add_machine_options, build_machine, names, recording, watched
 from .output import Console, as_object, exit_status, print_json, sum_up
 from .parser import in_file, out_file
 
@@ -97,17 +98,20 @@ def run(args: argparse.Namespace) -> int:
     if not events:
         raise UsageError("-e names no event")
     parsed = [split_event(event) for event in events]
+    check = checking(args)
     image = find_image(args.image)
     console = Console(None) if args.json else Console.on_stdout()
     with recording(args.trace) as recorder:
         machine = build_machine(args, recorder=recorder, console_out=console)
         loaded = machine.load(image)
         counters = [open_counter(machine, event, modes) for event, modes in parsed]
-        try:
-            with limited(args, machine) as limits:
-                result = machine.run(**limits)
-        finally:
-            console.close()
+        with watched(machine, recorder, check, loaded) as end:
+            try:
+                with limited(args, machine) as limits:
+                    result = machine.run(**limits)
+            finally:
+                console.close()
+            end(result)
         counted = [read_counter(event, counter) for event, counter in zip(events, counters, strict=True)]
         seconds = machine.time / 1e9
     end_of_it = ended(machine, loaded, result, args)
@@ -117,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
         told = {**as_object(result, console.text), **end_of_it.as_object()}
         if said is not None:
             told[said.kind] = said.words
+        told |= {} if check is None else check.as_object()
         print_json({"counters": counts, "seconds": seconds, **told})
     else:
         if args.separator is not None:
@@ -132,7 +137,10 @@ def run(args: argparse.Namespace) -> int:
             end_of_it.show()
         if said is not None:
             print(f"vpmu: guest: {said.text}: {said.words}", file=sys.stderr)
-    return exit_status(result) or int(said is not None)
+        if check is not None:
+            check.show()
+    status = exit_status(result) or int(said is not None)
+    return status if check is None else check.status(status)
 
 
 def split_event(text: str) -> tuple[str, str]:

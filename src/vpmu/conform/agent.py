@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..errors import UnknownNameError
 from ..profiles.profiles import IMPL_ID_KVM, IMPL_ID_NONE, IMPL_ID_OPENSBI, Profile, get_profile
@@ -45,6 +45,49 @@ class Link(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Exchange(Protocol):
+    """A line on which a request has its answer, and nothing is lost."""
+
+    def exchange(self, request: bytes) -> bytes:
+        """The answer. Raises TargetLost."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Framed:
+    """Requests and answers in frames over a link, repeated until they arrive."""
+
+    def __init__(self, link: Link) -> None:
+        self._link, self._reader, self._sequence = link, FrameReader(), 0
+        self.close = link.close
+        self.repeated = 0
+
+    def forget(self) -> None:
+        """The other end has begun anew."""
+        self._reader.forget()
+
+    def exchange(self, request: bytes) -> bytes:
+        """Send a request until its answer has come. Raises TargetLost after ATTEMPTS."""
+        self._sequence = (self._sequence + 1) % 256
+        packed = Frame(self._sequence, request).pack()
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self.repeated += 1
+                self._reader.forget()
+            self._link.send(PADDING + packed if attempt else packed)
+            while data := self._link.receive(min(1 + attempt, 3)):
+                for frame in self._reader.feed(data):
+                    if frame.sequence != self._sequence:
+                        continue
+                    if frame.payload[:1] == (b"v" if request == b"H" else b"R"):
+                        return frame.payload
+                    if frame.payload[:1] == LOST:
+                        raise TargetLost(frame.payload[1:].decode(errors="replace"))
+        raise TargetLost(f"no answer to a request after {ATTEMPTS} attempts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +159,12 @@ class AgentTarget:
     """Kind of a batch after `reset`: `F` where the other end then takes a fresh machine."""
 
     def __init__(
-        self, link: Link, name: str, description: str, *,
+        self, link: Link | Exchange, name: str, description: str, *,
         profile: str | Profile | None = None, memory_end: int = 0,
         hole: int = 0x40_0000_0000, interrupts: bool = False, slack: int = 6000,
     ) -> None:  # fmt: skip
-        self._link, self._reader, self._sequence = link, FrameReader(), 0
-        self.repeated = 0
-        """Requests that had to be sent again."""
-        hello = self._exchange(b"H")
+        self._line: Exchange = link if isinstance(link, Exchange) else Framed(link)
+        hello = self._line.exchange(b"H")
         if len(hello) != _HELLO.size:
             raise TargetError("agent's greeting", expected=f"{_HELLO.size} bytes", got=len(hello))
         magic, version, self.hart, self.base, self.scratch, self.end = _HELLO.unpack(hello)
@@ -163,6 +204,11 @@ class AgentTarget:
         return calls
 
     @property
+    def repeated(self) -> int:
+        """Requests that had to be sent again."""
+        return self._line.repeated if isinstance(self._line, Framed) else 0
+
+    @property
     def revives(self) -> bool:
         """A reset brings it back, however it was lost."""
         return self.rewind is not None
@@ -170,27 +216,26 @@ class AgentTarget:
     def reset(self, *, pmu: bool = True) -> None:
         if self.rewind is not None:
             self.rewind()
-            self._reader.forget()
+            if isinstance(self._line, Framed):
+                self._line.forget()
         self._pending_reset, self._without_pmu = True, not pmu
 
     def close(self) -> None:
-        self._link.close()
+        self._line.close()
+
+    def _fresh_kind(self) -> bytes:
+        return self.fresh_kind
 
     def run(self, calls: Sequence[Call]) -> list[Result]:
         if any(call.op in OF_THE_HOST for call in calls):
             return self._run_in_parts(calls)
         before = self._fresh if self._pending_reset else []
-        kind = self.fresh_kind if self._pending_reset else b"R"
+        kind = self._fresh_kind() if self._pending_reset else b"R"
         self._pending_reset = False
         everything = [*before, *(_moved(call, len(before)) for call in calls)]
         if len(everything) > MAX_CALLS:
             raise TargetError("batch", expected=f"at most {MAX_CALLS} calls", got=len(everything))
-        request = (
-            kind
-            + struct.pack("<HB4x", len(everything), self._without_pmu)
-            + b"".join(map(_packed, everything))
-        )
-        answer = self._exchange(request)
+        answer = self._line.exchange(packed_batch(kind, everything, without_pmu=self._without_pmu))
         if len(answer) != 8 + _RESULT.size * len(everything):
             raise TargetError(
                 "agent's answer", expected=f"{len(everything)} results", got=f"{len(answer)} bytes"
@@ -217,28 +262,14 @@ class AgentTarget:
 
     def _ask_host(self, op: str, operands: Sequence[int]) -> Result:
         value = (*operands, 0)[0]
-        answer = self._exchange(b"O" + struct.pack("<7sQQ", b"", ord(op), value))
+        answer = self._line.exchange(b"O" + struct.pack("<7sQQ", b"", ord(op), value))
         (numbers,) = _RESULT.iter_unpack(answer[8:])
         return _result(op, *numbers)
 
-    def _exchange(self, payload: bytes) -> bytes:
-        """Send a request until its answer has come. Raises TargetLost after ATTEMPTS."""
-        self._sequence = (self._sequence + 1) % 256
-        packed = Frame(self._sequence, payload).pack()
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                self.repeated += 1
-                self._reader.forget()
-            self._link.send(PADDING + packed if attempt else packed)
-            while data := self._link.receive(min(1 + attempt, 3)):
-                for frame in self._reader.feed(data):
-                    if frame.sequence != self._sequence:
-                        continue
-                    if frame.payload[:1] == (b"v" if payload == b"H" else b"R"):
-                        return frame.payload
-                    if frame.payload[:1] == LOST:
-                        raise TargetLost(frame.payload[1:].decode(errors="replace"))
-        raise TargetLost(f"no answer to a request after {ATTEMPTS} attempts")
+
+def packed_batch(kind: bytes, calls: Sequence[Call], *, without_pmu: bool = False) -> bytes:
+    """The request to do these calls."""
+    return kind + struct.pack("<HB4x", len(calls), without_pmu) + b"".join(map(_packed, calls))
 
 
 def _moved(call: Call, by: int) -> Call:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ..brief import Brief
 from ..profiles.behaviour import Behaviour
@@ -18,9 +19,14 @@ from .sequences import Generator, shrink
 from .target import PAGE, SCRATCH_PAGES, Facts, Target, TargetLost, probe
 from .targets import open_target
 
+if TYPE_CHECKING:
+    from .kvm import HostOptions
+
 TABLE_SCRATCH = 0x88100000
 """Where tables have the pages of a test: inside the memory of the machine that replays them."""
 MAX_FINDINGS = 10
+TIME = 1
+"""The counter that is a clock, as `c` numbers them."""
 
 
 @dataclass(slots=True)
@@ -101,13 +107,18 @@ class Exploration(Brief):
 
 
 def explore(
-    count: int, seed: int, against: str | None, profile: str | None, host_pmu: str = "qemu-virt"
+    count: int,
+    seed: int,
+    against: str | None,
+    profile: str | None,
+    host_pmu: str = "qemu-virt",
+    host: HostOptions | None = None,
 ) -> Exploration:
     """Run `count` sequences: in process against the properties, less what behaviours of the profile explain,
     or on the target `against` and on the model of its profile. Stops after MAX_FINDINGS. Raises TargetError
     where the target cannot be had.
     """
-    target = open_target(against or "in-process", profile, host_pmu)
+    target = open_target(against or "in-process", profile, host_pmu, host=host)
     try:
         facts = probe(target)
         judge = _Compared(target, facts, host_pmu) if against is not None else _Checked(target, facts)
@@ -219,6 +230,11 @@ class _Compared:
     def __init__(self, target: Target, facts: Facts, host_pmu: str) -> None:
         self.target, self._facts = target, facts
         self._model = InProcessTarget(target.profile, host_pmu)
+        self._counted = None
+        if target.name == "kvm" and target.interrupts:  # on our own hart
+            from .model_link import model_target
+
+            self._counted = model_target(target.profile)
         self.results: Sequence[Result] = ()
 
     def reason(self, prologue: list[Call], calls: list[Call]) -> str | None:
@@ -235,6 +251,22 @@ class _Compared:
         for number, (call, got, modelled) in enumerate(zip(calls, self.results, ours[skip:], strict=True)):
             if not agree(call, got, modelled, undetermined=self._model.undetermined[skip + number]):
                 return f"call {number + 1} `{call.script()}`: the model answers {modelled}, the target {got}"
+        return self._miscounted(before, calls)
+
+    def _miscounted(self, before: list[Call], calls: list[Call]) -> str | None:
+        """Where a counter reads otherwise than that of the model, which counts the same code: on our own
+        hart no instruction of the host's enters.
+        """
+        if self._counted is None:
+            return None
+        counted = self._counted
+        counted.reset()
+        exact = counted.run([_moved_pages(call, self.target, counted) for call in (*before, *calls)])
+        skip = len(before)
+        for number, (call, got, ours) in enumerate(zip(calls, self.results, exact[skip:], strict=True)):
+            read = call.op == "c" and call.operands[0] != TIME
+            if read and got != ours and not self._model.undetermined[skip + number]:
+                return f"call {number + 1} `{call.script()}`: the model counts {ours}, the target {got}"
         return None
 
 

@@ -1,78 +1,124 @@
-"""The monitor of a KVM host on our own hart: its line is the machine's serial port."""
+"""The monitor of a KVM host on our own hart: a request is put into memory, the run ends with its answer."""
 
 from __future__ import annotations
 
-from ..peers.host_image import HostImage
-from ..peers.kvm_host import trouble
-from ..peers.vpmu_host import BOOT_INSTRUCTIONS, SLICE, HostOnVpmu, build, keep, kept_path, restored
-from ..vmm.linux.progress import Progress
-from .frames import Frame, FrameReader
-from .host_facts import HostFacts, parse_facts
-from .target import TargetError, TargetLost
+import os
+import re
+from pathlib import Path
 
-PATIENCE = 200_000_000
-"""Instructions of the host after which an answer is asked for again."""
-FACTS = b"I"
-FIRST = 255
-"""Sequence number of our own request, which the target's begin behind."""
+from ..errors import VpmuError
+from ..peers.host_source import HostSource
+from ..peers.kvm_host import trouble
+from ..peers.vpmu_host import BOOT_INSTRUCTIONS, ISA, HostOnVpmu, build, keep, kept_path, restored
+from ..spec.sbi import PmuFid
+from ..vmm.linux.progress import Progress
+from .agent import LOST, packed_batch
+from .calls import Call, pmu
+from .host_facts import HostFacts, parse_facts
+from .target import HostDown, TargetLost
+
+PATIENCE = 400_000_000
+"""Instructions of host and guest within which an answer comes."""
+FACTS, REFUSED, FRESH = b"I", b"Z", b"F"
+_WARM = [
+    call
+    for event in (1, 2, 0xF0005)
+    for call in (
+        pmu(PmuFid.COUNTER_CONFIG_MATCHING, 0, 0xFFFF_FFFF_FFFF_FFFD, 0, event, 0),
+        pmu(PmuFid.COUNTER_START, 0, 0xFFFF_FFFF_FFFF_FFFD, 0, 0),
+        Call("w", (100,)),
+        pmu(PmuFid.COUNTER_STOP, 0, 0xFFFF_FFFF_FFFF_FFFD, 1),
+    )
+]
+"""What the host's kernel does once since boot (static keys of perf: it patches its code) is done before the
+snapshot.
+"""
 
 
 class HostLink:
-    """Runs the host as long as an answer is waited for. Raises TargetError where it does not come up."""
+    """Runs the host as long as an answer is waited for. `host` is the machine. Raises HostDown where it
+    does not come up.
+    """
 
-    def __init__(self, image: HostImage, progress: Progress) -> None:
-        path = kept_path(image)
-        if path.exists():
-            self._host: HostOnVpmu = restored(path)
-            self.send(Frame(FIRST, FACTS).pack())
-        else:
+    def __init__(
+        self, source: HostSource, progress: Progress, isa: tuple[str, ...] = ISA, host_pmu: str = "full"
+    ) -> None:
+        path = kept_path(source, isa, host_pmu)
+        kept = _kept(path)
+        if kept is None:
             progress.step("booting the KVM host on vpmu: once, then it is kept")
-            self._host = build(image)
-        self.facts = self._greeting()
-        if not path.exists():
-            keep(self._host, path)
+            self.host = build(source, isa=isa, host_pmu=host_pmu)
+            self._boot()
+            keep(self.host, path)
             progress.finish()
-        self._base = self._host.machine.snapshot()
+        else:
+            self.host = kept
+        self.facts: HostFacts = parse_facts(self.exchange(FACTS)[1:].decode(errors="replace"))
+        self.rewind()
 
-    def _greeting(self) -> HostFacts:
-        """The facts about the host: they come unasked when the monitor is ready."""
-        reader, start = FrameReader(), self._host.machine.instructions
-        while self._host.machine.instructions - start < BOOT_INSTRUCTIONS:
-            for frame in reader.feed(self.receive(1.0)):
-                if frame.payload[:1] == FACTS:
-                    return parse_facts(frame.payload[1:].decode(errors="replace"))
-        spent = self._host.machine.instructions - start
-        words = self._last_words()
-        raise TargetError(f"the KVM host is not up after {spent / 1e9:.1f} G instructions: {words}")
+    def _boot(self) -> None:
+        """To the monitor's greeting, and on to a fresh VM of a host that has done everything once."""
+        result = self.host.run(BOOT_INSTRUCTIONS)
+        if result.stop != "line":
+            spent = f"{result.stop} after {result.instructions / 1e6:.0f} M instructions"
+            why = f"the KVM host does not come up: {spent}: {trouble(self.console())}"
+            raise self._down(why, "host kernel")
+        if self.host.answer()[:1] == REFUSED:
+            raise self._refused(self.host.answer()[1:].decode(errors="replace"))
+        self.exchange(packed_batch(b"R", _WARM))
+        self.exchange(packed_batch(FRESH, ()))
+
+    def _refused(self, why: str) -> HostDown:
+        """The monitor could not start: which layer said no, and its own words where it has any."""
+        said = self.console()
+        if "hypervisor extension not available" in said:
+            why = "no KVM: expected a hart with the H extension, got one without it"
+        elif why.startswith("no /dev/kvm"):
+            why = "no KVM in this kernel: expected it built in, or --kvm-module, got no /dev/kvm"
+        else:
+            why = re.sub(r"errno (\d+)", lambda found: os.strerror(int(found[1])), why)
+            told = [line for line in said.splitlines() if "kvm" in line.casefold()]
+            why += f"; the console: {told[-1].strip()}" if told else ""
+        return self._down(why, "kvm")
+
+    def _down(self, why: str, layer: str) -> HostDown:
+        down = HostDown(why, layer=layer)
+        down.console = self.console()
+        return down
+
+    def exchange(self, request: bytes) -> bytes:
+        """One request to monitor or agent, and its answer. Raises TargetLost."""
+        self.host.ask(request)
+        result = self.host.run(PATIENCE)
+        if result.stop == "line":
+            answer = self.host.answer()
+            if answer[:1] == LOST:
+                raise TargetLost(answer[1:].decode(errors="replace"))
+            return answer
+        if result.stop == "budget":
+            hart = self.host.machine.vcpu(0).hart
+            where = f"{hart.mode.name} mode, pc {hart.pc:#x}"
+            raise TargetLost(f"no answer within {PATIENCE // 1_000_000} M instructions: {where}")
+        raise TargetLost(f"the KVM host stopped: {result.stop}, {result.reason}: {trouble(self.console())}")
 
     def rewind(self) -> None:
-        """Back to the moment of the greeting, the host and all of its kernel."""
-        self._host.machine.restore(self._base)
-        self._host.sent.clear()
-
-    def send(self, data: bytes) -> None:
-        self._host.machine.serial.feed(data)
-
-    def receive(self, patience: float) -> bytes:
-        spent = 0
-        while not self._host.sent and spent < PATIENCE * patience:
-            result = self._host.run(SLICE)
-            spent += SLICE
-            if result.stop == "idle":
-                break
-            if result.stop != "budget":
-                why = f"{result.stop}, {result.reason}: {self._last_words()}"
-                raise TargetLost(f"the KVM host stopped: {why}")
-        data = bytes(self._host.sent)
-        self._host.sent.clear()
-        return data
+        """Back to a fresh VM: the host and all of its kernel."""
+        self.host.rewind()
 
     def console(self) -> str:
         """What the host's kernel has said."""
-        return self._host.console.decode("utf-8", "replace")
-
-    def _last_words(self) -> str:
-        return trouble(self.console())
+        return self.host.console.decode("utf-8", "replace")
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _kept(path: Path) -> HostOnVpmu | None:
+    """The host as it was kept; one that does not fit any more is booted anew."""
+    if not path.exists():
+        return None
+    try:
+        return restored(path)
+    except VpmuError:
+        path.unlink(missing_ok=True)
+        return None

@@ -1,4 +1,6 @@
-"""Real KVM as a target: our monitor on this machine's /dev/kvm, or on that of a Debian host in QEMU."""
+"""Real KVM as a target: our monitor on a host on vpmu's own hart, on a Debian host in QEMU, or on this
+machine's /dev/kvm.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
+from ..errors import UsageError
 from ..peers.host_image import HostImage, host_image
 from ..peers.kvm_host import agent_path, command, find_program, firmware, monitor_path, prepare, trouble
 from ..profiles.profiles import Profile
@@ -27,11 +30,16 @@ from .host_facts import HostFacts, parse_facts
 from .qemu import PROGRAM, ProcessLink, version
 from .target import PeerAbsent, TargetError, TargetLost
 
+if TYPE_CHECKING:
+    from ..peers.host_source import HostSource
+    from .host_link import HostLink
+
 WAIT = 20.0
 """Seconds for an answer before the first repetition: nothing is lost on this line, the host is only slow."""
 BOOT_LIMIT = 400.0
 """Seconds in which the host must be up."""
 QEMU, VPMU = "qemu", "vpmu"
+OWN_SLACK = 6_000
 SLACK = 60_000
 """Instructions around one call: on QEMU before 9.2 counters have no mode filter and count the host's, too
 (7.2.13 takes 50,269 for a stop that writes the snapshot page).
@@ -89,21 +97,6 @@ class KvmLink(ProcessLink):
         return f"{words}; its console: {said}" if said else words
 
 
-class KvmHost(Protocol):
-    """The line to a monitor, and what is known of its host."""
-
-    @property
-    def facts(self) -> HostFacts: ...
-
-    def send(self, data: bytes) -> None: ...
-
-    def receive(self, patience: float) -> bytes: ...
-
-    def console(self) -> str: ...
-
-    def close(self) -> None: ...
-
-
 class KvmTarget(AgentTarget):
     """The agent in a VM of real KVM; `reset` takes a new VM. `facts` describe the host, `versions` name what
     runs it.
@@ -112,7 +105,7 @@ class KvmTarget(AgentTarget):
     fresh_kind = b"F"
 
     def __init__(
-        self, link: KvmHost, where: str, versions: dict[str, str], profile: str | Profile | None
+        self, link: KvmLink | HostLink, where: str, versions: dict[str, str], profile: str | Profile | None
     ) -> None:
         self.facts, self.versions, self.console = link.facts, versions, link.console
         super().__init__(link, "kvm", where, profile=profile, memory_end=MEMORY_END, slack=SLACK)
@@ -123,35 +116,58 @@ class KvmTarget(AgentTarget):
         return []
 
 
+class HostTarget(KvmTarget):
+    """Real KVM on our own hart: `reset` takes the whole host back to a fresh VM."""
+
+    def __init__(
+        self, link: HostLink, where: str, versions: dict[str, str], profile: str | Profile | None
+    ) -> None:
+        super().__init__(link, where, versions, profile)
+        self.link = link
+        self.interrupts = True  # AIA's CSRs are there: an overflow reaches the guest at its instruction
+        self.slack = OWN_SLACK
+        self.rewind = link.rewind
+
+    def _fresh_kind(self) -> bytes:
+        return b"F" if self._without_pmu else b"R"
+
+
 @dataclass(frozen=True, slots=True)
 class HostOptions:
-    """Which host in QEMU: Debian suite (None: this machine's own KVM where it has one), whether to look for
-    newer packages, APT sources in place of the machine's own.
+    """Which host: what runs it, Debian suite (None: trixie; in QEMU this machine's own KVM where it has one),
+    whether to look for newer packages, APT sources in place of the machine's own; or the user's own build.
     """
 
     suite: str | None = None
     refresh: bool = False
     sources: Sequence[AptSource] | None = None
     progress: Progress | None = None
-    on: str = QEMU
-    """What runs the host: QEMU, or vpmu's own hart."""
+    on: str = ""
+    """QEMU, VPMU; empty: this machine's own KVM where no suite is named and it has one, else VPMU."""
+    kernel: Path | None = None
+    module: Path | None = None
+    initrd: Path | None = None
 
 
 def kvm_target(profile: str | Profile | None = None, options: HostOptions | None = None) -> KvmTarget:
-    """Real KVM: this machine's, or that of a Debian host in QEMU. Raises PeerAbsent and TargetError."""
+    """Real KVM: this machine's, or that of a host. Raises PeerAbsent and TargetError."""
     options = options if options is not None else HostOptions()
-    if options.on == VPMU:
-        return _on_vpmu(profile, options)
-    if options.suite is None and platform.machine() == "riscv64" and DEVICE.exists():
+    if options.kernel is None and options.suite is None and options.on != VPMU and _is_host():
         if not os.access(DEVICE, os.R_OK | os.W_OK):
             raise PeerAbsent(f"{DEVICE} cannot be opened (is this user in the group kvm?)")
         link = KvmLink([sys.executable, "-I", str(monitor_path()), str(agent_path())])
         return _opened(link, "KVM of this machine", {}, profile)
-    return _in_qemu(profile, options)
+    return _in_qemu(profile, options) if options.on == QEMU else host_target(profile, options)
+
+
+def _is_host() -> bool:
+    """Whether this machine has a KVM of the kind."""
+    return platform.machine() == "riscv64" and DEVICE.exists()
 
 
 def _in_qemu(profile: str | Profile | None, options: HostOptions) -> KvmTarget:
-
+    if options.kernel is not None:
+        raise UsageError("--host-kernel", expected="a host on vpmu", got="--on qemu")
     program = find_program(PROGRAM)
     if program is None:
         raise PeerAbsent(f"{PROGRAM} is not installed", expected="the package qemu-system-misc, with opensbi")
@@ -167,15 +183,23 @@ def _in_qemu(profile: str | Profile | None, options: HostOptions) -> KvmTarget:
     return _opened(link, f"{qemu}, {versions['firmware']}", versions, profile)
 
 
-def _on_vpmu(profile: str | Profile | None, options: HostOptions) -> KvmTarget:
+def host_target(profile: str | Profile | None, options: HostOptions) -> HostTarget:
+    """A host on our own hart: a Debian suite's, or the user's. Raises PeerAbsent, TargetError, FileError."""
     from .host_link import HostLink
 
-    image = _image(options)
-    link = HostLink(image, options.progress if options.progress is not None else Progress(quiet=True))
-    target = _opened(link, "vpmu, firmware modelled", image.versions, profile)
-    target.interrupts = True  # AIA's CSRs are there: an overflow reaches the guest at its instruction
-    target.rewind = link.rewind
-    return target
+    source = source_of(options)
+    link = HostLink(source, options.progress if options.progress is not None else Progress(quiet=True))
+    where = f"vpmu, firmware modelled, {link.facts.kernel.split(' #')[0]}"
+    return HostTarget(link, where, source.versions, profile)
+
+
+def source_of(options: HostOptions) -> HostSource:
+    """The files of a host on our own hart. Raises PeerAbsent, FileError."""
+    from ..peers.host_source import of_suite, own
+
+    if options.kernel is not None:
+        return own(options.kernel, options.module, options.initrd)
+    return of_suite(_image(options))
 
 
 def _image(options: HostOptions) -> HostImage:
@@ -202,7 +226,7 @@ def _boot(program: str, image: HostImage) -> KvmLink:
         raise
 
 
-def _opened(link: KvmHost, where: str, versions: dict[str, str], profile: str | Profile | None) -> KvmTarget:
+def _opened(link: KvmLink, where: str, versions: dict[str, str], profile: str | Profile | None) -> KvmTarget:
     try:
         return KvmTarget(link, f"{where}, {link.facts.kernel.split(' #')[0]}", versions, profile)
     except BaseException:

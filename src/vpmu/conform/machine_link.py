@@ -47,7 +47,7 @@ class MachineLink:
         while not self._out and spent < PATIENCE * patience and idle < IDLE_SLICES * patience:
             result = self.machine.run(max_instructions=SLICE)
             if result.kvm_run_errno is not None:
-                self._step_over(result.kvm_run_errno)
+                step_over(self.machine, result.kvm_run_errno)
             elif result.stop != "budget":
                 raise TargetLost(f"the machine stopped: {result.stop}, {result.reason}")
             spent += SLICE
@@ -57,14 +57,15 @@ class MachineLink:
         self._out.clear()
         return data
 
-    def _step_over(self, errno: int) -> None:
-        """Go on behind the ECALL that ended KVM_RUN, as user space may; the agent passes the errno on."""
-        vcpu = self.machine.vcpu(0)
-        vcpu.pc += 4
-        vcpu.regs[10] = KVM_RUN_FAILED - errno & U64
-
     def close(self) -> None:
         """Nothing is held."""
+
+
+def step_over(machine: Machine, errno: int) -> None:
+    """Go on behind the ECALL that ended KVM_RUN, as user space may; the agent passes the errno on."""
+    vcpu = machine.vcpu(0)
+    vcpu.pc += 4
+    vcpu.regs[10] = KVM_RUN_FAILED - errno & U64
 
 
 def agent_target(profile: str | Profile | None = None, host_pmu: str = "qemu-virt") -> AgentTarget:

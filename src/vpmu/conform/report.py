@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from xml.sax.saxutils import escape, quoteattr
 
+from ..junit import Case, document
 from ..profiles.behaviours import BEHAVIOURS
 from .target import Target
 from .verdict import Outcome, Verdict
@@ -88,32 +88,22 @@ def as_object(target: Target, outcomes: Sequence[Outcome]) -> dict[str, object]:
 
 def junit(columns: Sequence[tuple[Target, Sequence[Outcome]]]) -> str:
     """A JUnit XML document, one suite per target; known divergences pass, with their citation as output."""
-    suites = [_junit_suite(target, outcomes) for target, outcomes in columns]
-    everything = [outcome.verdict for _, outcomes in columns for outcome in outcomes]
-    failures = sum(verdict in _FAILED for verdict in everything)
-    head = f'<testsuites tests="{len(everything)}" failures="{failures}">'
-    return "\n".join(['<?xml version="1.0" encoding="UTF-8"?>', head, *suites, "</testsuites>", ""])
+    return document(
+        [
+            (
+                f"vpmu.conform.{target.name}.{target.profile.name}",
+                [_case(target.profile.name, outcome) for outcome in outcomes],
+            )
+            for target, outcomes in columns
+        ]
+    )
 
 
-def _junit_suite(target: Target, outcomes: Sequence[Outcome]) -> str:
-    counts = Counter(outcome.verdict for outcome in outcomes)
-    failures = sum(counts[verdict] for verdict in _FAILED)
-    name = quoteattr(f"vpmu.conform.{target.name}.{target.profile.name}")
-    lines = [
-        f'<testsuite name={name} tests="{len(outcomes)}" failures="{failures}" '
-        f'skipped="{counts[Verdict.SKIPPED]}" errors="0">'
-    ]
-    for outcome in outcomes:
-        suite = quoteattr(f"conform.{target.profile.name}")
-        head = f"<testcase classname={suite} name={quoteattr(outcome.test.id)}"
-        body = ""
-        if outcome.verdict in _FAILED:
-            text = "\n".join(_calls(outcome))
-            body = f"<failure message={quoteattr(outcome.reason)}>{escape(text)}</failure>"
-        elif outcome.verdict is Verdict.SKIPPED:
-            body = f"<skipped message={quoteattr(outcome.reason)}/>"
-        elif outcome.behaviours:
-            cited = ", ".join(map(citation, outcome.behaviours))
-            body = f"<system-out>{escape(f'known divergence: {cited}')}</system-out>"
-        lines.append(f"{head}>{body}</testcase>" if body else f"{head}/>")
-    return "\n".join([*lines, "</testsuite>"])
+def _case(profile: str, outcome: Outcome) -> Case:
+    group, name = f"conform.{profile}", outcome.test.id
+    if outcome.verdict in _FAILED:
+        return Case(group, name, failure=outcome.reason, text="\n".join(_calls(outcome)))
+    if outcome.verdict is Verdict.SKIPPED:
+        return Case(group, name, skipped=outcome.reason)
+    cited = ", ".join(map(citation, outcome.behaviours))
+    return Case(group, name, text=f"known divergence: {cited}" if cited else "")

@@ -32,6 +32,12 @@ class TargetError(VpmuError):
     layer = "target"
 
 
+class HostDown(TargetError):
+    """A host does not come up; `console` is what it has said so far."""
+
+    console = ""
+
+
 class PeerAbsent(VpmuError):
     """The peer cannot be had on this machine: nothing is said about it, a command skips."""
 

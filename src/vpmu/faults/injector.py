@@ -18,6 +18,10 @@ Effect = Mapping[str, object]
 _U64 = (1 << 64) - 1
 _MATCHED, _COUNT, _LEFT, _SPACE, _DRAWN, _FIRED = range(6)
 Range = tuple[int, int]
+Drawn = tuple[int, int, bool]
+"""One decision of chance: rule, the how manyth of the rule, whether it fires."""
+MOST_DRAWN = 64
+"""Decisions of one run that are worth to be kept: after more of them hardly two runs are alike."""
 
 
 def draw(seed: int, rule: int, number: int) -> int:
@@ -26,6 +30,11 @@ def draw(seed: int, rule: int, number: int) -> int:
     word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 & _U64
     word = (word ^ word >> 27) * 0x94D049BB133111EB & _U64
     return (word ^ word >> 31) % 100
+
+
+def fires(plan: FaultPlan, rule: int, number: int) -> bool:
+    """What chance decides when a rule asks it for the `number`-th time."""
+    return draw(plan.seed, rule, number) < plan.rules[rule].probability
 
 
 class Injector:
@@ -50,6 +59,8 @@ class Injector:
             for time in (rule.match.get("after"), rule.match.get("before"))
             if isinstance(time, int)
         )
+        self.drawn: list[Drawn] = []
+        """What chance has decided; see `vpmu.faults.chance`."""
         self.until: list[int] = []
         """Virtual times at which effects that lie ahead are due: late interrupts, counters given back."""
 
@@ -84,6 +95,11 @@ class Injector:
                     )  # fmt: skip
                 return rule.effect
         return None
+
+    @property
+    def has_times(self) -> bool:
+        """Whether there can be a `next_time`."""
+        return bool(self._times or self.until)
 
     def next_time(self, now: int) -> int | None:
         """The next virtual time after `now` at which a rule or a late effect wants to be looked at."""
@@ -139,7 +155,10 @@ class Injector:
                 return False
         if rule.probability < 100:
             state[_DRAWN] += 1
-            if rule.probability <= draw(self.plan.seed, number, state[_DRAWN]):
+            hit = fires(self.plan, number, state[_DRAWN])
+            if len(self.drawn) <= MOST_DRAWN:
+                self.drawn.append((number, state[_DRAWN], hit))
+            if not hit:
                 return False
         if state[_LEFT] > 0:
             state[_LEFT] -= 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vpmu.firmware.supervisor import Supervisor
 from vpmu.hart.pmu_csrs import NoCsr, PmuCsrs
 from vpmu.hart.state import STATE
-from vpmu.spec.csr import Cause
+from vpmu.spec.csr import Cause, Csr
 from vpmu.spec.privileged import IP_LCOFI
 
 _SIP, _LINES = STATE["sip"], STATE["lines"]
@@ -33,6 +33,11 @@ class BareHart(Supervisor):
             self.overflow_seen(self)
         self.hart.words[_SIP] |= IP_LCOFI
 
+    def open_counters(self) -> None:
+        """The hart's counters are its own: neither traces nor faults see them read."""
+        if self.published is not None:
+            self.published.answer(True)
+
     def reset(self) -> None:
         """Power on: M mode at the reset vector's work done, all counters at rest."""
         self.hart.reset()
@@ -56,9 +61,13 @@ class BareHart(Supervisor):
         except NoCsr:
             hart.inject(Cause.ILLEGAL_INSTRUCTION, word)
             return
+        if csr == Csr.SCOUNTOVF:
+            old &= hart.get("exit_a")  # what the counter enables show
         hart.advance(1)  # what is written holds from the next instruction on
+        hart.count_csr()
         if operation == _WRITE or source:
             new = operand if operation == _WRITE else old | operand if operation == _SET else old & ~operand
             self.csrs.write(csr, new)
         hart.set_x(rd, old)
         hart.pc += 4
+        self.perf.poll()  # where the access itself wraps a counter

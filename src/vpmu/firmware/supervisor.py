@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vpmu.hart.events import Mode
 from vpmu.hart.exits import Stop
-from vpmu.hart.state import STATE, TICK_NS
+from vpmu.hart.state import STATE
 from vpmu.see import mmio, reset, timer
 from vpmu.see.counter_read import read_counter_csr
 from vpmu.see.exits import BudgetExit, HungExit, IdleExit, VcpuExit
@@ -36,6 +36,7 @@ class Supervisor(GuestHart):
     def run(self, max_instructions: int | None = None, until_ns: int | None = None) -> VcpuExit:
         """Run the hart until something is the machine's, at most `max_instructions` or until a time."""
         self.extensions.ran_at_least_once = True
+        self.open_counters()
         hart = self.hart
         limit = UNLIMITED if max_instructions is None else hart.instructions + max_instructions
         while True:
@@ -81,7 +82,8 @@ class Supervisor(GuestHart):
     def _present_interrupts(self) -> None:
         """Before an entry: what firmware and devices raise is what the supervisor finds in sip."""
         interrupts = self.interrupts
-        self.hart.words[_SIP] = interrupts.flush() if interrupts.pending_mask else interrupts.hvip
+        changed = interrupts.pending_mask or interrupts.moves_by_itself
+        self.hart.words[_SIP] = interrupts.flush() if changed else interrupts.hvip
 
     def _take_back_interrupts(self) -> None:
         """After an exit: what the supervisor did to its sip."""
@@ -114,7 +116,7 @@ class Supervisor(GuestHart):
         if until_ns is not None:
             bounds.append(until_ns - now)
         if self.timer is not None:
-            bounds.append(max(self.timer * TICK_NS - now, 1))
+            bounds.append(timer.due_ns(self, self.timer) - now)
         overflow = self.perf.budget()
         if overflow is not None:
             bounds.append(max(overflow, 1))

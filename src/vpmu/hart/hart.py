@@ -110,6 +110,8 @@ class Hart:
     isa: frozenset[str] = frozenset()
     """What it has beside what all harts have (hart.extensions)."""
     contexts = state.GUEST_CONTEXTS
+    words_of = staticmethod(_words_of)
+    counters_at = state.CONTEXTS + state.GUEST_COUNTERS
     _block_size = state.GUEST_STATE_SIZE
 
     def __init__(
@@ -175,9 +177,8 @@ class Hart:
         """State after a vCPU reset: VS mode, translation off, everything zero but the counts, which are the
         hart's history.
         """
-        history = {
-            name: self.get(name) for name in ("count_vu", "count_vs", "traps_vu", "traps_vs", "time_ns")
-        }
+        kept = ("count_vu", "count_vs", "traps_vu", "traps_vs", "time_ns")
+        history = {name: self.get(name) for name in kept}
         for word in range(state.CONTEXTS // 8):
             self.words[word] = 0
         for name, value in history.items():
@@ -322,23 +323,21 @@ class Hart:
             status |= SSTATUS_SPP
         traps = "traps_vs" if self.mode is Mode.VS else "traps_vu"
         self.set(traps, self.get(traps) + 1)
-        for name, word in (
-            ("sstatus", status),
-            ("sepc", self.pc),
-            ("scause", cause),
-            ("stval", value),
-            ("mode", state.VS),
-        ):
+        words = {"sstatus": status, "sepc": self.pc, "scause": cause, "stval": value, "mode": state.VS}
+        for name, word in words.items():
             self.set(name, word)
         self.pc = self.get("stvec") & ~3
 
     def advance(self, instructions: int) -> None:
         """Credit instructions that were emulated outside the engine and yet retire on the hart."""
-        self.set(
-            "count_vs" if self.get("mode") else "count_vu",
-            self.get("count_vs" if self.get("mode") else "count_vu") + instructions,
-        )
+        name = "count_vs" if self.get("mode") else "count_vu"
+        self.set(name, self.get(name) + instructions)
         self.time_ns += instructions
+
+    def count_csr(self) -> None:
+        """Credit a CSR instruction that Python did for the hart to its class."""
+        if Counting.CLASSES in self.memory.counting:
+            self.words[(self.get("ctx") - self._address) // 8 + state.CONTEXT["csr"]] += 1
 
     @property
     def time_ns(self) -> int:
@@ -383,7 +382,7 @@ class Hart:
         key = (id(event), id(modes))  # of singletons: hashing an enum's member costs more than the sum
         indices = self._indices.get(key)
         if indices is None:
-            indices = self._indices[key] = _words_of(event, modes)
+            indices = self._indices[key] = self.words_of(event, modes)
         words, total = self.words, 0
         for index in indices:
             total += words[index]

@@ -268,6 +268,10 @@ class PhysicalMemory:
         self._flags.view[first : last + 1] = (
             self._flags.view[first : last + 1].tobytes().translate(_MADE_DIRTY)
         )
+        self.forget_code(first, last)
+
+    def forget_code(self, first: int, last: int) -> None:
+        """Void what was decoded of pages `first` to `last`."""
         pages = self._code_map.view[8 * first : 8 * last + 8].tobytes()
         if pages.count(0) != len(pages):
             for at in range(0, len(pages), 8):

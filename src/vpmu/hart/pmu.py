@@ -10,8 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from vpmu.hart.events import ALL_MODES, EventSource, HartEvent, Mode
+
+if TYPE_CHECKING:
+    from vpmu.hart.published import PublishedCounters
 
 CYCLE = 0
 INSTRET = 2
@@ -138,6 +142,8 @@ class PhysicalPmu:
         self._exclusive = layout.one_counter_per_event
         self._holders: dict[Selector, int] = {}  # only where `_exclusive`
         self._requests: list[int] = []
+        self.published: PublishedCounters | None = None
+        """Where the hart's engine reads the counters; None: it does not."""
 
     # --- configuration ----------------------------------------------------------------------------
 
@@ -208,6 +214,7 @@ class PhysicalPmu:
         if counter.running:
             self._advance(counter)
         counter.base = value & counter.mask
+        self._publish(counter)
 
     def start(self, index: int) -> None:
         """Clear the inhibit bit: the counter counts from now on."""
@@ -223,6 +230,7 @@ class PhysicalPmu:
         counter.mark = self._count(counter)
         counter.running = True
         self._running.append(counter)
+        self._publish(counter)
 
     def restart(self, index: int, value: int) -> None:
         """Set the value, clear the overflow flag and start: `write`, `clear_overflow` and `start` at once."""
@@ -232,6 +240,7 @@ class PhysicalPmu:
             self._clear_overflow(counter)
         if counter.running:
             counter.mark = self._count(counter)
+            self._publish(counter)
         else:
             self.start(index)
 
@@ -243,6 +252,7 @@ class PhysicalPmu:
         self._advance(counter)
         counter.running = False
         self._running.remove(counter)
+        self._publish(counter)
         wanted = self._wanted
         before = len(wanted)
         for event in counter.counted:
@@ -294,6 +304,7 @@ class PhysicalPmu:
         if counter.running:
             self._advance(counter)
         counter.overflow = counter.interrupts
+        self._publish_overflow()
 
     def budget(self) -> int | None:
         """How many more instructions may retire before a counter can request an interrupt; None: none
@@ -330,8 +341,29 @@ class PhysicalPmu:
 
     # --- inside -----------------------------------------------------------------------------------
 
+    def publish(self, table: PublishedCounters | None) -> None:
+        """From now on the hart's engine reads the counters in `table`."""
+        self.published = table
+        for counter in self._counters.values():
+            self._publish(counter)
+        self._publish_overflow()
+
+    def _publish(self, counter: _Counter) -> None:
+        if self.published is None:
+            return
+        start, counted = counter.base - counter.mark, counter.counted
+        if not counter.running:
+            start, counted = counter.base, ()
+        self.published.put(counter.index, start, counter.mask, counted, counter.modes)
+
+    def _publish_overflow(self) -> None:
+        if self.published is not None:
+            flags = sum(1 << counter.index for counter in self._counters.values() if counter.overflow)
+            self.published.put_overflow(flags)
+
     def _clear_overflow(self, counter: _Counter) -> None:
         counter.overflow = False
+        self._publish_overflow()
         if counter.index in self._requests:
             self._requests.remove(counter.index)  # whoever takes the interrupt finds no flag
 
@@ -359,3 +391,4 @@ class PhysicalPmu:
         if value > counter.mask and counter.interrupts and not counter.overflow:
             counter.overflow = True
             self._requests.append(counter.index)
+            self._publish_overflow()

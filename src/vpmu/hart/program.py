@@ -42,6 +42,9 @@ def constants(whole: bool = False) -> dict[str, int]:
         "DECODED_SIZE": state.DECODED_SIZE, "DECODED_COMPILED": state.DECODED_COMPILED,
         "DECODED_STRIDE": state.DECODED_STRIDE, "DECODED_STORES_MAX": state.DECODED_STORES_MAX,
         "RECORD_PAGE_END": state.RECORD_PAGE_END,
+        "CONTEXTS": state.CONTEXTS,
+        "COUNTERS": state.WHOLE_COUNTERS if whole else state.GUEST_COUNTERS, "COUNTER_ROW": state.COUNTER_ROW,
+        "SCOUNTOVF_ANSWERED": state.SCOUNTOVF_ANSWERED,
         "TRAP_FUEL": TRAP_FUEL, "TICK_NS": state.TICK_NS, "SATP_PPN": csr.SATP_PPN,
         "PTE_V": 1, "PTE_R": 2, "PTE_W": 4, "PTE_X": 8, "PTE_U": 16, "PTE_A": 64, "PTE_D": 128,
     }  # fmt: skip

@@ -75,8 +75,15 @@ LEAVES = ALL_CONTEXTS * CONTEXT_SIZE
 GUEST_PAGES = LEAVES + 2 * 8192
 PMP = GUEST_PAGES + 0x10000
 MAX_PMP = 64
-GUEST_STATE_SIZE = CONTEXTS + GUEST_CONTEXTS * CONTEXT_SIZE
-WHOLE_STATE_SIZE = CONTEXTS + PMP + 64 + 8 * MAX_PMP
+PMP_SIZE = 64 + 8 * MAX_PMP
+# Last of all what the PMU publishes of its counters (hart.published), by byte offset from the first context:
+# a row for all, then one for each counter. It follows from the PMU, and no reset of the hart clears it.
+GUEST_COUNTERS, WHOLE_COUNTERS = GUEST_CONTEXTS * CONTEXT_SIZE, PMP + PMP_SIZE
+COUNTER_ROW = 32  # words
+SCOUNTOVF_ANSWERED = 1  # the bit of scountovf among those of the counters: index 1 is `time`, no counter
+COUNTERS_SIZE = 8 * COUNTER_ROW * 33
+GUEST_STATE_SIZE = CONTEXTS + GUEST_COUNTERS + COUNTERS_SIZE
+WHOLE_STATE_SIZE = CONTEXTS + WHOLE_COUNTERS + COUNTERS_SIZE
 INVALID_TAG = 1  # never equal to a page address
 
 assert max(STATE.values()) * 8 < CONTEXTS

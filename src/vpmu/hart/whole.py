@@ -54,6 +54,8 @@ class WholeHart(Hart):
 
     whole = True
     contexts = state.ALL_CONTEXTS
+    words_of = staticmethod(_words_of)
+    counters_at = state.CONTEXTS + state.WHOLE_COUNTERS
     _block_size = state.WHOLE_STATE_SIZE
 
     def __init__(
@@ -139,9 +141,7 @@ class WholeHart(Hart):
                 sstatus=3 << 13,
             )
         raw = self.words.cast("B")
-        raw[state.CONTEXTS + state.LEAVES : state.WHOLE_STATE_SIZE] = bytes(
-            state.WHOLE_STATE_SIZE - state.CONTEXTS - state.LEAVES
-        )
+        raw[state.CONTEXTS + state.LEAVES : self.counters_at] = bytes(state.WHOLE_COUNTERS - state.LEAVES)
 
     def _set_all(self, **words: int) -> None:
         for name, value in words.items():
@@ -201,14 +201,6 @@ class WholeHart(Hart):
         own = self.get("hvip") & self.get("hvien") & self.get("vsie_own")
         named = self.get("hvictl") & fields.HVICTL_VTI and self.get("hvictl") >> 16 & 0xFFF != 9
         return bool(bits & self.get("mie") or own or named)
-
-    def count(self, event: HartEvent, modes: Mode) -> int:
-        """How often `event` has happened in `modes` since power-on."""
-        key = (id(event), id(modes))
-        indices = self._indices.get(key)
-        if indices is None:
-            indices = self._indices[key] = _words_of(event, modes)
-        return sum(self.words[index] for index in indices)
 
     @property
     def instructions(self) -> int:

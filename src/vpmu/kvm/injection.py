@@ -16,6 +16,7 @@ class FaultyInterrupts(VcpuInterrupts):
     """Interrupts of one vCPU, of which requests may get lost, come late or come twice."""
 
     __slots__ = ("_again", "_hart_id", "_injector", "_late")
+    moves_by_itself = True
 
     def __init__(self, injector: Injector, hart_id: int, old: Interrupts) -> None:
         super().__init__()
@@ -36,6 +37,11 @@ class FaultyInterrupts(VcpuInterrupts):
             due = self._injector.clock() + int(effect["delay"])  # type: ignore[call-overload]
             self._late.append((due, irq))
             self._injector.until.append(due)
+
+    @property
+    def due_ns(self) -> int | None:  # type: ignore[override]
+        """When the first of those that are late comes."""
+        return min((due for due, _ in self._late), default=None)
 
     def flush(self) -> int:
         """As without faults, after what was late."""

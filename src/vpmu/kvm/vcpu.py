@@ -16,6 +16,7 @@ class Vcpu(GuestHart):
     """One vCPU of a machine."""
 
     interrupts: VcpuInterrupts
+    timer_lag = 1
 
     def new_interrupts(self) -> VcpuInterrupts:
         return VcpuInterrupts()

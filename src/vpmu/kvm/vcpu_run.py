@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vpmu.hart.exits import Stop
-from vpmu.hart.state import STATE, TICK_NS
+from vpmu.hart.state import STATE
 from vpmu.kvm.vcpu_exit import handle
 from vpmu.see import reset, timer
 from vpmu.see.exits import BudgetExit, IdleExit, VcpuExit
@@ -27,6 +27,7 @@ _STOP_NAME = tuple(stop.name for stop in Stop)
 def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = None) -> VcpuExit:
     """See Vcpu.run."""
     vcpu.extensions.ran_at_least_once = True
+    vcpu.open_counters()
     vcpu.interrupts.stray = 0  # the hart has no such bit: what KVM reads back does not hold it
     hart, words, interrupts = vcpu.hart, vcpu.hart.words, vcpu.interrupts
     limit = UNLIMITED if max_instructions is None else hart.instructions + max_instructions
@@ -40,7 +41,8 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
             return IdleExit(None)
         if entered and vcpu.timer is not None:
             timer.expire(vcpu)
-        words[_SIP] = interrupts.flush() if interrupts.pending_mask else interrupts.hvip
+        changed = interrupts.pending_mask or interrupts.moves_by_itself
+        words[_SIP] = interrupts.flush() if changed else interrupts.hvip
         if vcpu.blocking:
             if not timer.pending(vcpu) & timer.wake_mask(vcpu):
                 return IdleExit(timer.deadline(vcpu))
@@ -109,9 +111,7 @@ def _budget(vcpu: Vcpu, until_ns: int | None) -> int:
         if until_ns is not None and until_ns - now < budget:
             budget = until_ns - now
         if vcpu.timer is not None:
-            # A tick after its time: KVM's hrtimer is never early and reaches the guest by an exit, so
-            # that a guest which has just read `time` never finds the interrupt ahead of what it read.
-            budget = min(budget, max((vcpu.timer + 1) * TICK_NS - now, 1))
+            budget = min(budget, timer.due_ns(vcpu, vcpu.timer) - now)
     overflow = vcpu.perf.budget()
     if overflow is not None and overflow < budget:
         budget = min(budget, max(overflow, 1))

@@ -1,7 +1,8 @@
-"""A Debian KVM host on our own hart: real kernel, real kvm.ko, real perf, without QEMU.
+"""A KVM host on our own hart: real kernel, real kvm.ko, real perf, without QEMU.
 
-The monitor talks over the serial port, the kernel over firmware's console. A boot to the monitor's greeting
-is kept as a snapshot in the cache folder, by what the host is made of; the next host starts there.
+Its first process is a monitor of ours in machine code (guests/kvm_monitor.c), which talks to vpmu through
+memory (vpmu.vmm.line); the serial port and firmware's console are the kernel's. A boot to the monitor's
+greeting is kept as a snapshot in the cache folder, by what the host is made of; the next host starts there.
 """
 
 from __future__ import annotations
@@ -11,75 +12,86 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..payloads import path as payload
 from ..vmm.linux import cpio
 from ..vmm.linux.boot import FAST_BOOT
-from ..vmm.loader import ImageKind
-from .host_image import MODULE, HostImage
-from .kvm_host import AGENT, INIT, MONITOR, agent_path, monitor_path
+from .host_image import MODULE
+from .host_source import HostSource
+from .kvm_host import agent_path
 
 if TYPE_CHECKING:
     from ..vmm.machine import Machine
     from ..vmm.run_result import RunResult
+    from ..vmm.snapshot import Snapshot
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-MEMORY = 512 << 20
+MEMORY = 256 << 20
 ISA = ("h", "sstc", "sscofpmf", "ssaia")
 """With AIA's CSRs, without which KVM cannot pass an overflow interrupt on to its guest."""
 FIRMWARE = "opensbi-1.6"
-ARGUMENTS = f"earlycon=sbi keep_bootcon console=hvc0 {FAST_BOOT} oops=panic panic=-1 rdinit=/{INIT}"
-"""The serial port is the monitor's: console=hvc0 is nobody's, and the kernel's words go to the firmware."""
+INIT, AGENT = "vpmu/init", "vpmu/agent.bin"
+ARGUMENTS = f"earlycon=sbi console=ttyS0 {FAST_BOOT} oops=panic panic=-1 rdinit=/{INIT}"
+"""Whatever the kernel trips over ends the machine: a target that is lost must not go on half alive."""
 BOOT_INSTRUCTIONS = 6_000_000_000
-SLICE = 50_000
-"""Instructions between two looks at what the monitor has sent."""
-_INIT = f"""\
-#!/bin/sh
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev
-insmod /{MODULE}
-python3 -I -S -B /{MONITOR} /{AGENT} /dev/ttyS0
-poweroff -f
-"""
+KEPT = 4
+"""Snapshots of a folder: the newest ones stay."""
 
 
 @dataclass(slots=True)
 class HostOnVpmu:
-    """The machine, what its serial port has sent that nobody has taken, and what its kernel has said."""
+    """The machine, what its kernel has said, and where `rewind` takes it."""
 
     machine: Machine
-    sent: bytearray = field(default_factory=bytearray, repr=False)
     console: bytearray = field(default_factory=bytearray, repr=False)
 
-    def attach(self) -> None:
-        """Take the serial port out of the machine's console."""
-        self.machine.serial.redirect(self.sent.extend)
+    base: Snapshot | None = field(default=None, repr=False)
+
+    def rewind(self) -> None:
+        """Back to `base`."""
+        assert self.base is not None
+        self.machine.restore(self.base)
 
     def run(self, instructions: int) -> RunResult:
-        """Run the host, at most so many instructions."""
+        """Run the host until its monitor has something to say (`stop` is `line`), at most so long."""
         return self.machine.run(max_instructions=instructions)
 
+    def ask(self, request: bytes) -> None:
+        """What the monitor finds when it goes on."""
+        assert self.machine.board.line is not None
+        self.machine.board.line.ask(request)
 
-def build(image: HostImage, *, isa: tuple[str, ...] = ISA, host_pmu: str = "full") -> HostOnVpmu:
-    """A host that has not started yet."""
+    def answer(self) -> bytes:
+        """What the monitor has handed over."""
+        assert self.machine.board.line is not None
+        return self.machine.board.line.answer()
+
+
+def build(source: HostSource, *, isa: tuple[str, ...] = ISA, host_pmu: str = "full") -> HostOnVpmu:
+    """A host that has not started yet. Raises FileError, ImageError."""
     from ..vmm.machine import Machine
 
+    files = source.read()
     console = bytearray()
     machine = Machine(
-        FIRMWARE, host_pmu=host_pmu, isa=isa, memory=MEMORY, plic=True, mmu="riscv,sv48",
-        bootargs=ARGUMENTS, console_out=console.extend,
+        FIRMWARE, host_pmu=host_pmu, isa=isa, memory=_memory(files.kernel, files.initrd), plic=True,
+        line=True, mmu="riscv,sv48", bootargs=ARGUMENTS, console_out=console.extend,
     )  # fmt: skip
-    host = HostOnVpmu(machine, console=console)
-    host.attach()
-    ours = cpio.write(
-        [
-            cpio.file(INIT, _INIT.encode(), 0o755),
-            cpio.file(MONITOR, monitor_path().read_bytes()),
-            cpio.file(AGENT, agent_path().read_bytes()),
-        ]
-    )
-    root = cpio.append(image.initrd.read_bytes(), ours)
-    machine.load(image.kernel.read_bytes(), kind=ImageKind.LINUX, initrd=[root])
-    return host
+    ours = [
+        cpio.character_device("dev/console", 5, 1),
+        cpio.file(INIT, payload("kvm-monitor").read_bytes(), 0o755),
+        cpio.file(AGENT, agent_path().read_bytes()),
+    ]
+    if files.module is not None:
+        ours.append(cpio.file(MODULE, files.module))
+    root = cpio.write(ours)
+    machine.load(files.kernel, initrd=[cpio.append(files.initrd, root) if files.initrd else root])
+    return HostOnVpmu(machine, console)
+
+
+def _memory(*parts: bytes) -> int:
+    """Room for what is loaded, thrice: a root is unpacked while it still lies in memory."""
+    needed = 3 * sum(map(len, parts)) + (64 << 20)
+    return max(MEMORY, needed + (1 << 26) - 1 >> 26 << 26)
 
 
 def restored(path: Path) -> HostOnVpmu:
@@ -87,31 +99,30 @@ def restored(path: Path) -> HostOnVpmu:
     from ..vmm.snapshot import Snapshot
 
     console = bytearray()
-    host = HostOnVpmu(Snapshot.load(path).machine(console_out=console.extend), console=console)
-    host.attach()
-    return host
+    snapshot = Snapshot.load(path)
+    return HostOnVpmu(snapshot.machine(console_out=console.extend), console, snapshot)
 
 
-def kept_path(image: HostImage, isa: tuple[str, ...] = ISA, host_pmu: str = "full") -> Path:
+def kept_path(source: HostSource, isa: tuple[str, ...] = ISA, host_pmu: str = "full") -> Path:
     """Where the snapshot of a host is kept: its name has everything that it depends on, vpmu's sources
     among it.
     """
     from ..vmm.snapshot_file import layout_name
 
-    digest = hashlib.sha256(repr((isa, host_pmu, FIRMWARE, ARGUMENTS, _INIT, layout_name())).encode())
-    for path in (image.kernel, image.initrd):
+    digest = hashlib.sha256(repr((isa, host_pmu, FIRMWARE, ARGUMENTS, layout_name())).encode())
+    for path in source.files:
         status = path.stat()
-        digest.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
-    for path in (monitor_path(), agent_path()):
+        digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode())
+    for path in (payload("kvm-monitor"), agent_path(), *sorted(_PACKAGE.rglob("*.py"))):
         digest.update(path.read_bytes())
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return image.kernel.parent / f"host-{digest.hexdigest()[:24]}.snapshot"
+    return source.folder / f"host-{digest.hexdigest()[:24]}.snapshot"
 
 
 def keep(host: HostOnVpmu, path: Path) -> None:
-    """Keep a host for the next time, in place of older ones of its folder."""
-    for old in path.parent.glob("host-*.snapshot"):
-        if old != path:
-            old.unlink(missing_ok=True)
-    host.machine.snapshot().save(path)
+    """Keep a host for the next time, and as its `base`; of its folder's snapshots the newest stay."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    host.base = host.machine.snapshot()
+    host.base.save(path)
+    kept = sorted(path.parent.glob("host-*.snapshot"), key=lambda one: one.stat().st_mtime_ns)
+    for old in kept[:-KEPT]:
+        old.unlink(missing_ok=True)

@@ -143,6 +143,8 @@ class FaultyPerf:
     def budget(self) -> int | None:
         """As the provider below, or until the plan wants to be asked."""
         budget = self.inner.budget()
+        if not self.injector.has_times:
+            return budget
         now = self.injector.clock()
         due = self.injector.next_time(now)
         if due is None:
@@ -152,6 +154,8 @@ class FaultyPerf:
     def poll(self) -> None:
         """As the provider below; then the overflows whose delay is over."""
         self.inner.poll()
+        if not self._late:
+            return
         now = self.injector.clock()
         for late in [late for late in self._late if late[0] <= now]:
             self._late.remove(late)

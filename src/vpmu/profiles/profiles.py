@@ -291,6 +291,22 @@ def changed(profile: Profile, with_: Iterable[str] = (), without: Iterable[str] 
     return replace(profile, name=profile.name + change, behaviours=behaviours)
 
 
+def watched(profile: Profile) -> tuple[Profile, set[Behaviour]]:
+    """The same implementation, and the set of the behaviours that it has been asked for: a run that never
+    asked for one is the same without it.
+    """
+    asked: set[Behaviour] = set()
+
+    def has(behaviour: Behaviour) -> bool:
+        asked.add(behaviour)
+        return behaviour in profile.behaviours
+
+    # equal to no other profile: what is remembered of one (kvm.translate) shall be asked for again
+    own = replace(profile, summary=f"{profile.summary} (watched {id(asked)})")
+    object.__setattr__(own, "has", has)
+    return own, asked
+
+
 def get_behaviour(name: str) -> Behaviour:
     """The behaviour of that name. Raises UnknownNameError with the near names."""
     try:

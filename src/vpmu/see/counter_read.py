@@ -24,6 +24,7 @@ def read_counter_csr(vcpu: GuestHart, csr: int, *, writes: bool) -> int:
         if overflowed is not None:
             vcpu.pmu.undetermined = True  # the host's counters, whoever uses them
             vcpu.hart.advance(1)  # the hart answers this one itself: nothing trapped
+            vcpu.hart.count_csr()
             return overflowed
     value = _read(vcpu, csr, writes)
     if vcpu.faults is not None:
@@ -33,6 +34,9 @@ def read_counter_csr(vcpu: GuestHart, csr: int, *, writes: bool) -> int:
     if vcpu.recorder.enabled:
         layer = "kvm" if vcpu.pmu.csrs_trap else "hart"
         vcpu.recorder.emit(layer, "csr", "read", value, hart=vcpu.hart_id, csr=csr)
+    if not vcpu.pmu.csrs_trap:
+        vcpu.hart.count_csr()
+        vcpu.perf.poll()  # where the read itself wraps a counter
     return value
 
 

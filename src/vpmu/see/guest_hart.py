@@ -32,6 +32,7 @@ from vpmu.trace.recorder import Recorder
 
 if TYPE_CHECKING:
     from vpmu.faults.injector import Injector
+    from vpmu.hart.published import PublishedCounters
 
 Args = tuple[int, int, int, int, int, int]
 IoBus = Callable[[int, int, bool, int], int | None]
@@ -47,6 +48,8 @@ class GuestHart(ABC):
     """
 
     mvendorid = marchid = mimpid = 0
+    timer_lag = 0
+    """Ticks of `time` by which the interrupt of a timer comes late; see timer.due_ns."""
 
     def __init__(
         self,
@@ -104,6 +107,7 @@ class GuestHart(ABC):
         self.watch: Callable[[GuestHart, int | None, int], None] | None = None
         # told of every overflow interrupt; `pmu.last_overflow` is its counter
         self.overflow_seen: Callable[[GuestHart], None] | None = None
+        self.published: PublishedCounters | None = None  # where the hart's engine answers counter CSRs
         # asked before every entry, where there are faults
         self.at_entry: Callable[[GuestHart], None] | None = None
 
@@ -126,6 +130,11 @@ class GuestHart(ABC):
         memory = self.memory
         ends = (memory.breakpoints if stop is Stop.BREAKPOINT else memory.watchpoints).hit(self)
         return BreakpointExit(self.hart.pc, stop is Stop.WATCHPOINT) if ends else None
+
+    def open_counters(self) -> None:
+        """Before a run: the hart's engine answers a counter CSR itself where nobody wants to see it."""
+        if self.published is not None:
+            self.published.answer(self.faults is None and self.watch is None and not self.recorder.enabled)
 
     def complete_sbi(self, error: int, value: int | None) -> None:
         """User space's answer to an SbiExit."""

@@ -28,6 +28,10 @@ class Interrupts:
     """
 
     __slots__ = ("hvip", "pending", "pending_mask")
+    moves_by_itself = False
+    """Requests may come from nobody but time: `flush` is due before every entry."""
+    due_ns: int | None = None
+    """Virtual time at which the next of them comes."""
 
     def __init__(self) -> None:
         self.pending = 0

@@ -17,28 +17,48 @@ _STIP = 1 << Irq.TIMER
 
 
 def arm(vcpu: GuestHart, next_cycle: int) -> None:
-    """The timer interrupt comes when `time` reaches `next_cycle`, all ones: never; a pending one is gone.
-    A hart with Sstc compares itself (kvm_riscv_vcpu_update_vstimecmp).
+    """The timer interrupt comes when `time` reaches `next_cycle`, all ones: never; a pending one is gone, and
+    one whose time is over comes at once. A hart with Sstc compares itself (kvm_riscv_vcpu_update_vstimecmp).
     """
     if vcpu.hart.set_own_timer(next_cycle):
         return
     vcpu.timer = None if next_cycle == NEVER else next_cycle
     vcpu.interrupts.unset(Irq.TIMER)
-    expire(vcpu)
+    if vcpu.hart.time_ns // TICK_NS >= next_cycle:
+        _expired(vcpu)
 
 
 def expire(vcpu: GuestHart) -> None:
     """Raise the timer interrupt if its time has come."""
-    if vcpu.timer is not None and vcpu.hart.time_ns // TICK_NS >= vcpu.timer:
-        vcpu.timer = None
-        vcpu.interrupts.set(Irq.TIMER)
+    if vcpu.timer is not None and vcpu.hart.time_ns >= due_ns(vcpu, vcpu.timer):
+        _expired(vcpu)
+
+
+def _expired(vcpu: GuestHart) -> None:
+    vcpu.timer = None
+    vcpu.interrupts.set(Irq.TIMER)
+
+
+def due_ns(vcpu: GuestHart, cycle: int) -> int:
+    """Virtual time at which the interrupt of a timer comes, whatever exits there are before.
+
+    While the guest runs: a tick after its time (`timer_lag`). KVM's hrtimer is never early and reaches the
+    guest by an exit, so that a guest which has just read `time` never finds the interrupt ahead of what it
+    read. A guest that waits has nothing to read.
+    """
+    return (cycle + (0 if vcpu.blocking else vcpu.timer_lag)) * TICK_NS
 
 
 def deadline(vcpu: GuestHart) -> int | None:
-    """Virtual time in ns at which the timer interrupt comes, if one is set."""
+    """Virtual time in ns at which the timer interrupt, or one that is late, ends waiting; None: nothing is
+    set.
+    """
     if vcpu.timer is not None:
-        return vcpu.timer * TICK_NS
-    return vcpu.hart.next_timer_ns() if wake_mask(vcpu) & _STIP else None
+        own: int | None = vcpu.timer * TICK_NS
+    else:
+        own = vcpu.hart.next_timer_ns() if wake_mask(vcpu) & _STIP else None
+    late = vcpu.interrupts.due_ns
+    return own if late is None else late if own is None else min(own, late)
 
 
 def pending(vcpu: GuestHart) -> int:

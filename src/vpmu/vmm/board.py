@@ -27,6 +27,7 @@ from vpmu.vmm.devicetree import (
 
 if TYPE_CHECKING:
     from vpmu.see.guest_hart import GuestHart
+    from vpmu.vmm.line import Line
 
 PCIE_WINDOWS = (0x40000000, 0x40000000), (0x400000000, 0x400000000)
 """Where QEMU's virt has PCIe's memory: firmware that reads at random finds ones there, and goes on."""
@@ -47,8 +48,8 @@ class NothingThere:
 
 class Board:
     """Memory and devices of a machine. `external`: called with (hart, level) when the interrupt line from the
-    interrupt controller changes. `second_serial`: there is a second port. `exits` counts accesses to devices
-    as exits to user space.
+    interrupt controller changes. `second_serial`: there is a second port; `line`: see vpmu.vmm.line. `exits`
+    counts accesses to devices as exits to user space.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Board:
         *,
         plic: bool,
         second_serial: bool,
+        line: bool,
         console_out: Callable[[bytes], None] | None,
         external: Callable[[int, bool], None],
         exits: Counter[str],
@@ -91,6 +93,7 @@ class Board:
             self.second_serial = Ns16550a(self.console.emit_error, interrupt)
             self.bus.attach(SECOND_UART_BASE, UART_SIZE, self.second_serial)
             self._plain[SECOND_UART_BASE >> 12] = self.second_serial, SECOND_UART_BASE
+        self.line = self._new_line() if line else None
         if self.plic:
             self._plain |= dict.fromkeys(
                 range(PLIC_BASE >> 12, PLIC_BASE + PLIC_SIZE >> 12), (self.plic, PLIC_BASE)
@@ -117,13 +120,25 @@ class Board:
         def software(hart: int, level: bool) -> None:
             (vcpus[hart].set_interrupt if level else vcpus[hart].unset_interrupt)(IRQ_M_SOFTWARE)
 
-        clint = Clint(harts, software)
+        def rearmed(hart: int) -> None:
+            vcpu = vcpus[hart]
+            if vcpu.blocking and vcpu.wakes is not None:  # who runs alone knows of the old time only
+                vcpu.wakes()
+
+        clint = Clint(harts, software, rearmed)
         self.bus.attach(CLINT_BASE, CLINT_SIZE, clint)
         for base, size in PCIE_WINDOWS:
             self.bus.attach(base, size, NothingThere())
         self._plain |= dict.fromkeys(
             range(CLINT_BASE >> 12, CLINT_BASE + CLINT_SIZE >> 12), (clint, CLINT_BASE)
         )
+
+    def _new_line(self) -> Line:
+        from vpmu.vmm.line import DOORBELL, DOORBELL_SIZE, Line
+
+        line = Line(self.memory)
+        self.bus.attach(DOORBELL, DOORBELL_SIZE, line.doorbell)
+        return line
 
     def add_htif(self, tohost: int, fromhost: int | None) -> None:
         """HTIF at these addresses, whose page is read-only memory."""

@@ -26,11 +26,17 @@ class ClintHart(Protocol):
 
 class Clint:
     """The CLINT of some harts. mtime cannot be written: virtual time is one for all. `software` is called
-    with (hart, level) when a software interrupt of M mode is raised or withdrawn.
+    with (hart, level) when a software interrupt of M mode is raised or withdrawn, `rearmed` with the hart
+    whose timer was set.
     """
 
-    def __init__(self, harts: Sequence[ClintHart], software: Callable[[int, bool], None]) -> None:
-        self._harts, self._software = harts, software
+    def __init__(
+        self,
+        harts: Sequence[ClintHart],
+        software: Callable[[int, bool], None],
+        rearmed: Callable[[int], None],
+    ) -> None:
+        self._harts, self._software, self._rearmed = harts, software, rearmed
 
     def read(self, offset: int, size: int = 4) -> int:
         """A register, or four bytes of one."""
@@ -56,3 +62,4 @@ class Clint:
                 mask = (1 << 8 * size) - 1 << shift & (1 << 64) - 1
                 new = self._harts[hart].get("mtimecmp") & ~mask | value << shift & mask
                 self._harts[hart].set("mtimecmp", new)
+                self._rearmed(hart)

@@ -24,6 +24,7 @@ class EventKind(StrEnum):
     POWEROFF = "poweroff"
     FAIL = "fail"
     RESET = "reset"
+    LINE = "line"
 
 
 @dataclass(frozen=True, slots=True)

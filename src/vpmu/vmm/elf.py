@@ -66,8 +66,7 @@ def parse(data: bytes) -> Elf:
     if ident[5] != ELFDATA2LSB:
         raise ElfError("wrong ELF byte order", "little-endian", _DATA.get(ident[5], str(ident[5])))
     if machine != EM_RISCV:
-        name = _MACHINES.get(machine, f"e_machine {machine}")
-        raise ElfError("wrong ELF machine", "RISC-V", name)
+        raise ElfError("wrong ELF machine", "RISC-V", machine_name(machine))
     if kind not in (ET_EXEC, ET_DYN):
         raise ElfError("wrong ELF type", "an executable", _TYPES.get(kind, f"e_type {kind}"))
     if count and entry_size < _PROGRAM_HEADER.size:
@@ -98,6 +97,11 @@ def parse(data: bytes) -> Elf:
     if entry % 2:
         raise ElfError("odd entry address", "an even one", f"{entry:#x}")
     return Elf(tuple(segments), entry)
+
+
+def machine_name(machine: int) -> str:
+    """`x86-64`, of an ELF header's e_machine."""
+    return _MACHINES.get(machine, f"e_machine {machine}")
 
 
 def symbols(data: bytes) -> dict[str, int]:

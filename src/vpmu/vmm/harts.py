@@ -105,6 +105,13 @@ def new_vcpu(
         number, hart, memory, profile, provider, ecall, vcpus, recorder,
         pmu=make_pmu, lcofi=overflow, scountovf=scountovf,
     )  # fmt: skip
+    if not vcpu.pmu.csrs_trap:
+        from vpmu.hart.published import PublishedCounters
+
+        # scountovf as OpenSBI's quirks leave it is its model's to say
+        table = PublishedCounters(hart, host.counters.cycle_costs, overflow=bare)
+        vcpu.published = table
+        pmu.publish(table)
     if bare:
         attach_csrs(vcpu, provider, pmu, host)
     return vcpu

@@ -73,6 +73,7 @@ class Machine:
         bootargs: str = "",
         plic: bool = False,
         second_serial: bool = False,
+        line: bool = False,
         mmu: str = "riscv,sv39",
         faults: FaultPlan | None = None,
         isa: Iterable[str] | None = None,
@@ -84,8 +85,8 @@ class Machine:
             raise MachineError("number of harts", expected=f"1 to {MAX_HARTS}", got=harts)
         self.user_exits: Counter[str] = Counter()  # since power-on, by kind
         self.board = board = Board(
-            harts, memory_base, memory, plic=plic, second_serial=second_serial, console_out=console_out,
-            external=self._external_interrupt, exits=self.user_exits,
+            harts, memory_base, memory, plic=plic, second_serial=second_serial, line=line,
+            console_out=console_out, external=self._external_interrupt, exits=self.user_exits,
         )  # fmt: skip
         self.memory, self.memory_base, self.memory_size = board.memory, memory_base, memory
         self.bus, self.console, self.serial, self.plic = board.bus, board.console, board.serial, board.plic
@@ -121,12 +122,13 @@ class Machine:
         self.set_sbi_extension("DBCN", True)  # as QEMU and kvmtool do: KVM leaves it to user space
         self.injection: Injection | None = None
         self.base: Known | None = None  # the snapshot since which pages are tracked
+        self.host_pmu_digest: str | None = None  # in the fingerprint of its snapshots
         self.arguments: dict[str, object] = {
             "profile": self.profile, "host_pmu": self.host_pmu, "perf": perf, "memory": memory,
             "memory_base": memory_base, "harts": harts, "refuse": dict(refuse or {}), "starve": starve,
             "seed": seed, "engine": engine, "bootargs": bootargs, "plic": plic, "mmu": mmu,
             "isa": tuple(sorted(isa)), "firmware": firmware, "pmp": pmp, "tree": tree,
-            "second_serial": second_serial,
+            "second_serial": second_serial, "line": line,
         }  # fmt: skip
         if faults:
             self.inject(faults)
@@ -222,6 +224,12 @@ class Machine:
     def fork(self, console_out: Callable[[bytes], None] | None = None) -> Machine:
         """Another machine in the same state, from here on on its own."""
         return self.snapshot().machine(console_out=console_out)
+
+    def state_hash(self) -> str:
+        """32 hexadecimal digits for the state now (vmm.state_hash). MachineError where it cannot be had."""
+        from vpmu.vmm.state_hash import state_hash
+
+        return state_hash(self)
 
     @property
     def providers(self) -> list[PerfProvider]:

@@ -90,6 +90,18 @@ def compare(report: Report, step: Step, output: StepOutput) -> None:
         report.disagreements.append(Disagreement(report.path, where, "", got))
 
 
+def shared(report: Report, model: Report) -> set[int]:
+    """Lines on which both disagree with the recording in the same way: what another release decides."""
+    ours = {line.line: line.got for line in model.disagreements}
+    return {
+        line.line
+        for line in report.disagreements
+        if line.got is not None
+        and (theirs := ours.get(line.line)) is not None
+        and lines_agree(any_value(line.got), any_value(theirs))
+    }
+
+
 def lines_agree(recorded: str, got: str) -> bool:
     """Whether two lines say the same; only the padding between script line and result is free."""
     return split_result(recorded) == split_result(got)

@@ -70,6 +70,8 @@ class Snapshot(Brief):
     events: list[list[HostPmuEvent]] = field(default_factory=list)
     file: str | None = None
     """Where it was read from, until its content has been checked against a machine."""
+    page_hashes: list[dict[int, int]] | None = None
+    """Of its pages, once somebody has asked for the hash of a state (state_hash)."""
 
     @property
     def pages(self) -> int:
@@ -131,15 +133,18 @@ class Snapshot(Brief):
 
 def fingerprint(machine: Machine) -> dict[str, object]:
     """What a machine and a snapshot must have in common."""
+    if machine.host_pmu_digest is None:  # it never changes, and is written out to be summed
+        machine.host_pmu_digest = f"{zlib.crc32(repr(machine.host_pmu).encode()):08x}"
     return {
         "profile": machine.profile.name,
-        "host PMU": f"{machine.host_pmu.name} ({zlib.crc32(repr(machine.host_pmu).encode()):08x})",
+        "host PMU": f"{machine.host_pmu.name} ({machine.host_pmu_digest})",
         "harts": len(machine.vcpus),
         "memory": machine.memory_size,
         "memory base": machine.memory_base,
         "interrupt controller": machine.plic is not None,
         "levels": f"image in {machine.levels.image.name}, {', '.join(sorted(machine.isa)) or 'no ISA given'}",
         "serial ports": 1 + (machine.board.second_serial is not None),
+        "line": machine.board.line is not None,
     }
 
 

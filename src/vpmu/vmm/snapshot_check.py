@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..hart import state as layout
 from ..hart.codegen_flags import Counting
 from ..hart.events import ALL_MODES, HartEvent
+from ..hart.whole import WholeHart
 from ..kvm.pmu import VcpuPmu
 from ..perf.event import EventState
 from ..spec.csr import SSTATUS_SUM, SSTATUS_WRITABLE
@@ -19,7 +20,6 @@ from ..spec.perf import PerfEventAttr
 from .snapshot_kinds import FAR, MOST, U64, attributes_like, expect, items, row, table, tally, within
 from .snapshot_state import _COUNTER, _FW
 from .snapshot_values import attributes
-from .turns import Round
 
 if TYPE_CHECKING:
     from ..hart.hart import Hart
@@ -35,6 +35,7 @@ MODES = (layout.USER, layout.SUPERVISOR, layout.MACHINE)
 COUNTS = tuple(name for name in layout.STATE if name.startswith(("count_", "traps_"))
                and name != "traps_retire")  # fmt: skip
 EVERY_MODE = int(ALL_MODES)
+PMP_SIZE = layout.WHOLE_STATE_SIZE - layout.CONTEXTS - layout.PMP
 MMIO_SIZES, LENGTHS = (1, 2, 4, 8), (2, 4)
 
 
@@ -57,8 +58,7 @@ def check(machine: Machine, snapshot: Snapshot, providers: list[HostPmuPerf]) ->
         if device is not None:
             attributes_like(name, attributes(device), table(name, devices[name]))
     tally("user_exits", devices["user_exits"], str)
-    within("current", devices["current"], 0, len(machine.vcpus) - 1)
-    _round("round", devices.get("round"), len(machine.vcpus))
+    _turns(machine, table("turns", devices["turns"]))
     pages = machine.memory._next_page
     expect(len(snapshot.flags) <= pages, "flags of pages", f"at most {pages}", len(snapshot.flags))
     expect(not snapshot.flags.translate(None, b"\0\1"), "flags of pages", "0 or 1", "others")
@@ -67,19 +67,17 @@ def check(machine: Machine, snapshot: Snapshot, providers: list[HostPmuPerf]) ->
         within("wanted", value, 0, (Counting.CLASSES | Counting.MISSES).value)
 
 
-def _round(where: str, cut: object, harts: int) -> None:
-    if cut is None:
-        return
-    expect(isinstance(cut, tuple | list) and len(cut) == len(Round._fields), where, "a round of turns", cut)
-    assert isinstance(cut, tuple | list)
-    clock, horizon, awake, at = Round(*cut)
-    within(where, clock, 0, FAR)
-    if horizon is not None:
-        within(where, horizon, 0, U64)
-    expect(len(awake) > 0, where, "harts that are awake", awake)
-    for number in awake:
-        within(where, number, 0, harts - 1)
-    within(where, at, 0, len(awake) - 1)
+def _turns(machine: Machine, state: Mapping[str, object]) -> None:
+    last = len(machine.vcpus) - 1
+    within("turns: current", state["current"], 0, last)
+    within("turns: clock", state["clock"], 0, U64)
+    if state["horizon"] is not None:
+        within("turns: horizon", state["horizon"], 0, U64)
+    members = items("turns: round", state["round"])
+    for number in members:
+        within("turns: round", number, 0, last)
+    expect(len(set(map(str, members))) == len(members), "turns: round", "each hart once", members)
+    within("turns: turn", state["turn"], 0, len(members))
 
 
 def _hart(where: str, hart: Hart, state: Mapping[str, object]) -> None:
@@ -101,10 +99,17 @@ def _hart(where: str, hart: Hart, state: Mapping[str, object]) -> None:
         within(f"{where}: {name}", word(name), 0, FAR)
     for name in FIXED_WORDS if hart.whole else (*FIXED_WORDS, *GUEST_WORDS):
         within(f"{where}: {name}", word(name), hart.get(name), hart.get(name))
-    expect(word("satp") >> 60 in (0, 8, 9), f"{where}: satp", "Bare, Sv39 or Sv48", hex(word("satp")))
     within(f"{where}: context", context, 0, hart.contexts - 1)
-    if hart.whole:
+    if isinstance(hart, WholeHart):
+        from ..hart.legal import problems
+
+        pmp = state["pmp"]
+        expect(isinstance(pmp, bytes) and len(pmp) == PMP_SIZE, f"{where}: pmp", "a block", pmp)
+        assert isinstance(pmp, bytes)
+        problem = next(problems(hart, view, pmp), "")
+        expect(not problem, f"{where}", "what its CSRs can hold", problem)
         return
+    expect(word("satp") >> 60 in (0, 8, 9), f"{where}: satp", "Bare, Sv39 or Sv48", hex(word("satp")))
     status = word("sstatus")
     expect(not status & ~SSTATUS_WRITABLE, f"{where}: sstatus", "bits that exist", hex(status))
     expect(word("mode") != layout.MACHINE, f"{where}: mode", "VS or VU", word("mode"))

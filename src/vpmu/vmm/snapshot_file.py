@@ -86,8 +86,9 @@ def _load(stream: IO[bytes], path: str | Path) -> Snapshot:
     _, version, length, checksum = _HEAD.unpack(head)
     if version != VERSION:
         raise FileError(
-            path, "snapshot", expected=f"version {VERSION}", got=f"version {version}", layer="snapshot"
-        )
+            path, "snapshot of another vpmu", expected=f"version {VERSION}", got=f"version {version}",
+            layer="snapshot",
+        )  # fmt: skip
     if length > MAX_HEADER or _HEAD.size + length + _CRC.size > size:
         raise FileError(path, "truncated snapshot", got=f"{size} bytes", layer="snapshot")
     raw = stream.read(length)

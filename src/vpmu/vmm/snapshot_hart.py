@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from ..hart import state as layout
 from ..hart.events import HartEvent, Mode
 from ..hart.hart import Hart
 from ..hart.pmu import PhysicalPmu, Selector
-from .snapshot_values import State, picked, put
+from .snapshot_values import State, picked
 
 _MODEL_STATE = layout.MODEL_DTLB_READ
 """From here on a context holds state of the guest (modelled TLB and cache, counts); before it, the engine's
 caches of host addresses.
 """
 _PMP = layout.CONTEXTS + layout.PMP
-"""Where a hart with all its modes has its physical memory protection, which is the last of its block."""
+"""Where a hart with all its modes has its physical memory protection."""
 _PHYSICAL = ("base", "mark", "running", "overflow")
 
 
@@ -35,7 +36,7 @@ def hart_state(hart: Hart) -> State:
         "words": bytes(raw[: layout.CONTEXTS]),
         "context": ctx,
         "models": models,
-        "pmp": bytes(raw[_PMP:]) if hart.whole else b"",
+        "pmp": bytes(raw[_PMP : _PMP + layout.PMP_SIZE]) if hart.whole else b"",
     }
 
 
@@ -47,13 +48,13 @@ def put_hart(hart: Hart, state: Mapping[str, object]) -> None:
     assert isinstance(context, int)
     pmp = state["pmp"]
     assert isinstance(pmp, bytes)
-    if len(pmp) != (len(hart.words) * 8 - _PMP if hart.whole else 0):
+    if len(pmp) != (layout.PMP_SIZE if hart.whole else 0):
         raise ValueError("physical memory protection of a hart")
     sizes = [len(words), *map(len, models)]
     model = layout.CONTEXT_SIZE - _MODEL_STATE
     if sizes != [layout.CONTEXTS, *[model] * hart.contexts] or not 0 <= context < hart.contexts:
         raise ValueError("state of a hart")
-    _refuse_impossible(memoryview(words).cast("Q"))
+    _refuse_impossible(memoryview(words).cast("Q"), hart.whole)
     keep = {name: hart.get(name) for name in ("contexts", "shared", "epoch")}
     raw = hart.words.cast("B")
     raw[: layout.CONTEXTS] = words
@@ -69,13 +70,13 @@ def put_hart(hart: Hart, state: Mapping[str, object]) -> None:
     forget_translations(hart)
 
 
-def _refuse_impossible(words: memoryview) -> None:
+def _refuse_impossible(words: memoryview, whole: bool) -> None:
     """ValueError for words that no hart can hold (the engines rely on it)."""
     pc, mode, satp, frm = (words[layout.STATE[name]] for name in ("pc", "mode", "satp", "frm"))
     if (
         pc & 1
         or mode not in (layout.USER, layout.SUPERVISOR, layout.MACHINE)
-        or satp >> 60 not in (0, 8, 9)
+        or satp >> 60 not in ((0, 8, 9, 10) if whole else (0, 8, 9))
         or frm > 7
     ):
         raise ValueError("state of a hart")
@@ -110,8 +111,12 @@ def physical_state(pmu: PhysicalPmu) -> State:
     }
 
 
-def _selector(names: list[str]) -> Selector:
+@cache
+def _selector(*names: str) -> Selector:
     return tuple(map(HartEvent, names))
+
+
+_modes = cache(Mode)
 
 
 def put_physical(pmu: PhysicalPmu, state: Mapping[str, object]) -> None:
@@ -122,12 +127,13 @@ def put_physical(pmu: PhysicalPmu, state: Mapping[str, object]) -> None:
     assert isinstance(holders, list)
     for index, saved in counters.items():
         counter = pmu._counters[index]
-        put(counter, {name: saved[name] for name in _PHYSICAL})
-        counter.selector, counter.counted = _selector(saved["selector"]), _selector(saved["counted"])
-        counter.modes = Mode(saved["modes"])
+        for name in _PHYSICAL:
+            setattr(counter, name, saved[name])
+        counter.selector, counter.counted = _selector(*saved["selector"]), _selector(*saved["counted"])
+        counter.modes = _modes(saved["modes"])
     pmu._running = [pmu._counters[index] for index in order]
     pmu._requests = list(state["requests"])  # type: ignore[call-overload]
-    pmu._holders = {_selector(what): index for what, index in holders}
+    pmu._holders = {_selector(*what): index for what, index in holders}
     for counter in pmu._counters.values():
         counter.held = counter.selector if pmu._holders.get(counter.selector) == counter.index else None
     pmu._wanted = {}
@@ -135,3 +141,4 @@ def put_physical(pmu: PhysicalPmu, state: Mapping[str, object]) -> None:
         for event in counter.counted:
             pmu._wanted[event] = pmu._wanted.get(event, 0) + 1
     pmu._want()
+    pmu.publish(pmu.published)  # what the engine reads of counters follows from them

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,7 +11,6 @@ from ..hart.memory import MAX_REGIONS, PAGE, HostMemory, PhysicalMemory
 DIRTY = 2
 TOUCHED = bytes(int(flags != 0) for flags in range(256))
 _WRITTEN = bytes(flags >> 1 & 1 for flags in range(256))
-_RUN = re.compile(b"\x01+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +71,20 @@ def find_written(memory: PhysicalMemory, backings: list[HostMemory], flags: byte
     written = flags.translate(_WRITTEN)
     masks = []
     for backing in backings:
-        mask = bytearray(backing.size // PAGE)
+        mask, pages = b"", backing.size // PAGE
         for region in memory.regions.values():
             if region.backing is backing:
                 # page 0 of the backing has this number: slots cut out of one another keep their pages'
                 # numbers
                 origin = region.first_page - region.offset // PAGE
-                if origin >= 0 and origin + len(mask) <= len(written):
-                    mask = bytearray(union(bytes(mask), written[origin : origin + len(mask)]))
+                if origin >= 0 and origin + pages <= len(written):
+                    part = written[origin : origin + pages]
                 else:
-                    at, pages = region.offset // PAGE, region.size // PAGE
-                    part = written[region.first_page : region.first_page + pages]
-                    mask[at : at + pages] = union(bytes(mask[at : at + pages]), part)
-        masks.append(bytes(mask))
+                    at, count = region.offset // PAGE, region.size // PAGE
+                    part = bytes(at) + written[region.first_page : region.first_page + count]
+                    part = part.ljust(pages, b"\0")
+                mask = union(mask, part) if mask else part
+        masks.append(mask)
     return masks
 
 
@@ -97,8 +96,13 @@ def union(one: bytes, other: bytes) -> bytes:
 
 def runs(mask: bytes) -> Iterator[tuple[int, int]]:
     """[first, last) of each run of pages that are marked."""
-    for found in _RUN.finditer(mask):
-        yield found.span()
+    first = mask.find(1)
+    while first >= 0:
+        last = mask.find(0, first)
+        if last < 0:
+            last = len(mask)
+        yield first, last
+        first = mask.find(1, last)
 
 
 def forget_code(memory: PhysicalMemory, backings: list[HostMemory], changed: list[bytes]) -> None:
@@ -107,4 +111,4 @@ def forget_code(memory: PhysicalMemory, backings: list[HostMemory], changed: lis
         number = next(i for i, backing in enumerate(backings) if backing is region.backing)
         at = region.offset // PAGE
         for first, last in runs(changed[number][at : at + region.size // PAGE]):
-            memory._written(region.first_page + first, region.first_page + last - 1)
+            memory.forget_code(region.first_page + first, region.first_page + last - 1)

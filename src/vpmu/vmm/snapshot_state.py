@@ -6,7 +6,8 @@ register of a device needs no word here; what refers to other objects has a func
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ..kvm.interrupts import VcpuInterrupts
@@ -19,7 +20,6 @@ from ..see.pmu import SbiPmu
 from .snapshot_hart import hart_state, put_hart
 from .snapshot_perf import events_of, perf_state, put_perf
 from .snapshot_values import State, attributes, copied, picked, put
-from .turns import Round
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -52,13 +52,18 @@ def _put_pmu(pmu: SbiPmu, state: Mapping[str, object]) -> None:
     pmu.last_refusal = None
     if not isinstance(pmu, VcpuPmu):
         return
-    for counter, values in zip(pmu.counters, state["counters"], strict=True):  # type: ignore[call-overload]
-        for name, value in zip(_COUNTER, values, strict=True):
-            setattr(counter, name, value)
-    for one, values in zip(pmu.fw, state["fw"], strict=True):  # type: ignore[call-overload]
-        for name, value in zip(_FW, values, strict=True):
-            setattr(one, name, value)
+    _put_rows(pmu.counters, _COUNTER, state["counters"])  # type: ignore[arg-type]
+    _put_rows(pmu.fw, _FW, state["fw"])  # type: ignore[arg-type]
     put(pmu.snapshot, state["page"])  # type: ignore[arg-type]
+
+
+def _put_rows(things: Sequence[object], names: tuple[str, ...], rows: Sequence[Sequence[object]]) -> None:
+    """Attributes of many alike objects, of which a run touches few."""
+    present = attrgetter(*names)
+    for thing, row in zip(things, rows, strict=True):
+        if present(thing) != tuple(row):
+            for name, value in zip(names, row, strict=True):
+                setattr(thing, name, value)
 
 
 def vcpu_state(vcpu: GuestHart, perf: HostPmuPerf) -> tuple[State, list[HostPmuEvent]]:
@@ -106,8 +111,7 @@ def device_state(machine: Machine) -> State:
         "serial": attributes(machine.serial),
         "plic": None if machine.plic is None else attributes(machine.plic),
         "user_exits": copied(machine.user_exits),
-        "current": machine.turns.current,
-        "round": None if machine.turns.round is None else tuple(machine.turns.round),
+        "turns": machine.turns.state(),
     }
 
 
@@ -124,8 +128,4 @@ def put_devices(machine: Machine, state: Mapping[str, object]) -> None:
         put(machine.plic, state["plic"])  # type: ignore[arg-type]
     machine.user_exits.clear()
     machine.user_exits.update(state["user_exits"])  # type: ignore[call-overload]
-    cut = state.get("round")
-    machine.turns.resume(
-        int(state["current"]),  # type: ignore[call-overload]
-        None if cut is None else Round(*cut),  # type: ignore[misc]
-    )
+    machine.turns.resume(state["turns"])  # type: ignore[arg-type]

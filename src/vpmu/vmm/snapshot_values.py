@@ -6,7 +6,9 @@ from collections import Counter, deque
 from collections.abc import Mapping
 
 State = dict[str, object]
-_LEAVES = (int, bool, str, bytes, type(None), float)
+_LEAVES = frozenset({int, bool, str, bytes, type(None), float})
+_SEEN: set[tuple[type, str]] = set()
+"""Attributes that objects of a kind are known to have."""
 
 
 def plain(value: object) -> bool:
@@ -43,7 +45,10 @@ def picked(thing: object, names: tuple[str, ...]) -> State:
 
 def put(thing: object, values: Mapping[str, object]) -> None:
     """Set attributes to what `attributes` or `picked` gave. KeyError for one that the object has not."""
+    kind = type(thing)
     for name, value in values.items():
-        if not hasattr(thing, name) or callable(getattr(thing, name)):
-            raise KeyError(name)
-        setattr(thing, name, copied(value))
+        if (kind, name) not in _SEEN:
+            if not hasattr(thing, name) or callable(getattr(thing, name)):
+                raise KeyError(name)
+            _SEEN.add((kind, name))
+        setattr(thing, name, value if type(value) in _LEAVES else copied(value))

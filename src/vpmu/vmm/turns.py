@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 from vpmu.kvm.errors import HostLostError
-from vpmu.see.exits import (
-    BreakpointExit,
-    BudgetExit,
-    HungExit,
-    IdleExit,
-    MmioExit,
-    SbiExit,
-    SystemEvent,
-    VcpuExit,
-)
+from vpmu.see.exits import BudgetExit, HungExit, IdleExit, MmioExit, SbiExit, SystemEvent, VcpuExit
 from vpmu.see.guest_hart import GuestHart
 from vpmu.see.vcpu_api import MP_STATE_STOPPED
 from vpmu.vmm.board import Board
@@ -25,25 +15,16 @@ from vpmu.vmm.run_result import Ending, Host
 
 POLL_INSTRUCTIONS = 5_000_000  # between two looks at the outside world (Host.poll)
 END_OF_TIME = 1 << 63  # ns: virtual time has 64 bits and does not begin again; a later timer never comes
-STOPS = BREAKPOINT, WATCHPOINT = "breakpoint", "watchpoint"
-LIMIT: Ending = ("budget", "the instructions that were allowed are used up", None)
+_OUT_OF_TIME: Ending = ("budget", "the time that was allowed is used up", None)
 QUANTUM_NS = 10_000  # virtual time that a hart runs before the next one of a multi-hart machine gets its turn
-
-
-class Round(NamedTuple):
-    """One round of turns: the virtual time at which it began, where it ends (None: nowhere), the harts that
-    are awake, and which of them has its turn.
-    """
-
-    clock: int
-    horizon: int | None
-    awake: tuple[int, ...]
-    at: int = 0
 
 
 class Turns:
     """The vCPUs of a machine taking turns. `exits` counts exits to user space by kind; `current` is the hart
     that runs; `halted` is how the run shall end, where somebody has said so.
+
+    A round is a turn of each vCPU that was awake when it began. A run may end anywhere in it; the next run
+    goes on at that place: where runs end is nothing that a guest can see.
     """
 
     def __init__(self, vcpus: Sequence[GuestHart], board: Board, exits: Counter[str]) -> None:
@@ -52,14 +33,28 @@ class Turns:
         self.halted: Ending | None = None
         self.lost: HostLostError | None = None  # the host went down: it does not come back
         self._polled = 0
-        self._alone: GuestHart | None = None
-        self._woken = False  # somebody, by the hart that ran alone
-        self.round: Round | None = None  # that a limit of instructions cut short: the next run goes on in it
+        # --- the round, which a snapshot keeps
+        self._clock = 0  # virtual time at which it began
+        self._horizon: int | None = None  # virtual time at which each turn of it ends
+        self._round: list[int] = []  # the vCPUs of it
+        self._turn = 0  # which of them has its turn
 
-    def resume(self, current: int, cut: Round | None = None) -> None:
-        """As after a restore: nothing is known but which hart ran last, and in which round."""
-        self.current, self.halted, self.lost, self._alone = current, None, None, None
-        self.round = cut
+    def state(self) -> dict[str, object]:
+        """Where the turns are, for a snapshot."""
+        return {"current": self.current, "clock": self._clock, "horizon": self._horizon,
+                "round": list(self._round), "turn": self._turn}  # fmt: skip
+
+    def resume(self, state: Mapping[str, object]) -> None:
+        """As after a restore; `state` as `state()` gave it. TypeError, ValueError."""
+        current, clock, turn = (_number(state[name]) for name in ("current", "clock", "turn"))
+        members, horizon = state["round"], state["horizon"]
+        if not isinstance(members, list) or not isinstance(horizon, int | None):
+            raise TypeError("turns of the harts")
+        if not {current, *members} <= set(range(len(self.vcpus))) or not 0 <= turn <= len(members):
+            raise ValueError("turns of the harts")
+        self.current, self._clock, self._horizon = current, clock, horizon
+        self._round, self._turn = list(members), turn
+        self.halted = self.lost = None
 
     def halt(self, stop: str, reason: str) -> None:
         """See Machine.halt. Another thread may call it."""
@@ -79,52 +74,45 @@ class Turns:
 
     def now(self) -> int:
         """Virtual nanoseconds since power-on: the hart that is furthest."""
-        return max(vcpu.hart.time_ns for vcpu in self.vcpus)
+        return max(self._clock, *(vcpu.hart.time_ns for vcpu in self.vcpus))
 
     def turn(self, limit: int | None, deadline: int | None, host: Host | None) -> Ending:
         """Turn the vCPUs in hart order until something ends the run.
 
         A vCPU that is the only one awake runs until it sleeps, wakes another one, or a timer of another one
         is due; several take turns of a quantum of virtual time. Nothing here depends on anything but the
-        guest: a run that a limit of instructions ends goes on as if it had not ended.
+        guest.
         """
         if self.lost is not None:
             raise self.lost
-        clock = self.now() if self.round is None else self.round.clock
         self._polled = self.instructions()
         while True:
-            if deadline is not None and clock >= deadline:
-                return "budget", "the time that was allowed is used up", None
-            if self.halted is not None:
-                return self.halted
-            if host is not None and self.instructions() - self._polled >= POLL_INSTRUCTIONS:
-                self._polled = self.instructions()
-                host.poll()
-            cut, self.round = self.round, None
-            found = cut or self._round(clock, host)
-            if isinstance(found, int):
-                clock = found if deadline is None else min(found, deadline)
-                continue
-            if not isinstance(found, Round):
-                return found
-            bounds = [bound for bound in (found.horizon, deadline) if bound is not None]
-            horizon = min(bounds, default=None)
-            awake = [self.vcpus[number] for number in found.awake]
-            self._alone = awake[0] if len(awake) == 1 else None
-            for at in range(found.at, len(awake)):
-                vcpu = awake[at]
+            while self._turn < len(self._round):
+                vcpu = self.vcpus[self._round[self._turn]]
                 self.current = vcpu.id
-                vcpu.hart.time_ns = max(vcpu.hart.time_ns, clock)
-                end = self._run_vcpu(vcpu, limit, horizon, host)
+                vcpu.hart.time_ns = max(vcpu.hart.time_ns, self._clock)
+                end = self._run_vcpu(vcpu, limit, deadline, host)
                 if end is not None:
-                    if end is LIMIT or self.halted is not None or end[0] in STOPS:
-                        self.round = found._replace(at=at)
                     return end
-            self.current = 0
-            clock = max(vcpu.hart.time_ns for vcpu in awake)
+                self._turn += 1
+            end = self._next_round(deadline, host)
+            if end is not None:
+                return end
 
-    def _round(self, clock: int, host: Host | None) -> Round | int | Ending:
-        """The round that begins at a virtual time; where nobody is awake, when to go on, or the end."""
+    def _next_round(self, deadline: int | None, host: Host | None) -> Ending | None:
+        """Who takes turns now, and for how long; or how the run ends."""
+        if self._round:
+            self.current = 0
+            self._clock = max(self._clock, *(self.vcpus[number].hart.time_ns for number in self._round))
+            self._round, self._turn = [], 0
+        clock = self._clock
+        if deadline is not None and clock >= deadline:
+            return _OUT_OF_TIME
+        if self.halted is not None:
+            return self.halted
+        if host is not None and self.instructions() - self._polled >= POLL_INSTRUCTIONS:
+            self._polled = self.instructions()
+            host.poll()
         awake = [vcpu for vcpu in self.vcpus if not vcpu.sleeps(clock)]
         timers = [
             wake
@@ -135,9 +123,14 @@ class Turns:
             and vcpu.mp_state != MP_STATE_STOPPED
         ]
         if not awake:
-            return self._wait(clock, min(timers, default=None), host)
-        bounds = timers if len(awake) == 1 else [*timers, clock + QUANTUM_NS]
-        return Round(clock, min(bounds, default=None), tuple(vcpu.id for vcpu in awake))
+            waited = self._wait(clock, min(timers, default=None), host)
+            if not isinstance(waited, int):
+                return waited
+            self._clock = waited if deadline is None else min(waited, deadline)
+            return None
+        self._round = [vcpu.id for vcpu in awake]
+        self._horizon = min(timers if len(awake) == 1 else [*timers, clock + QUANTUM_NS], default=None)
+        return None
 
     def _wait(self, clock: int, wake: int | None, host: Host | None) -> int | Ending:
         """Every vCPU sleeps: the virtual time at which to go on, or how the run ends."""
@@ -154,46 +147,52 @@ class Turns:
         return max(clock, wake)
 
     def _run_vcpu(
-        self, vcpu: GuestHart, limit: int | None, horizon: int | None, host: Host | None
+        self, vcpu: GuestHart, limit: int | None, deadline: int | None, host: Host | None
     ) -> Ending | None:
-        """One vCPU's turn: until the horizon, a wait, or an exit that ends the run."""
-        vcpu.immediate_exit = self._woken = False
+        """One vCPU's turn, None where it is over: until the horizon, a wait, or another one is awake; or an
+        exit that ends the run.
+        """
+        until = horizon = self._horizon
+        if deadline is not None:
+            until = deadline if horizon is None else min(horizon, deadline)
+        vcpu.immediate_exit = False
         while True:
-            if self.halted is not None:  # another thread may have said so before the line above
-                return self.halted
+            halted = self.halted
+            if halted is not None:  # another thread may have said so before the line above
+                return halted
+            if self._turn == len(self._round):
+                return None  # see woken
             left = None if limit is None else limit - self.instructions()
             if left is not None and left <= 0:
-                return LIMIT
+                return "budget", "the instructions that were allowed are used up", None
             if host is not None:
                 left = POLL_INSTRUCTIONS if left is None else min(left, POLL_INSTRUCTIONS)
-            exit_ = vcpu.run(left, horizon)
+            exit_ = vcpu.run(left, until)
             match exit_:
                 case BudgetExit():
-                    if self.halted is not None and not self._woken:
-                        return self.halted
-                    if (
-                        vcpu.immediate_exit
-                        or (horizon is not None and vcpu.hart.time_ns >= horizon)
-                        or host is not None
-                    ):
+                    now = vcpu.hart.time_ns
+                    if self.halted is not None:
+                        continue
+                    if vcpu.immediate_exit or (horizon is not None and now >= horizon) or host is not None:
                         return None
+                    if deadline is not None and now >= deadline:
+                        return _OUT_OF_TIME
                 case IdleExit():
                     return None
                 case HungExit(reason=reason):
                     return "hung", reason, None
-                case BreakpointExit(pc=pc, watched=True):
-                    return WATCHPOINT, f"hart {vcpu.id} is before the instruction at {pc:#x}", None
-                case BreakpointExit(pc=pc):
-                    return BREAKPOINT, f"hart {vcpu.id} is before the instruction at {pc:#x}", None
                 case _:
                     end = self._serve(vcpu, exit_)
                     if end is not None:
                         return end
 
     def woken(self) -> None:
-        """A sleeping vCPU became runnable: one that ran alone gives the others their turn."""
-        if self._alone is not None:
-            self._alone.immediate_exit = self._woken = True
+        """A sleeping vCPU became runnable: one that runs alone gives the others their turn, as soon as it
+        can.
+        """
+        if len(self._round) == 1:
+            self.vcpus[self._round[0]].immediate_exit = True
+            self._turn = 1
 
     def _serve(self, vcpu: GuestHart, exit_: VcpuExit) -> Ending | None:
         """An exit to user space; an answer ends the run."""
@@ -226,5 +225,13 @@ def _machine_event(event: MachineEvent) -> Ending:
                 f"the guest wrote FAIL with code {event.code} to the test device",
                 event.code or 1,
             )
+        case EventKind.LINE:
+            return "line", "the guest's software has something to say", None
         case EventKind.RESET:
             return "reset", "the guest wrote RESET to the test device", 0
+
+
+def _number(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError("turns of the harts")
+    return value

@@ -124,7 +124,12 @@ class PrivateApt:
 
     def show(self, names: Sequence[str]) -> list[Package]:
         """The candidate version of each package; FetchError when the index has none of one of them."""
-        text = self._run(["apt-cache", "show", "--no-all-versions", *names])
+        try:
+            text = self._run(["apt-cache", "show", "--no-all-versions", *names])
+        except FetchError as error:
+            if "No packages found" not in error.what:  # that is said below, with names
+                raise
+            text = ""
         packages: list[Package] = []
         for stanza in text.split("\n\n"):
             fields = dict(re.findall(r"^([A-Za-z-]+): (.*)$", stanza, re.MULTILINE))

@@ -7,7 +7,7 @@ ends when the command has, its output cut out of everything else that the guest 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,10 +122,11 @@ def _check_gzip(path: str | Path, data: bytes) -> None:
 class LinuxBoot:
     """One boot of Linux; use it once. Its `sink` is the machine's `console_out`.
 
-    kernel, initrd: their bytes. command: a shell command to run instead of a shell, `files` more files for it
-    (by guest path). own: the initramfs is not ours, so the kernel is told to start our init from the
-    archive. output: gets what a person wants to see: the command's output, or without a command the whole
-    console. errors: gets what the command writes to its standard error, where the machine has a second serial
+    kernel, initrd: their bytes; `archives` come behind the initrd (cpio). command: a shell command to run
+    instead of a shell, `files` more files for it (by guest path). own: the initramfs is not ours, so the
+    kernel is told to start our init from the archive. output: gets what a person wants to see: the command's
+    output, or without a command the whole console. errors: gets what the command writes to its standard
+    error, where the machine has a second serial
     port; without it both go to `output`.
     """
 
@@ -136,6 +137,7 @@ class LinuxBoot:
         *,
         command: str | None = None,
         files: Mapping[str, bytes | Path] | None = None,
+        archives: Sequence[Buffer] = (),
         own: OwnInitrd | None = None,
         output: Callable[[bytes], None] | None = None,
         errors: Callable[[bytes], None] | None = None,
@@ -151,10 +153,14 @@ class LinuxBoot:
         self._own = own
         self.ended: Callable[[RunResult], None] = lambda result: None
         """Told of the run's end."""
+        for archive in archives:
+            self._append(archive)
         if command is not None:
-            size = 0 if initrd is None else len(initrd)
             more = own.additions() if own is not None else ()
-            self.initrd.append(cpio.behind(size, build_exec_archive(command, files, more)))
+            self._append(build_exec_archive(command, files, more))
+
+    def _append(self, archive: Buffer) -> None:
+        self.initrd.append(cpio.behind(sum(map(len, self.initrd)), bytes(archive)))
 
     @property
     def has_command(self) -> bool:

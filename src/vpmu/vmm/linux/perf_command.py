@@ -1,19 +1,14 @@
 """The guest's perf with files of the host: what `perf record` writes comes out, what `perf report` reads goes
 in.
-
-Files come out on the console, compressed and in letters, between two marks.
 """
 
 from __future__ import annotations
 
-import base64
-import gzip
 import shlex
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vpmu.errors import VpmuError
+from vpmu.vmm.linux.files_out import sent
 
 DATA = "/tmp/perf.data"
 GUEST_INPUT = "root/perf.data"
@@ -21,7 +16,6 @@ GUEST_INPUT = "root/perf.data"
 SAMPLES = "samples"
 READING = frozenset({"annotate", "buildid-list", "evlist", "report", "script"})
 """perf's commands that read a perf.data with -i."""
-_BEGIN, _END = b"\n@vpmu-file ", b"@vpmu-file-end@\n"
 _FIELDS = "comm,tid,time,period,event,ip,sym,dso"
 
 # perf record's options whose value is the next word (tools/perf/builtin-record.c).
@@ -47,14 +41,10 @@ class Recording:
         """
         graph = any(a in ("-g", "--call-graph") or a.startswith("--call-graph=") for a in self.arguments)
         record = shlex.join(["perf", "record", *([] if graph else ["-g"]), "-o", DATA, *self.arguments])
-        out = f"perf script -i {DATA} -F {_FIELDS} 2>/dev/null | {_sent(SAMPLES)}"
+        out = f"perf script -i {DATA} -F {_FIELDS} 2>/dev/null | {sent(SAMPLES)}"
         if self.output is not None:
-            out += f"; {_sent('data')} < {DATA}"
+            out += f"; {sent('data')} < {DATA}"
         return f"{record}; status=$?; if [ -s {DATA} ]; then {out}; fi; exit $status"
-
-
-def _sent(name: str) -> str:
-    return f"{{ echo; echo '@vpmu-file {name}@'; gzip -c | base64; echo @vpmu-file-end@; }}"
 
 
 def recording(arguments: Sequence[str]) -> Recording:
@@ -107,59 +97,3 @@ def reading(
     if words[0] == "report" and not {"--stdio", "--tui", "--gtk"} & set(words):
         text = ["--stdio", f"--stdio-color={'always' if colour else 'never'}"]
     return [words[0], *text, "-i", f"/{GUEST_INPUT}", *words[1:]], found
-
-
-class FilesOut:
-    """Passes a command's output on, but for the files between their marks, which it keeps by name."""
-
-    def __init__(self, output: Callable[[bytes], None] | None) -> None:
-        self._output = output
-        self._held = b""
-        self._inside = False
-        self._files: dict[str, bytes] = {}
-
-    def __call__(self, data: bytes) -> None:
-        """Take output of the command."""
-        self._held += data
-        while self._step():
-            continue
-
-    def _step(self) -> bool:
-        if self._inside:
-            if _END not in self._held:
-                return False
-            sent, _, self._held = self._held.partition(_END)
-            head, _, body = sent.partition(b"@\n")
-            self._files[head.decode("utf-8", "replace")] = body
-            self._inside = False
-            return True
-        at = self._held.find(_BEGIN)
-        if at < 0:  # what may be the beginning of a mark waits
-            lengths = range(min(len(_BEGIN), len(self._held)), 0, -1)
-            keep = next((n for n in lengths if _BEGIN.startswith(self._held[-n:])), 0)
-            self._pass(self._held[: len(self._held) - keep])
-            self._held = self._held[len(self._held) - keep :]
-            return False
-        self._pass(self._held[:at])
-        self._held, self._inside = self._held[at + len(_BEGIN) :], True
-        return True
-
-    def close(self) -> None:
-        """Pass on what waits."""
-        if not self._inside:
-            self._pass(self._held)
-        self._held = b""
-
-    def file(self, name: str) -> bytes | None:
-        """A file that came; None for none. VpmuError where it came damaged."""
-        sent = self._files.get(name)
-        if sent is None:
-            return None
-        try:
-            return gzip.decompress(base64.b64decode(sent))
-        except (ValueError, OSError, EOFError, zlib.error) as error:
-            raise VpmuError(f"perf's {name} came damaged out of the guest: {error}", layer="guest") from None
-
-    def _pass(self, data: bytes) -> None:
-        if data and self._output is not None:
-            self._output(data)

@@ -51,6 +51,9 @@ def csr_read(csr):
         if csr == CSR_FRM:
             return s.frm
         return s.fflags | (s.frm << 5)
+    shown = s.mode != VU or (s.scounteren >> (csr & 31)) & 1
+    if csr >> 5 == CSR_CYCLE >> 5 and shown and answered(csr & 31):
+        return counter_value_after(csr & 31)
     if csr >> 8 == 12 or csr >> 8 == 13 or csr >> 8 == 2 or csr >> 8 == 6 or csr >> 8 == 10 or csr >> 8 == 14:
         s.fault = leave_virtual()  # counters and hypervisor CSRs: virtual-instruction exception
         return 0

@@ -149,9 +149,20 @@ def absent_counter():
     return s.fault
 
 
-def python_counter(number):
+def read_counter(number):
+    """A counter below M mode. Where Python plays M mode, a read counts itself."""
     if counter_denied(number):
         return 0
+    if answered(number) == 0:
+        return python_csr()
+    if s.python_m:
+        return counter_value_after(number)
+    return counter_value(number)
+
+
+def read_machine_counter(number):
+    if answered(number):
+        return counter_value(number)
     return python_csr()
 
 
@@ -217,7 +228,15 @@ def write_htimedelta(value):
 
 
 def read_scountovf():
-    """OF of the counters that the enables show; the hart's PMU knows them."""
-    if s.mode != MACHINE and (s.mcounteren == 0 or (s.virt and s.hcounteren <= 7)):
-        return 0
+    """OF of the counters that the enables show (Sscofpmf); the hart's PMU knows them."""
+    shown = ~7
+    if s.mode != MACHINE:
+        shown = s.mcounteren & ~7
+        if s.virt:
+            shown = shown & s.hcounteren
+        if shown == 0:
+            return 0
+    if answered(SCOUNTOVF_ANSWERED):
+        return load64(s.contexts + COUNTERS + 8) & shown
+    s.exit_a = shown
     return python_csr()

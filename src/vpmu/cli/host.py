@@ -1,0 +1,111 @@
+"""Say what a KVM host on vpmu's own hart is: its kernel, what its KVM offers a guest, its PMU, and which
+fixes it has in short.
+
+HOST is `kvm:SUITE` (default kvm:trixie) or, with --host-kernel, your own build. `vpmu identify` tells more of
+the fixes, `vpmu conform --target kvm` runs the suite. Exit status 0 where it answers, 1 where it is lost, 2
+where it does not come up, 4 where it cannot be had on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+from ..files import write_file
+from .options import Subparsers, add_host_options, add_json, host_options
+from .output import print_json
+from .parser import out_file
+
+if TYPE_CHECKING:
+    from ..conform.identify.found import Found
+    from ..conform.kvm import HostTarget
+
+
+def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """The options of `vpmu host`."""
+    parser = subparsers.add_parser("host", description=__doc__)
+    parser.add_argument(
+        "host", nargs="?", default="kvm", metavar="HOST", help="which one (default kvm:trixie)"
+    )
+    add_host_options(parser, on=False)
+    parser.add_argument("--console", metavar="FILE", type=out_file, help="write what the host printed")
+    add_json(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Boot it or restore it, ask it, print; the exit status."""
+    from ..conform.identify.fit import identify
+    from ..conform.kvm import host_target
+    from ..conform.target import HostDown, TargetLost
+    from ..conform.targets import host_options as named
+    from ..conform.targets import is_kvm
+
+    if not is_kvm(args.host) or args.host.endswith("@qemu"):
+        raise UsageError("host", expected="kvm or kvm:SUITE", got=args.host)
+    try:
+        target = host_target(None, named(args.host, host_options(args)))
+    except HostDown as down:
+        if args.console is not None:
+            write_file(args.console, down.console)
+        raise
+    try:
+        found = identify(target, "qemu-virt")
+        described = describe(target, found)
+        if args.console is not None:
+            write_file(args.console, target.console())
+    except TargetLost as lost:
+        lost.exit_status = 1
+        raise
+    finally:
+        target.close()
+    if args.json:
+        print_json(described)
+    else:
+        print("\n".join(lines(described)))
+    return 0
+
+
+def describe(target: HostTarget, found: Found) -> dict[str, object]:
+    """What the host, its KVM and its fixes are."""
+    from ..conform.kvm_registers import extensions
+    from .peers import describe as peer
+
+    fixes, near = found.fixes, "; ".join(found.fit.releases)
+    return {
+        **peer(target),
+        "extensions": extensions(target.link.exchange(b"K")),
+        "identified": {
+            "implementation": str(found.identity), "release": near,
+            "nearest": found.fit.nearest.name, "fixes": [fix.commit for fix in fixes if fix.there],
+            "lacks": [fix.commit for fix in fixes if fix.there is False],
+            "fit no release": [one.behaviour.name for one in found.unfit],
+        },
+    }  # fmt: skip
+
+
+def lines(described: dict[str, object]) -> list[str]:
+    """The same as text."""
+    import textwrap
+
+    from .peers import lines as peer
+
+    offered, told = described["extensions"], described["identified"]
+    assert isinstance(offered, dict)
+    assert isinstance(told, dict)
+    rows = [
+        ("guest's ISA", " ".join(offered["isa"])),
+        ("guest's SBI", " ".join(offered["sbi"])),
+        ("off", " ".join(offered["sbi off"]) or "nothing"),
+        ("release", told["release"] or f"none fits; nearest {told['nearest']}"),
+        ("nearest", told["nearest"]),
+        ("fixes", f"has {len(told['fixes'])}, lacks {len(told['lacks'])} (vpmu identify has the subjects)"),
+        ("lacks", ", ".join(told["lacks"]) or "none that is known"),
+    ]
+    if told["fit no release"]:
+        rows.append(("no release", ", ".join(told["fit no release"])))
+    out = peer(described)
+    for name, text in rows:
+        out += textwrap.wrap(text, 100, initial_indent=f"{name + ':':14}", subsequent_indent=" " * 14)
+    return out
