@@ -20,6 +20,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "conform",
         "peers",
         "debug",
+        "travel",
         "vmm",
         "sbi",
         "kvm firmware",

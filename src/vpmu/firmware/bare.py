@@ -28,6 +28,9 @@ class BareHart(Supervisor):
     def overflowed(self, counter: int) -> None:
         """OF of a counter went from 0 to 1: LCOFIP is set, once (Sscofpmf)."""
         self.overflows += 1
+        self.pmu.last_overflow = counter
+        if self.overflow_seen is not None:
+            self.overflow_seen(self)
         self.hart.words[_SIP] |= IP_LCOFI
 
     def open_counters(self) -> None:

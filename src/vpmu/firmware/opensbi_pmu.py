@@ -265,4 +265,5 @@ class OpenSbiPmu(SbiPmu):
 
     def _wrapped(self, index: int) -> None:
         if not self.of >> index & 1:
+            self.last_overflow = index
             self._raise_overflow()

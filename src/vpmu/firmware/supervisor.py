@@ -40,13 +40,14 @@ class Supervisor(GuestHart):
         hart = self.hart
         limit = UNLIMITED if max_instructions is None else hart.instructions + max_instructions
         while True:
-            if self.at_entry is not None:
+            entered = not self.midway
+            if entered and self.at_entry is not None:
                 self.at_entry(self)
             if self.reset_to is not None:
                 reset.requested(self)
             if self.mp_state == MP_STATE_STOPPED:
                 return IdleExit(None)
-            if self.timer is not None:
+            if entered and self.timer is not None:
                 timer.expire(self)
             self._present_interrupts()
             if self.blocking:
@@ -54,17 +55,24 @@ class Supervisor(GuestHart):
                     return IdleExit(self.timer_ns)
                 self.blocking = False
             retired = hart.instructions
-            budget = self._budget(limit - retired, until_ns)
-            if budget <= 0 or self.immediate_exit:
+            left = min(limit - retired, SLICE)
+            budget = self._budget(until_ns)
+            if budget <= 0 or left <= 0 or self.immediate_exit:
+                if left <= 0 < budget and not self.immediate_exit:
+                    self.midway = True  # it has been entered, and the limit is the caller's
                 return BudgetExit()
-            if retired != self.progress:
+            if not entered:
+                self.midway = False
+            elif retired != self.progress:
                 self.progress, self.stalled = retired, 0
             elif (hung := hangs(self)) is not None:
                 return hung
-            stop = hart.run(budget)
+            stop = hart.run(min(budget, left))
             self._take_back_interrupts()
             self.perf.poll()
             if stop is Stop.BUDGET:
+                # The caller's limit or a timer of the hart's own: it goes on as if it had not stopped.
+                self.midway = 0 < hart.instructions - retired < budget
                 continue
             self.exits[_STOP_NAME[stop]] += 1
             exit_ = sbi_call(self) if stop is Stop.ECALL else self._handle(stop)
@@ -101,10 +109,10 @@ class Supervisor(GuestHart):
         self._present_interrupts()
         return not self.hart.can_wake()
 
-    def _budget(self, left: int, until_ns: int | None) -> int:
-        """Instructions until a limit, firmware's timer, or an overflow. The hart's own timers end a run."""
+    def _budget(self, until_ns: int | None) -> int:
+        """Instructions until firmware's timer, or an overflow. The hart's own timers end a run."""
         now = self.hart.time_ns
-        bounds = [left, SLICE]
+        bounds = [UNLIMITED]
         if until_ns is not None:
             bounds.append(until_ns - now)
         if self.timer is not None:
@@ -117,8 +125,8 @@ class Supervisor(GuestHart):
     def _handle(self, stop: Stop) -> VcpuExit | None:
         hart = self.hart
         match stop:
-            case Stop.BREAKPOINT:
-                return self.breakpoint()
+            case Stop.BREAKPOINT | Stop.WATCHPOINT:
+                return self.breakpoint(stop)
             case Stop.MMIO_LOAD | Stop.MMIO_STORE:
                 return self._device(stop is Stop.MMIO_STORE)
             case Stop.CSR:

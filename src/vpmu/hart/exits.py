@@ -21,3 +21,4 @@ class Stop(IntEnum):
     EXCEPTION = 10  # an exception that is not delegated: a = cause, b = stval
     CSR = 11  # an access to a CSR of the PMU that Python keeps; pc stays on it
     BREAKPOINT = 12  # before an instruction that a breakpoint is on (breakpoints.py): a = its host address
+    WATCHPOINT = 13  # before a watched access (watchpoints.py): a = physical address, b = size, c = kind

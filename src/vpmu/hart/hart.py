@@ -26,17 +26,16 @@ _PC, _DBASE, _INSN = state.STATE["pc"], state.STATE["dbase"], state.STATE["insn"
 CHUNK = 200_000  # instructions from one sample of the hot tier to the next
 REFERENCE_CHUNK = 10_000  # as long, but slower
 HOT_AFTER = 8_000_000  # instructions before the first sample
-
 # Which words of the context block an event is the sum of, and the engine variant that keeps them.
 CLASS_EVENTS: dict[HartEvent, str] = {
     HartEvent.BRANCHES: "branch", HartEvent.LOADS: "load", HartEvent.STORES: "store",
-    HartEvent.ATOMICS: "atomic",
-    HartEvent.MULDIV: "muldiv", HartEvent.FP: "fp", HartEvent.CSR: "csr", HartEvent.SYSTEM: "system",
+    HartEvent.ATOMICS: "atomic", HartEvent.MULDIV: "muldiv", HartEvent.FP: "fp", HartEvent.CSR: "csr",
+    HartEvent.SYSTEM: "system",
 }  # fmt: skip
 MISS_EVENTS: dict[HartEvent, str] = {
     HartEvent.DTLB_READ_MISS: "dtlb_read_miss", HartEvent.DTLB_WRITE_MISS: "dtlb_write_miss",
-    HartEvent.ITLB_MISS: "itlb_miss",
-    HartEvent.L1D_READ_MISS: "l1d_read_miss", HartEvent.L1D_WRITE_MISS: "l1d_write_miss",
+    HartEvent.ITLB_MISS: "itlb_miss", HartEvent.L1D_READ_MISS: "l1d_read_miss",
+    HartEvent.L1D_WRITE_MISS: "l1d_write_miss",
 }  # fmt: skip
 
 
@@ -142,6 +141,7 @@ class Hart:
         self._lcofi, self._traps_retire, self._fp = lcofi, traps_retire, fp
         self.reset()
         memory.flush_harts.append(self.flush)
+        memory.forget_accesses.append(self.forget_accesses)
 
     # -- registers
 
@@ -208,6 +208,12 @@ class Hart:
             raw[start : start + len(invalid)] = invalid
         start = 8 * state.SUPERPAGES
         raw[start : start + state.SUPERPAGES_SIZE] = bytes(state.SUPERPAGES_SIZE)
+
+    def forget_accesses(self) -> None:
+        """Forget where loads and stores went; nothing that counts changes."""
+        raw, first, size = self.words.cast("B"), state.CONTEXTS, state.TLB_FETCH
+        for start in range(first, first + self.contexts * state.CONTEXT_SIZE, state.CONTEXT_SIZE):
+            raw[start : start + size] = b"\xff" * size
 
     # -- running
 
@@ -391,5 +397,4 @@ class Hart:
     @property
     def instructions(self) -> int:
         """Instructions retired since power-on, all modes."""
-        words = self.words
-        return words[_COUNT_VU] + words[_COUNT_VS]
+        return self.words[_COUNT_VU] + self.words[_COUNT_VS]

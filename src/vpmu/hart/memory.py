@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vpmu.hart import state
 from vpmu.hart.breakpoints import Breakpoints
 from vpmu.hart.codegen_flags import Counting
+from vpmu.hart.watchpoints import Watchpoints
 
 if TYPE_CHECKING:
     from vpmu.hart.hot_tier import HotTier
@@ -90,7 +91,9 @@ class PhysicalMemory:
             self._code_pool.view[start : start + _CODE_GUARD] = sentinels
         self._next_page = 0
         self.breakpoints = Breakpoints(self)
+        self.watchpoints = Watchpoints(self)
         self.flush_harts: list[Callable[[], None]] = []
+        self.forget_accesses: list[Callable[[], None]] = []
         self.counting = Counting.NOTHING
         """The engine variant of all harts: they share decoded pages, so what one needs counted is counted
         for all.

@@ -37,7 +37,7 @@ def constants(whole: bool = False) -> dict[str, int]:
         "REGIONS": 8 * state.SHARED["r0_base"], "REGION_BYTES": 8 * state.REGION_WORDS,
         "REGION_READONLY": state.REGION_READONLY,
         "PAGE_TOUCHED": PAGE_TOUCHED, "PAGE_DIRTY": PAGE_DIRTY, "NO_RESERVATION": state.NO_RESERVATION,
-        "NEVER": state.NEVER,
+        "NEVER": state.NEVER, "ASKED": state.ASKED,
         "DECODED_HOST": state.DECODED_HOST, "DECODED_STORES": state.DECODED_STORES,
         "DECODED_SIZE": state.DECODED_SIZE, "DECODED_COMPILED": state.DECODED_COMPILED,
         "DECODED_STRIDE": state.DECODED_STRIDE, "DECODED_STORES_MAX": state.DECODED_STORES_MAX,

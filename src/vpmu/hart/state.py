@@ -35,13 +35,14 @@ mstateen_more hstateen_more
 stimecmp vstimecmp sstateen0 siselect vsiselect vsie_own
 count_u count_s count_m traps_u traps_s traps_m
 stip as_store
-passing
+passing watched
 """.split()  # noqa: SIM905 - rows of names
 
 _REGIONS = 8
 _SHARED_NAMES = [
     *("code_pool", "code_next", "code_end", "code_map", "page_flags", "page_count", "epoch", "hot_table"),
     *("hot_count", "region_count", "breakpoints", "breakpoint_count"),
+    *("watchpoints", "watchpoint_count"),
     *(f"r{i}_{word}" for i in range(_REGIONS) for word in ("base", "size", "host", "first", "flags")),
 ]
 
@@ -105,6 +106,7 @@ DECODED_SIZE = 8 * 2053
 DECODED_STRIDE = DECODED_SIZE + 64 - DECODED_SIZE % 64
 DECODED_STORES_MAX = 256  # stores into a page, without an entry, after which it is data
 
+ASKED = 2  # in `watched`: all of the access has been compared; else the pc that was stopped at, plus one
 NO_RESERVATION = (1 << 64) - 1
 NEVER = (1 << 64) - 1  # no number of instructions left
 TICK_NS = 100  # one tick of `time` (10 MHz) in nanoseconds of virtual time

@@ -257,6 +257,7 @@ class VcpuPmu(SbiPmu):
         counter.value &= counter.mask
         if wrapped and not counter.overflown:
             counter.overflown = True
+            self.last_overflow = counter.idx
             self._raise_overflow()
 
     @property
@@ -285,6 +286,7 @@ class VcpuPmu(SbiPmu):
 
     def overflowed(self, counter: Counter, event: PerfEvent) -> None:
         """The perf event's overflow handler (kvm_riscv_pmu_overflow)."""
+        self.last_overflow = counter.idx
         if self.recorder.enabled:
             self.note("overflow", "counter wrapped", counter=counter.idx)
         if self.profile.has(B.OVERFLOW_PERIOD_FROM_TOTAL):

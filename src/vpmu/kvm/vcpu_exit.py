@@ -69,8 +69,8 @@ def handle(vcpu: Vcpu, stop: Stop) -> VcpuExit | None:
                 errno.EOPNOTSUPP,
                 f"instruction fetch at {vcpu.hart.pc:#x}: no memory at guest physical address {details.a:#x}",
             )
-        case Stop.BREAKPOINT:
-            return vcpu.breakpoint()
+        case Stop.BREAKPOINT | Stop.WATCHPOINT:
+            return vcpu.breakpoint(stop)
         case Stop.TRAP_STORM:
             return HungExit(
                 f"the trap handler at {vcpu.hart.get('stvec') & ~3:#x} itself traps, for ever "

@@ -32,13 +32,14 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
     hart, words, interrupts = vcpu.hart, vcpu.hart.words, vcpu.interrupts
     limit = UNLIMITED if max_instructions is None else hart.instructions + max_instructions
     while True:
-        if vcpu.at_entry is not None:
+        entered = not vcpu.midway
+        if entered and vcpu.at_entry is not None:
             vcpu.at_entry(vcpu)
         if vcpu.reset_to is not None:
             reset.requested(vcpu)
         if vcpu.mp_state == MP_STATE_STOPPED:
             return IdleExit(None)
-        if vcpu.timer is not None:
+        if entered and vcpu.timer is not None:
             timer.expire(vcpu)
         changed = interrupts.pending_mask or interrupts.moves_by_itself
         words[_SIP] = interrupts.flush() if changed else interrupts.hvip
@@ -47,18 +48,29 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
                 return IdleExit(timer.deadline(vcpu))
             vcpu.blocking = False
         retired = words[_COUNT_VU] + words[_COUNT_VS]
-        budget = _budget(vcpu, limit - retired, until_ns)
-        if budget <= 0 or vcpu.immediate_exit:
+        left = limit - retired
+        if left > SLICE:
+            left = SLICE
+        budget = _budget(vcpu, until_ns)
+        if budget <= 0 or left <= 0 or vcpu.immediate_exit:
+            if left <= 0 < budget and not vcpu.immediate_exit:
+                vcpu.midway = True  # it has been entered, and the limit is the caller's
             return BudgetExit()
-        if retired != vcpu.progress:
+        if not entered:
+            vcpu.midway = False
+        elif retired != vcpu.progress:
             vcpu.progress, vcpu.stalled = retired, 0
         elif (hung := hangs(vcpu)) is not None:
             return hung
-        stop = _enter_guest(vcpu, budget)
+        stop = _enter_guest(vcpu, budget if budget < left else left)
         if words[_SIP] != interrupts.hvip:
             interrupts.sync(words[_SIP])
         vcpu.perf.poll()
         if stop is Stop.BUDGET:
+            # The caller's limit or a timer of the hart's own: it goes on as if it had not stopped.
+            done = words[_COUNT_VU] + words[_COUNT_VS] - retired
+            asked = bool(vcpu.immediate_exit)  # also while the guest ran
+            vcpu.midway = 0 < done < budget and not asked and vcpu.stalled < STALLED_EXITS
             continue
         vcpu.exits[_STOP_NAME[stop]] += 1
         exit_ = sbi_call(vcpu) if stop is Stop.ECALL else handle(vcpu, stop)
@@ -92,9 +104,9 @@ def _no_bus(gpa: int, size: int, is_write: bool, value: int) -> None:
     """A vCPU without devices in the kernel."""
 
 
-def _budget(vcpu: Vcpu, left: int, until_ns: int | None) -> int:
-    """Instructions until user space's limit, the timer, or the next host counter overflow."""
-    budget = left if left < SLICE else SLICE
+def _budget(vcpu: Vcpu, until_ns: int | None) -> int:
+    """Instructions until something has to be looked at: the timer, or the next host counter overflow."""
+    budget = UNLIMITED
     if until_ns is not None or vcpu.timer is not None:
         now = vcpu.hart.time_ns
         if until_ns is not None and until_ns - now < budget:

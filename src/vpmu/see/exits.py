@@ -59,9 +59,12 @@ class HungExit(NamedTuple):
 
 
 class BreakpointExit(NamedTuple):
-    """The hart is before an instruction with a breakpoint (hart.breakpoints)."""
+    """The hart is before an instruction with a breakpoint (hart.breakpoints), or before one that is about to
+    access watched memory (hart.watchpoints).
+    """
 
     pc: int
+    watched: bool = False
 
 
 VcpuExit = MmioExit | SystemEvent | SbiExit | BudgetExit | IdleExit | HungExit | BreakpointExit

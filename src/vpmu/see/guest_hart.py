@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from vpmu.hart.exits import Stop
 from vpmu.hart.hart import GuestFault, Hart
 from vpmu.hart.memory import MemoryFault, PhysicalMemory
 from vpmu.perf.event import PerfProvider
@@ -96,6 +97,7 @@ class GuestHart(ABC):
         self.steal_time_area: int | None = None
         self.firmware_features: dict[int, tuple[int, bool]] = {}
         self.immediate_exit = False  # user space wants KVM_RUN to return as soon as it can
+        self.midway = False  # a limit of instructions stopped it where nothing else would have
         # --- who else has a say
         self.io_bus: IoBus | None = None  # devices that are served without leaving KVM_RUN (KVM's kvm_io_bus)
         self.devices: Callable[[int], bool] = lambda gpa: True  # whether anything lies at an address
@@ -103,6 +105,8 @@ class GuestHart(ABC):
         self.faults: Injector | None = None
         # told of every counter that the guest reads, and of a reset (counter None)
         self.watch: Callable[[GuestHart, int | None, int], None] | None = None
+        # told of every overflow interrupt; `pmu.last_overflow` is its counter
+        self.overflow_seen: Callable[[GuestHart], None] | None = None
         self.published: PublishedCounters | None = None  # where the hart's engine answers counter CSRs
         # asked before every entry, where there are faults
         self.at_entry: Callable[[GuestHart], None] | None = None
@@ -119,9 +123,13 @@ class GuestHart(ABC):
         time.
         """
 
-    def breakpoint(self) -> BreakpointExit | None:
-        """The hart stopped at a breakpoint: None where its handlers go on."""
-        return BreakpointExit(self.hart.pc) if self.memory.breakpoints.hit(self) else None
+    def breakpoint(self, stop: Stop) -> BreakpointExit | None:
+        """The hart stopped at a breakpoint or watchpoint: None where its handlers go on."""
+        self.midway = True
+        del self.exits[stop.name]  # the guest knows nothing of it
+        memory = self.memory
+        ends = (memory.breakpoints if stop is Stop.BREAKPOINT else memory.watchpoints).hit(self)
+        return BreakpointExit(self.hart.pc, stop is Stop.WATCHPOINT) if ends else None
 
     def open_counters(self) -> None:
         """Before a run: the hart's engine answers a counter CSR itself where nobody wants to see it."""
@@ -176,6 +184,8 @@ class GuestHart(ABC):
                 layer, "interrupt", "set", hart=self.hart_id, irq=int(Irq.LCOFI), delivered=self._lcofi
             )
         self.overflows += 1
+        if self.overflow_seen is not None:
+            self.overflow_seen(self)
         if self._lcofi:
             self.interrupts.set(Irq.LCOFI)
 

@@ -79,6 +79,7 @@ class SbiPmu(ABC):
         self.last_refusal: Refusal | None = None
         self.num_hw = self.num_fw = self.num_counters_total = 0
         self.available = False
+        self.last_overflow: int | None = None  # the counter that raised the last interrupt
         self._raise_overflow = raise_overflow
         self.leaving: Callable[[], bool] = bool  # asked by calls that may take long, which raise LeaveCall
 

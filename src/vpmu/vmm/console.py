@@ -33,7 +33,7 @@ class Console:
 
     def __init__(self, memory: PhysicalMemory, sink: Callable[[bytes], None] | None) -> None:
         self._memory, self._sink = memory, sink
-        self._error_sink = self.emit
+        self._error_sink: Callable[[bytes], None] = self.emit
         self._output = bytearray()
         self._muted = False
         self._input: deque[int] = deque()
@@ -56,6 +56,13 @@ class Console:
             sink(data)
 
         self._error_sink = kept
+
+    def listen_through(self, gate: Callable[[Callable[[bytes], None]], Callable[[bytes], None]]) -> None:
+        """Who hears the output hears from now on what `gate` makes of it."""
+        if self._sink is not None:
+            self._sink = gate(self._sink)
+        if self._error_sink != self.emit:
+            self._error_sink = gate(self._error_sink)
 
     def emit_error(self, data: bytes) -> None:
         """Output of the guest's second serial port."""

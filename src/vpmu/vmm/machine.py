@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vpmu.faults.plan import FaultPlan
     from vpmu.vmm.injection import Injection
     from vpmu.vmm.outside_counter import OutsideCounter
-    from vpmu.vmm.snapshot import Snapshot
+    from vpmu.vmm.snapshot import Known, Snapshot
     from vpmu.vmm.state_hash import PageHashes
 
 __all__ = ["Host", "Machine", "RunResult"]
@@ -122,8 +122,8 @@ class Machine:
         self._providers: list[PerfProvider] = [vcpu.perf for vcpu in self._vcpus]
         self.set_sbi_extension("DBCN", True)  # as QEMU and kvmtool do: KVM leaves it to user space
         self.injection: Injection | None = None
+        self.base: Known | None = None  # the snapshot since which pages are tracked
         self.host_pmu_digest: str | None = None  # in the fingerprint of its snapshots
-        self.base: Snapshot | None = None  # the snapshot since which pages are tracked
         self.hashed: PageHashes | None = None  # of its memory, where somebody has asked (state_hash)
         self.arguments: dict[str, object] = {
             "profile": self.profile, "host_pmu": self.host_pmu, "perf": perf, "memory": memory,

@@ -35,7 +35,8 @@ class Limits(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RunResult(Brief):
-    """How a run ended. `stop` is shutdown, reset, kvm_run_failed, budget, idle, hung, breakpoint, or what
+    """How a run ended. `stop` is shutdown, reset, kvm_run_failed, budget, idle, hung, breakpoint,
+    watchpoint, or what
     Machine.halt was given; `reason` says it in words.
     """
 

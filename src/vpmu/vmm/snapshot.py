@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..brief import Brief
 from ..errors import FileError, MachineError
@@ -39,6 +39,14 @@ from .snapshot_values import State
 
 if TYPE_CHECKING:
     from .machine import Machine
+
+
+class Known(Protocol):
+    """What pages may have had contents at, beside those that are marked as dirty since."""
+
+    @property
+    def stored(self) -> list[bytes]:
+        """Per backing: these pages."""
 
 
 @dataclass(slots=True, repr=False)
@@ -152,7 +160,7 @@ def take(machine: Machine) -> Snapshot:
     memory = machine.memory
     flags = bytes(memory._flags.view[: memory._next_page])
     backings = find_backings(memory)
-    base: Snapshot | None = machine.base
+    base = machine.base
     stored = find_written(memory, backings, flags)
     if base is not None:
         stored = [union(mask, old) for mask, old in zip(stored, base.stored, strict=True)]

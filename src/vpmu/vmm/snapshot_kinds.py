@@ -18,9 +18,10 @@ MOST = {
     "_priority": 7, "_threshold": 7, "_input": BYTE, "mp_state": 10, "stalled": FAR, "overflows": FAR,
     "_serial": FAR, "created": FAR, "leaked": FAR, "host_log_lines": FAR, "_index": 63, "fw_started": 63,
     "_noisy": 63, "_started_at": 63, "fw_values": 63, "active": 0xFFFFFFFF, "event_idx": 0xFFFFFFFF,
+    "last_overflow": 63,
 }  # fmt: skip
 """The largest value of a number, by the name of what holds it; 2^64 - 1 of any other."""
-OPTIONAL = frozenset({"_rx", "timer", "_index", "steal_time_area", "address", "active"})
+OPTIONAL = frozenset({"_rx", "timer", "_index", "steal_time_area", "address", "active", "last_overflow"})
 """Numbers that may be None."""
 CONSTANT = frozenset({"hart_id", "num_hw", "num_fw", "num_counters_total", "available", "_contexts"})
 """What a machine never changes."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _VCPU = (
     "mp_state", "blocking", "suspended", "timer", "reset_to", "mmio", "sbi_pending", "stalled", "exits",
     "sbi_calls", "overflows", "steal_time_area", "firmware_features", "immediate_exit",
+    "midway", "progress",
 )  # fmt: skip
 _INTERRUPTS = ("pending", "pending_mask", "hvip")
 _VCPU_INTERRUPTS = (*_INTERRUPTS, "stray")

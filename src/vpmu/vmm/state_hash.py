@@ -237,10 +237,14 @@ class PageHashes:
 
     def __init__(self, machine: Machine, backings: list[HostMemory]) -> None:
         self.backings = backings
-        base = [] if machine.base is None else _of_snapshot(machine.base)
+        from vpmu.vmm.snapshot import Snapshot
+
+        base = _of_snapshot(machine.base) if isinstance(machine.base, Snapshot) else []
         self.pages = [dict(pages) for pages in base[: len(backings)]]
         self.pages += [{} for _ in range(len(backings) - len(self.pages))]
         self.total = sum(sum(pages.values()) for pages in self.pages)
+        if machine.base is not None and not base:  # a moment, which has no pages of its own
+            self.update(machine.base.stored)
 
     def update(self, written: list[bytes]) -> None:
         """Pages of each backing have been written."""

@@ -10,6 +10,8 @@ def end_run():
     fold_counts()
     if s.passing and s.exit != STOP_BREAKPOINT and (s.n != s.n_start or s.passing != s.pc | 1):
         s.passing = 0
+    if s.watched and s.exit != STOP_WATCHPOINT and (s.n != s.n_start or s.watched != s.pc | 1):
+        s.watched = 0
     s.time_ns += s.n_start - s.n
     s.n_start = s.n
     return s.exit

@@ -41,7 +41,10 @@ def slow_load(address, size):
     if load8(flags) == 0:  # the first touch of a page faults once more, in the G-stage
         store8(flags, PAGE_TOUCHED)
         t.dtlb_read_miss += 1
-    if cacheable():
+    near = m.watchpoint_count and watched(physical, size, LOAD)
+    if s.fault:
+        return 0
+    if cacheable() and near == 0:
         entry = s.ctx + TLB_READ + ((address >> 8) & 4080)
         store64(entry, address & ~4095)
         store64(entry + 8, host - address)
@@ -90,6 +93,9 @@ def write_pointer(address, size):
         return leave_mmio(STOP_MMIO_STORE, physical, size, address)
     if load64(region + 32) & REGION_READONLY:
         return leave_mmio(STOP_MMIO_STORE, physical, size, address)
+    near = m.watchpoint_count and watched(physical, size, STORE)
+    if s.fault:
+        return 0
     offset = physical - load64(region)
     page = load64(region + 24) + (offset >> 12)
     flags = m.page_flags + page
@@ -101,7 +107,7 @@ def write_pointer(address, size):
     if decoded:
         code_written(decoded, page, address & 4095, size)
         return host
-    if cacheable():
+    if cacheable() and near == 0:
         entry = s.ctx + TLB_WRITE + ((address >> 8) & 4080)
         store64(entry, address & ~4095)
         store64(entry + 8, host - address)
@@ -121,17 +127,53 @@ def slow_store(address, size, value):
 def store_across(address, size, value):
     """A store that crosses a page: both pages are checked before a byte is written."""
     s.across = address
-    translate(address, STORE)
+    physical = translate(address, STORE)
+    second = (address + size - 1) & ~4095
     if s.fault == 0:
-        translate((address + size - 1) & ~4095, STORE)
-    s.across = 0
+        if m.watchpoint_count:
+            watched(physical, second - address, STORE)
+        if s.fault == 0:
+            physical = translate(second, STORE)
+            if s.fault == 0 and m.watchpoint_count:
+                watched(physical, address + size - second, STORE)
     if s.fault:
+        s.across = 0
         return 0
+    s.watched = ASKED
     i = 0
     while i < size:
         host = write_pointer(address + i, 1)
         if s.fault:
+            s.across = 0
             return 0
         store8(host, value >> (8 * i))
         i += 1
+    s.across = 0
+    s.watched = 0
     return 0
+
+
+def watched(physical, size, access):
+    """Whether a watchpoint (watchpoints.py) lies in the page of an access, which is then not remembered. One
+    that is on the bytes ends the run before the instruction, unless it was stopped for that already: then
+    `s.fault` is EXIT.
+    """
+    near = 0
+    entry = m.watchpoints
+    end = entry + 24 * m.watchpoint_count
+    while entry < end:
+        first = load64(entry)
+        last = load64(entry + 8)
+        if (first >> 12) <= (physical >> 12) and (physical >> 12) <= (last >> 12):
+            near = 1
+            on = first < physical + size and physical <= last and (load64(entry + 16) >> access) & 1
+            passing = s.watched == ASKED or (s.watched == s.pc | 1 and s.n == s.n_start)
+            if on and s.fault == 0 and passing == 0:
+                s.watched = s.pc | 1
+                s.fault = EXIT
+                s.exit = STOP_WATCHPOINT
+                s.exit_a = physical
+                s.exit_b = size
+                s.exit_c = access
+        entry += 24
+    return near
