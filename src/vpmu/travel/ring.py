@@ -246,7 +246,7 @@ class Ring:
         memory._flags.view[: len(moment.flags)] = moment.flags
         for vcpu in self.machine.vcpus:
             forget_translations(vcpu.hart, writes_only=True)
-        self.machine.base = self._base
+        self.machine.base, self.machine.hashed = self._base, None
         self._last = moment
 
     def _thin(self) -> bool:

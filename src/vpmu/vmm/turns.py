@@ -6,7 +6,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from vpmu.kvm.errors import HostLostError
-from vpmu.see.exits import BudgetExit, HungExit, IdleExit, MmioExit, SbiExit, SystemEvent, VcpuExit
+from vpmu.see.exits import (
+    BreakpointExit,
+    BudgetExit,
+    HungExit,
+    IdleExit,
+    MmioExit,
+    SbiExit,
+    SystemEvent,
+    VcpuExit,
+)
 from vpmu.see.guest_hart import GuestHart
 from vpmu.see.vcpu_api import MP_STATE_STOPPED
 from vpmu.vmm.board import Board
@@ -181,6 +190,10 @@ class Turns:
                     return None
                 case HungExit(reason=reason):
                     return "hung", reason, None
+                case BreakpointExit(pc=pc, watched=True):
+                    return "watchpoint", f"hart {vcpu.id} is before the instruction at {pc:#x}", None
+                case BreakpointExit(pc=pc):
+                    return "breakpoint", f"hart {vcpu.id} is before the instruction at {pc:#x}", None
                 case _:
                     end = self._serve(vcpu, exit_)
                     if end is not None:
