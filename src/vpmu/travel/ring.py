@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vpmu.brief import Brief
 from vpmu.errors import MachineError
 from vpmu.hart.memory import PAGE
 from vpmu.perf.host_event import HostPmuEvent
@@ -36,8 +37,8 @@ STATE_COST = 200_000
 """Bytes that a state takes beside its pages: registers, modelled TLBs and caches, devices."""
 
 
-@dataclass(slots=True, eq=False)
-class Moment:
+@dataclass(slots=True, eq=False, repr=False)
+class Moment(Brief):
     """A machine's state but for its memory, and which pages have changed since the moment before."""
 
     position: int
