@@ -246,3 +246,11 @@ def test_firmware_features_of_kvm(machine: Any) -> None:
         assert vcpu.call(Eid.FWFT, 0, feature, 0, 0) == vcpu.call(Eid.FWFT, 1, feature) == NOT_SUPPORTED
     assert vcpu.call(Eid.FWFT, 1, 6) == (E.DENIED, 0)
     assert vcpu.call(Eid.FWFT, 2, 0) == NOT_SUPPORTED
+
+
+@pytest.mark.parametrize(("profile", "error"), [("opensbi-1.6", 0), ("kvm-7.2", 0), ("spec-3.0", -3)])
+def test_upper_half_of_a_hart_id(machine: Any, profile: str, error: int) -> None:
+    """OpenSBI 1.6 on two harts: hart_get_status(2^32 + 1) answers the state of hart 1."""
+    vcpu = machine(profile, harts=2)[0]
+    expected = (error, HartState.STOPPED if not error else 0)
+    assert vcpu.call(Eid.HSM, 2, 1 << 32 | 1) == expected

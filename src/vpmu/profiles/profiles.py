@@ -96,8 +96,12 @@ class Profile:
 
 
 _FEATURES = frozenset({B.SNAPSHOT, B.OVERFLOW_INTERRUPT, B.FW_READ_HI, B.EVENT_GET_INFO, B.RAW_V2})
-_OPENSBI_FEATURES = {B.FW_READ_HI: (1, 3), B.EVENT_GET_INFO: (1, 6), B.RAW_V2: (1, 6)}
-"""Features of the specification that OpenSBI has since a release."""
+_OPENSBI_FEATURES = {
+    B.FW_READ_HI: (1, 3), B.EVENT_GET_INFO: (1, 6), B.RAW_V2: (1, 6), B.HART_ID_TRUNCATED: (1, 1),
+}  # fmt: skip
+"""Features of the specification that OpenSBI has since a release, and what it does as KVM does: its hart ids
+have 32 bits, too (run of OpenSBI 1.6).
+"""
 
 _NOT_IN_SPECIFICATION = (SbiExtension.EXPERIMENTAL, SbiExtension.VENDOR, SbiExtension.MPXY)
 """User space's ranges, and an extension that is not modelled."""
