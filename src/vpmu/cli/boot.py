@@ -16,9 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..vmm.console import keep
-from ..vmm.linux.execution import command_bytes
-from ..vmm.linux.files_out import FilesOut
-from ..vmm.linux.guest_files import COMMAND
 from .check import Check, checking
 from .ended import Ended, ended
 from .guest_files import add_get_option, add_in_options, brought, fit_memory, getting, saved
@@ -71,13 +68,11 @@ def run(args: argparse.Namespace) -> int:
     """Boot; the exit status."""
     interactive = args.command is None and not args.json and args.input is None and sys.stdin.isatty()
     streams = Streams(kept=args.json)
-    wanted = getting(args)
-    out = FilesOut(streams.out)
+    wanted = getting(args, streams.out)
     if wanted is None:
         boot = prepare(args, args.command, streams.out, errors=streams.err)
     else:
-        files: dict[str, bytes | Path] = {COMMAND: command_bytes(args.command) + b"\n"}
-        boot = prepare(args, wanted.script(), out, files, streams.err)
+        boot = prepare(args, wanted.script(), wanted.out, wanted.command(args.command), streams.err)
     check = checking(args)
     with booting(args, boot, check) as machine:
         if dumped(args, machine):
@@ -89,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
             )  # not Ctrl-D: a terminal forgets one that comes while a command runs
         outcome = boot_terminal(machine, boot, args) if interactive else run_alone(machine, boot, args)
     end_of_it = ended(machine, boot.loaded, outcome.result, args)
-    complete = wanted is None or saved(wanted, out)
+    complete = wanted is None or saved(wanted)
     if args.json:
         told = {**summary(outcome), **end_of_it.as_object(), **({} if check is None else check.as_object())}
         print_json(told if args.command is None else {**told, **streams.as_object()})

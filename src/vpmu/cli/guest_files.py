@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 
 if TYPE_CHECKING:
-    from ..vmm.linux.files_out import FilesOut
     from ..vmm.linux.guest_files import Getting
 
 ROOM = 96 << 20
@@ -68,20 +68,22 @@ def fit_memory(args: argparse.Namespace, size: int) -> None:
                          got=f"{args.memory >> 20}M")  # fmt: skip
 
 
-def getting(args: argparse.Namespace) -> Getting | None:
-    """What is to come out; None for nothing. UsageError where there is no command whose end says when."""
+def getting(args: argparse.Namespace, output: Callable[[bytes], None]) -> Getting | None:
+    """What is to come out beside the command's `output`; None for nothing. UsageError where there is no
+    command whose end says when.
+    """
     if not args.files_out:
         return None
     if args.command is None:
         raise UsageError("--get needs a command", expected="--exec COMMAND", got="none")
     from ..vmm.linux.guest_files import FileOut, Getting
 
-    return Getting([FileOut.parse(text) for text in args.files_out])
+    return Getting([FileOut.parse(text) for text in args.files_out], output)
 
 
-def saved(getting: Getting, out: FilesOut) -> bool:
+def saved(getting: Getting) -> bool:
     """Write what came out and say what did not; whether all came."""
-    missing = getting.save(out)
+    missing = getting.save()
     for line in missing:
         print(f"vpmu: {line}", file=sys.stderr)
     return not missing

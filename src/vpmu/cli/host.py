@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 from ..files import write_file
 from .options import Subparsers, add_host_options, add_json, host_options
-from .output import print_json
 from .parser import out_file
+from .peers import lines as peer
+from .peers import tell
 
 if TYPE_CHECKING:
     from ..conform.identify.found import Found
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Boot it or restore it, ask it, print; the exit status."""
     from ..conform.identify.fit import identify
     from ..conform.kvm import host_target
-    from ..conform.target import HostDown, TargetLost
+    from ..conform.target import HostDown
     from ..conform.targets import host_options as named
     from ..conform.targets import is_kvm
 
@@ -50,21 +51,7 @@ def run(args: argparse.Namespace) -> int:
         if args.console is not None:
             write_file(args.console, down.console)
         raise
-    try:
-        found = identify(target, "qemu-virt")
-        described = describe(target, found)
-        if args.console is not None:
-            write_file(args.console, target.console())
-    except TargetLost as lost:
-        lost.exit_status = 1
-        raise
-    finally:
-        target.close()
-    if args.json:
-        print_json(described)
-    else:
-        print("\n".join(lines(described)))
-    return 0
+    return tell(args, target, lambda: describe(target, identify(target, "qemu-virt")), lines)
 
 
 def describe(target: HostTarget, found: Found) -> dict[str, object]:
@@ -88,8 +75,6 @@ def describe(target: HostTarget, found: Found) -> dict[str, object]:
 def lines(described: dict[str, object]) -> list[str]:
     """The same as text."""
     import textwrap
-
-    from .peers import lines as peer
 
     offered, told = described["extensions"], described["identified"]
     assert isinstance(offered, dict)

@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("the name of a guest", expected="letters, digits, - and _", got=repr(name))
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileError(folder, "is there already", expected="a new name, or an empty folder")
-    for path, text in files(name).items():
+    made = files(name)
+    for path, text in made.items():
         target = folder / path
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -44,9 +45,9 @@ def run(args: argparse.Namespace) -> int:
             raise FileError.from_os_error(folder, error) from None
         write_file(target, text)
     if args.json:
-        print_json({"folder": str(folder), "image": f"{folder / name}.elf", "files": sorted(files(name))})
+        print_json({"folder": str(folder), "image": f"{folder / name}.elf", "files": sorted(made)})
         return 0
-    print(f"{folder}: {', '.join(sorted(files(name)))}")
+    print(f"{folder}: {', '.join(sorted(made))}")
     print(f"next: make -C {args.folder} && vpmu run {folder / name}.elf")
     return 0
 

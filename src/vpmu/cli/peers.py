@@ -9,6 +9,7 @@ machine.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import UnknownNameError, UsageError
@@ -25,7 +26,7 @@ from .output import print_json
 from .parser import out_file
 
 if TYPE_CHECKING:
-    from ..conform.kvm import KvmTarget
+    from ..conform.kvm import HostTarget, KvmTarget
 
 PEERS = ("kvm",)
 
@@ -47,7 +48,6 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from ..conform.kvm import kvm_target
-    from ..conform.target import TargetLost
     from ..vmm.linux.progress import Progress
 
     if args.peer not in PEERS:
@@ -60,8 +60,22 @@ def run(args: argparse.Namespace) -> int:
         progress=Progress(quiet=args.quiet),
     )  # fmt: skip
     target = kvm_target(options=options)
+    return tell(args, target, lambda: describe(target), lines)
+
+
+def tell(
+    args: argparse.Namespace,
+    target: KvmTarget | HostTarget,
+    describe: Callable[[], dict[str, object]],
+    lines: Callable[[dict[str, object]], list[str]],
+) -> int:
+    """Ask a host what it is, print that, keep its console where --console names a file; 0. One that is lost
+    meanwhile is exit status 1.
+    """
+    from ..conform.target import TargetLost
+
     try:
-        described = describe(target)
+        described = describe()
         if args.console is not None:
             write_file(args.console, target.console())
     except TargetLost as lost:

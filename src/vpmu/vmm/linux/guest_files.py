@@ -10,7 +10,7 @@ import os
 import shlex
 import stat
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from vpmu.errors import FileError, UsageError, VpmuError
 from vpmu.files import read_bytes, write_file
 from vpmu.vmm.linux import cpio, elf
+from vpmu.vmm.linux.execution import command_bytes
 from vpmu.vmm.linux.files_out import FilesOut, sent
 
 HOME = PurePosixPath("/root")
@@ -132,10 +133,12 @@ def _is_ours(data: bytes) -> bool:
 
 
 class Getting:
-    """The files that are to come out of one run: the script that sends them, and what takes them."""
+    """The files that are to come out of one run: the script that sends them, and `out`, which takes them and
+    passes all else on to `output`.
+    """
 
-    def __init__(self, files: Sequence[FileOut]) -> None:
-        self.files = files
+    def __init__(self, files: Sequence[FileOut], output: Callable[[bytes], None] | None = None) -> None:
+        self.files, self.out = files, FilesOut(output)
 
     def script(self) -> str:
         """Runs COMMAND, then sends each file that is there; its exit status is the command's."""
@@ -149,12 +152,16 @@ class Getting:
             )
         return "\n".join([*lines, "exit $status"])
 
-    def save(self, out: FilesOut) -> list[str]:
+    def command(self, text: str) -> dict[str, bytes | Path]:
+        """The file that the script runs, for the exec archive: the user's own command."""
+        return {COMMAND: command_bytes(text) + b"\n"}
+
+    def save(self) -> list[str]:
         """Write what came; a line for each that did not. VpmuError for what cannot be written."""
-        out.close()
+        self.out.close()
         missing = []
         for number, file in enumerate(self.files):
-            data = out.file(str(number))
+            data = self.out.file(str(number))
             if data is None:
                 missing.append(f"{LAYER}: {file.guest} did not come out: no such file when the command ended")
             else:
