@@ -1,20 +1,13 @@
-"""The booted Debian that is kept: a command in it starts from its prompt, without the boot.
-
-The snapshot lies in the cache folder, one for each description of a machine, the last few of them. It is
-only an
-answer that comes sooner: where it does not fit any more it is made anew.
-"""
+"""A command in the booted Debian that is kept (vpmu.vmm.linux.kept): which options allow it, and its run."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BootError, VpmuError
+from ..errors import BootError
 from .options import build_machine, fault_plan
 
 if TYPE_CHECKING:
@@ -24,8 +17,8 @@ if TYPE_CHECKING:
     from ..vmm.loader import LoadedImage
     from ..vmm.machine import Machine
 
-KEPT = 4
-"""Snapshots in the cache."""
+MACHINE = ("profile", "with_", "without", "host_pmu", "memory", "smp", "refuse", "starve", "seed", "engine")
+"""Options that describe the machine."""
 
 
 def possible(args: argparse.Namespace, command: str) -> bool:
@@ -73,18 +66,8 @@ def run_warm(
 
 
 def _session(args: argparse.Namespace, guest: DebianGuest) -> tuple[LinuxSession, bool]:
-    from ..vmm.linux.cache import default_root
+    from ..vmm.linux.kept import kept_session
     from ..vmm.linux.progress import Progress
-    from ..vmm.linux.session import LinuxSession
-    from ..vmm.snapshot import Snapshot
-
-    folder = default_root() / "sessions"
-    path = folder / f"{_key(args, guest)}.snapshot"
-    if path.exists():
-        try:
-            return LinuxSession.from_snapshot(Snapshot.load(path), once=True), False
-        except VpmuError:
-            path.unlink(missing_ok=True)
 
     def build(sink: Callable[[bytes], None], bootargs: str) -> Machine:
         without_faults = argparse.Namespace(**{**vars(args), "inject": []})
@@ -92,45 +75,5 @@ def _session(args: argparse.Namespace, guest: DebianGuest) -> tuple[LinuxSession
             without_faults, console_out=sink, bootargs=bootargs, plic=True, second_serial=True
         )
 
-    shown = Progress(quiet=args.json or not sys.stderr.isatty())
-    shown.step("booting the guest, once: the next command goes on from here")
-    session = LinuxSession.boot(build, guest.kernel_image(), guest.initramfs())
-    _keep(session, folder, path)
-    shown.finish()
-    return session, True
-
-
-def _keep(session: LinuxSession, folder: Path, path: Path) -> None:
-    """Save the snapshot, and let go of the oldest ones. A cache that cannot be written is none."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        session.snapshot.save(path)
-        kept = sorted(folder.glob("*.snapshot"), key=lambda file: file.stat().st_mtime)
-        for old in kept[:-KEPT]:
-            old.unlink(missing_ok=True)
-    except (OSError, VpmuError):
-        return
-
-
-def _key(args: argparse.Namespace, guest: DebianGuest) -> str:
-    from ..vmm.linux.session import WAIT
-
-    files = [
-        (file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in (guest.kernel, guest.initrd)
-    ]
-    machine = [
-        (name, getattr(args, name))
-        for name in (
-            "profile",
-            "with_",
-            "without",
-            "host_pmu",
-            "memory",
-            "smp",
-            "refuse",
-            "starve",
-            "seed",
-            "engine",
-        )
-    ]
-    return hashlib.sha256(repr((files, machine, WAIT)).encode()).hexdigest()[:20]
+    described = [(name, getattr(args, name)) for name in MACHINE]
+    return kept_session(guest, described, build, Progress(quiet=args.json or not sys.stderr.isatty()))

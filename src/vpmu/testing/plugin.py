@@ -1,12 +1,19 @@
-"""The pytest plugin: `vpmu_machine` is a machine as the marks and options of the test say.
+"""The pytest plugin: machines for tests, as the marks and options of a test say.
 
     @pytest.mark.vpmu(profile="kvm-6.9", host_pmu="full", inject="perf.create:errno=EBUSY")
     def test_my_driver(vpmu_machine):
         vpmu_machine.load("driver.elf")
         assert vpmu_machine.run(max_instructions=10_000_000).ok
 
-A test that fails has in its report the faults that happened, the wrong counts, what was refused, frozen or
-lost and by which layer, and the end of the trace.
+    def test_my_tool(vpmu_linux):
+        assert "instructions" in vpmu_linux.run("perf stat -e instructions true").text
+
+    def test_my_kernel(vpmu_host):
+        assert vpmu_host.ecall(Eid.BASE, BaseFid.PROBE_EXTENSION, Eid.PMU) == (0, 1)
+
+`vpmu_linux` is Debian at its prompt, `vpmu_host` a guest in a VM of real KVM: both are booted once, and every
+test begins at the same state. A test that fails has in its report the faults that happened, the wrong counts,
+what was refused, frozen or lost and by which layer, and the end of the trace.
 """
 
 from __future__ import annotations
@@ -17,80 +24,33 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .settings import MACHINE, OPTIONS, fault_plan, seed_of, settings
+
 if TYPE_CHECKING:
     from vpmu.campaign.oracle import Oracle
-    from vpmu.faults.plan import FaultPlan
     from vpmu.vmm.machine import Machine
+
+    from .guest_linux import LinuxGuest, LinuxGuests
+    from .real_host import RealHost, RealHosts
 
 KEPT = 60
 """Records of the trace in the report of a failed test."""
 CHAINS = 12
 """Chains through the layers in it."""
-_OPTIONS = {
-    "profile": "profile of vpmu_machine where a test does not say",
-    "host-pmu": "host PMU of vpmu_machine where a test does not say",
-    "inject": "fault plan of vpmu_machine where a test does not say (a file or SITE:KEY=VALUE,...)",
-    "trace": "folder for the traces of tests that fail, as JSON lines",
-}
-_WORDS = (
-    "profile",
-    "with_",
-    "without",
-    "host_pmu",
-    "inject",
-    "memory",
-    "harts",
-    "seed",
-    "starve",
-    "refuse",
-    "plic",
-)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--vpmu-*`."""
     group = parser.getgroup("vpmu", "RISC-V guests on a virtual PMU")
-    for name, text in _OPTIONS.items():
+    for name, text in OPTIONS.items():
         group.addoption(f"--vpmu-{name}", default=None, metavar=name.upper(), help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """The mark."""
     config.addinivalue_line(
-        "markers", f"vpmu({', '.join(_WORDS)}): what the machine of the fixture vpmu_machine is like"
+        "markers", f"vpmu({', '.join(MACHINE)}): what the machine of vpmu_machine or vpmu_linux is like"
     )
-
-
-def settings(request: pytest.FixtureRequest) -> dict[str, object]:
-    """The arguments of the machine: options, then the marks from the module to the test."""
-    found: dict[str, object] = {}
-    for name in ("profile", "host-pmu", "inject"):
-        value = request.config.getoption(f"--vpmu-{name}")
-        if value is not None:
-            found[name.replace("-", "_")] = value
-    for mark in reversed(list(request.node.iter_markers("vpmu"))):
-        unknown = set(mark.kwargs) - set(_WORDS)
-        if unknown or mark.args:
-            words = ", ".join(sorted(unknown)) or "arguments without a name"
-            raise pytest.UsageError(
-                f"mark vpmu of {request.node.nodeid}: {words}; known: {', '.join(_WORDS)}"
-            )
-        found.update(mark.kwargs)
-    return found
-
-
-def fault_plan(inject: object, seed: int) -> FaultPlan | None:
-    """The plan of `inject`: a file, a rule, several of them, or a plan. None: none."""
-    from vpmu.faults import FaultPlan, plan_of
-
-    if inject is None:
-        return None
-    if isinstance(inject, FaultPlan):
-        return inject.with_seed(inject.seed + seed)
-    texts = [inject] if isinstance(inject, str | Path) else inject
-    assert isinstance(texts, list | tuple)
-    plan = sum((plan_of(str(text)) for text in texts), FaultPlan())
-    return plan.with_seed(plan.seed + seed)
 
 
 @pytest.fixture
@@ -102,13 +62,10 @@ def vpmu_machine(request: pytest.FixtureRequest) -> Machine:
     from vpmu.vmm.machine import Machine
 
     arguments = settings(request)
-    seed = arguments.get("seed", 0)
-    assert isinstance(seed, int)
-    recorder = Recorder()
     try:
-        faults = fault_plan(arguments.pop("inject", None), seed)
+        faults = fault_plan(arguments.pop("inject", None), seed_of(arguments))
         arguments.setdefault("memory", 16 << 20)
-        machine = Machine(recorder=recorder, faults=faults, **arguments)  # type: ignore[arg-type]
+        machine = Machine(recorder=Recorder(), faults=faults, **arguments)  # type: ignore[arg-type]
     except VpmuError as error:
         raise pytest.UsageError(f"vpmu_machine of {request.node.nodeid}: {error}") from None
     oracle = Oracle(machine)
@@ -117,9 +74,69 @@ def vpmu_machine(request: pytest.FixtureRequest) -> Machine:
     return machine
 
 
+@pytest.fixture(scope="session")
+def vpmu_linux_guests() -> LinuxGuests:
+    """The booted guests that the tests of a process share."""
+    from .guest_linux import LinuxGuests
+
+    return LinuxGuests()
+
+
 @pytest.fixture
-def vpmu_oracle(vpmu_machine: Machine, request: pytest.FixtureRequest) -> Oracle:
-    """What the guest was told against what its hart did: `findings` is empty where every count was true."""
+def vpmu_linux(request: pytest.FixtureRequest, vpmu_linux_guests: LinuxGuests) -> LinuxGuest:
+    """Debian at its prompt: `vpmu_linux.run("perf stat true")` answers with output and status. Each `run`
+    begins at the same state.
+    """
+    from vpmu.errors import VpmuError
+
+    from .guest_linux import skip_without_debian
+
+    try:
+        guest = vpmu_linux_guests.guest(settings(request))
+    except VpmuError as error:
+        skip_without_debian(error)
+        raise pytest.UsageError(f"vpmu_linux of {request.node.nodeid}: {error}") from None
+    request.node.stash[_MACHINE] = (guest.machine, guest.oracle)
+    return guest
+
+
+@pytest.fixture(scope="session")
+def vpmu_hosts() -> RealHosts:
+    """The hosts of real KVM that the tests of a process share."""
+    from .real_host import RealHosts
+
+    return RealHosts()
+
+
+@pytest.fixture
+def vpmu_host(request: pytest.FixtureRequest, vpmu_hosts: RealHosts) -> Iterator[RealHost]:
+    """A guest in a fresh VM of real KVM on our hart, and hooks in the host's kernel, which end with the test.
+    Which kernel: `--vpmu-host`, or `--vpmu-host-kernel` with `--vpmu-kvm-module`.
+    """
+    from vpmu.conform.target import PeerAbsent
+    from vpmu.errors import VpmuError
+
+    option = request.config.getoption
+    try:
+        host = vpmu_hosts.host(
+            option("--vpmu-host") or "kvm", option("--vpmu-host-kernel"), option("--vpmu-kvm-module")
+        )
+        host.restore()
+    except PeerAbsent as absent:
+        pytest.skip(str(absent))
+    except VpmuError as error:
+        raise pytest.UsageError(f"vpmu_host of {request.node.nodeid}: {error}") from None
+    yield host
+    host.restore()
+
+
+@pytest.fixture
+def vpmu_oracle(request: pytest.FixtureRequest) -> Oracle:
+    """What the guest of vpmu_machine or vpmu_linux was told against what its hart did: `findings` is empty
+    where every count was true.
+    """
+    wanted = "vpmu_linux" if "vpmu_linux" in request.fixturenames else "vpmu_machine"
+    request.getfixturevalue(wanted)
     return request.node.stash[_MACHINE][1]  # type: ignore[no-any-return]
 
 
@@ -146,6 +163,7 @@ def explanation(machine: Machine, oracle: Oracle) -> str:
     from vpmu.trace.views import as_text
 
     records = machine.recorder.records
+    shown = [record for record in records if record.action != "mmio"]  # a console is a record a character
     lines = [
         f"profile {machine.profile.name}, host PMU {machine.host_pmu.name}, "
         f"{machine.instructions:,} instructions"
@@ -157,9 +175,9 @@ def explanation(machine: Machine, oracle: Oracle) -> str:
     lines += [f"wrong count: {finding}" for finding in oracle.findings]
     lines += [chain_text(chain) for chain in chains_of(records)[:CHAINS]]
     lines.append("trace:")
-    if len(records) > KEPT:
-        lines.append(f"... {len(records) - KEPT} records before")
-    lines += [as_text(record) for record in records[-KEPT:]]
+    if len(shown) > KEPT:
+        lines.append(f"... {len(shown) - KEPT} records before")
+    lines += [as_text(record) for record in shown[-KEPT:]]
     return "\n".join(lines)
 
 

@@ -46,6 +46,16 @@ class Answer(Brief):
     failure: str | None
     result: RunResult
 
+    @property
+    def text(self) -> str:
+        """The output as text, lines ending as everywhere."""
+        return self.output.decode("utf-8", "replace").replace("\r\n", "\n")
+
+    @property
+    def ok(self) -> bool:
+        """It came to its end with status 0, and the kernel came to no harm."""
+        return self.status == 0 and self.failure is None
+
 
 class _Sink:
     """The console of the machine: what is behind it changes from one command to the next."""
