@@ -31,7 +31,9 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "trace",
         "profiles payloads",
         "spec files",
-        "errors brief junit",
+        "brief",
+        "rows",
+        "errors junit",
         "__init__",  # the package's door: its name and version
     )
 )

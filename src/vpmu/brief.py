@@ -37,3 +37,14 @@ class Brief:
         fields: Mapping[str, object] = getattr(self, "__dataclass_fields__")  # noqa: B009 (not on this class)
         shown = ", ".join(f"{name}={brief(getattr(self, name))}" for name in fields)
         return f"{type(self).__name__}({shown})"
+
+    def _repr_html_(self) -> str:
+        from .rows import html_table
+
+        fields: Mapping[str, object] = getattr(self, "__dataclass_fields__")  # noqa: B009 (not on this class)
+        shown = [(name, _in_a_cell(getattr(self, name))) for name in fields]
+        return html_table((type(self).__name__, ""), shown)
+
+
+def _in_a_cell(value: object) -> object:
+    return value if isinstance(value, int | str) and not isinstance(value, bool) else brief(value)

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 import errno
 
-from vpmu.cli.stat import (
-    NOT_COUNTED,
-    NOT_SUPPORTED,
-    Counted,
-    as_json,
-    csv_line,
-    metric,
-    read_counter,
-    text_table,
-)
+from vpmu.cli.stat import as_json, csv_line, metric, text_table
 from vpmu.perf.event import EventState, PerfError
+from vpmu.vmm.counting import NOT_COUNTED, NOT_SUPPORTED, Counted, counted
 
 COUNTED = [
     Counted("cycles", 2_000_000),
@@ -76,7 +68,7 @@ class Counter:
 
 
 def test_what_a_counter_says_at_the_end() -> None:
-    assert read_counter("cycles", Counter(EventState.ACTIVE)) == Counted("cycles", 7)
-    assert read_counter("cycles", Counter(EventState.ERROR)) == Counted("cycles", None, NOT_COUNTED)
+    assert counted("cycles", Counter(EventState.ACTIVE)) == Counted("cycles", 7)
+    assert counted("cycles", Counter(EventState.ERROR)) == Counted("cycles", None, NOT_COUNTED)
     refused = PerfError(errno.ENOENT, "no")
-    assert read_counter("cycles", refused) == Counted("cycles", None, NOT_SUPPORTED, errno.ENOENT)
+    assert counted("cycles", refused) == Counted("cycles", None, NOT_SUPPORTED, errno.ENOENT)

@@ -12,10 +12,10 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..files import write_file
+from ..vmm.counting import NOT_COUNTED, Counted, split_event
 from .check import checking
 from .ended import ended, kernel_trouble
 from .limits import limited
@@ -23,13 +23,7 @@ from .options import Subparsers, add_json, add_machine_options, build_machine, n
 from .output import Console, as_object, exit_status, print_json, sum_up
 from .parser import in_file, out_file
 
-if TYPE_CHECKING:
-    from ..perf.event import PerfError
-    from ..vmm.machine import Machine
-    from ..vmm.outside_counter import OutsideCounter
-
 DEFAULT_EVENTS = ["cycles", "instructions", "branches", "branch-misses"]
-NOT_SUPPORTED, NOT_COUNTED = "<not supported>", "<not counted>"
 
 _COUNTS_WIDTH, _UNIT_WIDTH, _NAME_WIDTH, _METRIC_WIDTH = 18, 4, 24, 38
 """Columns of perf's table (tools/perf/util/stat-display.c)."""
@@ -52,16 +46,6 @@ METRICS: Mapping[str, Metric] = {
     "dTLB-load-misses": Metric("dTLB-loads", "of all dTLB cache accesses", True),
     "iTLB-load-misses": Metric("iTLB-loads", "of all iTLB cache accesses", True),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """One line of the table: `value` is the count, or None and then `why` is one of perf's two phrases."""
-
-    event: str
-    value: int | None
-    why: str = ""
-    errno: int | None = None
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -97,14 +81,15 @@ def run(args: argparse.Namespace) -> int:
     events = args.events if args.events is not None else DEFAULT_EVENTS
     if not events:
         raise UsageError("-e names no event")
-    parsed = [split_event(event) for event in events]
+    for event in events:
+        split_event(event)  # a slip is said before anything runs
     check = checking(args)
     image = find_image(args.image)
     console = Console(None) if args.json else Console.on_stdout()
     with recording(args.trace) as recorder:
         machine = build_machine(args, recorder=recorder, console_out=console)
         loaded = machine.load(image)
-        counters = [open_counter(machine, event, modes) for event, modes in parsed]
+        counting = machine.counting(*events)
         with watched(machine, recorder, check, loaded) as end:
             try:
                 with limited(args, machine) as limits:
@@ -112,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             finally:
                 console.close()
             end(result)
-        counted = [read_counter(event, counter) for event, counter in zip(events, counters, strict=True)]
+        counted = counting.read()
         seconds = machine.time / 1e9
     end_of_it = ended(machine, loaded, result, args)
     said = kernel_trouble(loaded, console.data)
@@ -141,42 +126,6 @@ def run(args: argparse.Namespace) -> int:
             check.show()
     status = exit_status(result) or int(said is not None)
     return status if check is None else check.status(status)
-
-
-def split_event(text: str) -> tuple[str, str]:
-    """`NAME:MODIFIERS` as (name, modifiers); modifiers are of `u`, `k`, `h`, and on a hart with all its
-    modes `m`, `G` and `H`; none of them is all.
-    UsageError otherwise."""
-    from ..spec.sbi_events import EventType, event_by_name, split_event_idx
-
-    name, _, modifiers = text.partition(":")
-    if modifiers.strip("ukhmGH") or name == "fw":
-        raise UsageError(f"event {text!r}: a perf event with modifiers of u, k, h, m, G and H is expected")
-    event = event_by_name(name)
-    if split_event_idx(event.event_idx)[0] not in (EventType.HW, EventType.CACHE, EventType.RAW):
-        raise UsageError(f"event {text!r} has no meaning outside the guest")
-    return event.name, modifiers
-
-
-def open_counter(machine: Machine, event: str, modifiers: str) -> OutsideCounter | PerfError:
-    """The counter, or the PerfError with which the host refused it."""
-    from ..perf.event import PerfError
-
-    try:
-        return machine.open_counter(event, modifiers)
-    except PerfError as error:
-        return error
-
-
-def read_counter(event: str, counter: OutsideCounter | PerfError) -> Counted:
-    """What the counter says at the end."""
-    from ..perf.event import EventState, PerfError
-
-    if isinstance(counter, PerfError):
-        return Counted(event, None, NOT_SUPPORTED, counter.errno)
-    if counter.state is not EventState.ACTIVE:
-        return Counted(event, None, NOT_COUNTED)
-    return Counted(event, counter.read())
 
 
 def metric(line: Counted, counted: Sequence[Counted]) -> tuple[float, str, bool] | None:

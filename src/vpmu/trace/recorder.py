@@ -8,6 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..rows import Rows
+
 
 LAYERS = ("guest", "sbi", "kvm", "firmware", "perf", "hart", "vmm")
 """The layers that may write records, in the order in which a call falls through them (`vmm` is user space).
@@ -71,6 +76,19 @@ class Recorder:
             self.records.append(record)
         else:
             self._sink(record)
+
+    def rows(self) -> Rows:
+        """The kept records as a table; arguments and result are JSON."""
+        from ..rows import Rows
+        from .views import COLUMNS, as_row
+
+        return Rows(COLUMNS, [as_row(record) for record in self.records])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self.records):,} records>"
+
+    def _repr_html_(self) -> str:
+        return self.rows()._repr_html_()
 
 
 def note_end(recorder: Recorder, stop: str, reason: str, *, ok: bool, values: int, wrong: int) -> None:

@@ -63,6 +63,17 @@ def as_object(record: Record) -> dict[str, object]:
     return out
 
 
+COLUMNS = ("time", "hart", "layer", "actor", "action", "args", "result")
+"""Of a trace as a table."""
+
+
+def as_row(record: Record) -> tuple[object, ...]:
+    """The record as a row of COLUMNS: `args` and `result` as JSON, None where there is none."""
+    plain_ones = as_object(record)
+    told = [json.dumps(plain_ones[name]) if name in plain_ones else None for name in ("args", "result")]
+    return (*(plain_ones[name] for name in COLUMNS[:5]), *told)
+
+
 def header() -> str:
     """The first line of a JSON-lines trace: which schema, which version, which unit of time."""
     return json.dumps({"schema": SCHEMA, "version": SCHEMA_VERSION, "time_unit": "virtual ns"})

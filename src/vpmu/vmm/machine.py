@@ -32,6 +32,7 @@ from vpmu.vmm.turns import Turns
 
 if TYPE_CHECKING:
     from vpmu.faults.plan import FaultPlan
+    from vpmu.vmm.counting import Counting
     from vpmu.vmm.injection import Injection
     from vpmu.vmm.outside_counter import OutsideCounter
     from vpmu.vmm.snapshot import Known, Snapshot
@@ -308,3 +309,11 @@ class Machine:
             return count_harts(harts, self.host_pmu, name, modifiers)
 
         return open_counter(self._providers, name, modifiers)
+
+    def counting(self, *events: str) -> Counting:
+        """Count events of the whole guest from outside, from now on, by the names of perf: `cycles`,
+        `instructions:u`. An event that the host refuses has no count. Raises UsageError.
+        """
+        from vpmu.vmm.counting import Counting
+
+        return Counting(self, events)

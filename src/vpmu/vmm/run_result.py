@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from vpmu.brief import Brief
+
+if TYPE_CHECKING:
+    from vpmu.rows import Rows
 
 Ending = tuple[str, str, int | None]
 """stop, reason and reset reason of a RunResult."""
@@ -65,3 +68,20 @@ class RunResult(Brief):
     def ok(self) -> bool:
         """The guest ended the run itself and reported no failure."""
         return self.stop in ("shutdown", "reset") and not self.reset_reason
+
+    def calls(self) -> Rows:
+        """The answered SBI calls as a table: extension, function, error, times."""
+        from vpmu.rows import Rows
+        from vpmu.spec.sbi import Eid, error_name
+        from vpmu.spec.sbi_functions import function
+
+        found = [
+            (
+                Eid(eid).name if eid in Eid._value2member_map_ else hex(eid),
+                function(eid, fid).name,
+                error_name(error),
+                times,
+            )
+            for (eid, fid, error), times in sorted(self.sbi_calls.items())
+        ]
+        return Rows(("extension", "function", "error", "times"), found)
