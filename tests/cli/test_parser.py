@@ -249,6 +249,9 @@ def test_examples_run(
     (tmp_path / "plan.toml").write_text('name = "a"\nguests = ["hello"]\nprofiles = ["kvm-7.2"]\n')
     if command == "verify":
         assert main(["record", "overflow", "-o", "overflow.vpmu"]) == 0
+    if command == "report":
+        (tmp_path / "results").mkdir()
+        assert main(["run", "hello", "-q", "--trace", "results/hello.jsonl"]) == 0
     expected = next((status for text, status in FAILS.items() if text in line), 0)
     assert main([command, *given]) == expected
     assert "error" not in capsys.readouterr().err

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,8 @@ from vpmu.campaign.run import Runner
 from vpmu.campaign.shrink import find_cases
 from vpmu.campaign.verdict import Verdict
 from vpmu.report import campaign as campaign_page
+from vpmu.report.folder import page as folder_page
+from vpmu.report.found import look as find
 from vpmu.vmm.linux.flame import draw
 
 PLAN = """
@@ -128,3 +132,36 @@ def test_a_flame_graph_zooms_and_searches(width: int, look: Callable[[str, str, 
     assert seen["back"] == [told, ""]
     assert seen["found"] == ["2 found, 40.00%", 2]
     assert seen["cleared"] == [told, 0, ""]
+
+
+FOLDER = """
+const shown = () => [...document.querySelectorAll('#tests > tbody > tr')].filter(row => row.offsetParent);
+const set = (id, value) => {
+  const one = document.querySelector(id); one.value = value; one.dispatchEvent(new Event('input')) };
+seen.all = shown().length; seen.told = document.querySelector('#shown').textContent;
+set('#kind', 'run'); seen.run = shown().length;
+document.querySelector('#all').click();
+set('#verdict', 'lost or failed'); seen.lost = shown().map(row => row.querySelector('a').textContent);
+document.querySelector('#all').click();
+for (const one of document.querySelectorAll('details > summary')) one.click();
+seen.opened = [...document.querySelectorAll('details')].every(one => one.open);
+seen.width = document.documentElement.scrollWidth <= window.innerWidth;
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_of_a_folder(tmp_path: Path, width: int, look: Callable[[str, str, int], Any]) -> None:
+    run = {"stop": "shutdown", "instructions": 5, "console": "word " * 400, "reason": "done"}
+    lost = {**run, "stop": "kvm_run_failed", "kvm_run_errno": 12, "kvm_run_errno_name": "ENOMEM"}
+    rows = [{"what": "x" * 90, "first": "1", "second": "2"}] * 5
+    compared = {"changed": True, "rows": rows, "behaviours": [{"name": "long-name-" * 12}]}
+    for name, told in (("run", run), ("lost", lost), ("compared", compared)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(told))
+    text = folder_page("results", tmp_path / "index.html", *find(tmp_path))
+    seen = look(text, FOLDER, width)
+    assert seen["all"] == 3
+    assert seen["told"] == "3 shown"  # rows of tables inside a row are not results
+    assert seen["run"] == 2
+    assert seen["lost"] == ["lost.json"]
+    assert seen["opened"]
+    assert seen["width"], "the page is wider than the window"

@@ -69,6 +69,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     ),
     "record": (("vpmu record overflow -o overflow.vpmu", "a run as a file", ""),),
     "verify": (("vpmu verify overflow.vpmu --engine reference", "is it the same on the other engine?", ""),),
+    "report": (("vpmu report results", "what lies in the folder `results`: results/index.html", ""),),
     "fetch": (("vpmu fetch debian", "bring it, once", DEBIAN),),
     "new": (("vpmu new guest my-driver", "then: make -C my-driver && vpmu run my-driver/my-driver.elf", ""),),
     "completion": (("vpmu completion bash", "for ~/.local/share/bash-completion/completions/vpmu", ""),),

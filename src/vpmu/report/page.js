@@ -2,7 +2,7 @@
 // in the row's data; a cell of a campaign's matrix chooses by all of its words.
 const one = (id) => document.querySelector(id);
 const text = one('#find'), choices = [...document.querySelectorAll('select[data-of]')];
-const rows = [...document.querySelectorAll('#runs tbody tr, #tests tbody tr')];
+const rows = [...document.querySelectorAll('#runs > tbody > tr, #tests > tbody > tr')];
 let cell = null;
 
 function filter() {
