@@ -7,6 +7,7 @@
 #   make bench-linux   boot Debian to the end of perf stat, against QEMU
 #   make bench-campaign   runs a second of campaigns, with one worker and with two
 #   make peers    the conformance suite and random testing against what is installed: the agent, OpenSBI and KVM on QEMU
+#   make pictures   the pictures of README and docs, from real runs
 #   make guests   rebuild the bundled payloads from guests/
 #   make clean    remove .venv and everything that was built
 
@@ -18,7 +19,7 @@ COMPILE := $(PYTHON) -m compileall -q src/vpmu
 JOBS   ?= auto
 ARGS   ?=
 
-.PHONY: demo test lint bench bench-linux bench-campaign peers guests clean
+.PHONY: demo test lint bench bench-linux bench-campaign peers pictures guests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -50,6 +51,9 @@ peers: $(VENV)/.installed
 	@$(VENV)/bin/vpmu peers kvm
 	@$(VENV)/bin/vpmu conform -q --target kvm
 	@$(VENV)/bin/vpmu conform -q --random 300 --against kvm $(ARGS)
+
+pictures: $(VENV)/.installed-dev
+	@$(PYTHON) docs/pictures/make.py
 
 guests: $(VENV)/.installed-dev
 	@$(PYTHON) guests/build.py
