@@ -40,6 +40,7 @@ COMMANDS = {
     "diverge": "where two runs of one guest part: the first call, count and instruction, and why",
     "record": "write a run's inputs and the hashes of its state as a small file",
     "verify": "do a recorded run again: was it the same, and where not",
+    "symbols": "write the symbols of an image as an ELF file, for gdb, addr2line and nm",
     "fetch": "bring a Debian riscv64 kernel, perf and busybox through APT",
     "new": "make a folder with a guest program that builds, runs and is tested",
     "completion": "print the completion of vpmu's command lines for a shell",
