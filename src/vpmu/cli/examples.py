@@ -70,6 +70,11 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "record": (("vpmu record overflow -o overflow.vpmu", "a run as a file", ""),),
     "verify": (("vpmu verify overflow.vpmu --engine reference", "is it the same on the other engine?", ""),),
     "report": (("vpmu report results", "what lies in the folder `results`: results/index.html", ""),),
+    "symbols": (
+        ("vpmu symbols counting -o counting.sym", "of a payload", ""),
+        ("vpmu symbols trixie -o vmlinux.sym", "of the fetched Debian's kernel", DEBIAN),
+        ("vpmu symbols kvm:trixie -o host.sym", "of a KVM host's kernel and module, as they lie", DEBIAN),
+    ),
     "fetch": (("vpmu fetch debian", "bring it, once", DEBIAN),),
     "new": (("vpmu new guest my-driver", "then: make -C my-driver && vpmu run my-driver/my-driver.elf", ""),),
     "completion": (("vpmu completion bash", "for ~/.local/share/bash-completion/completions/vpmu", ""),),

@@ -146,7 +146,8 @@ class Kallsyms:
         offsets = self._u32s(at)
         if _ascends(offsets):
             (base,) = struct.unpack_from("<Q", self._image, at + size + 7 & ~7)
-            return array("Q", [base + offset for offset in offsets])
+            if base >> 63 and not base & 0xFFF:  # _text; offsets of the other form can ascend too
+                return array("Q", [base + offset for offset in offsets])
         place = KERNEL_LINK_ADDRESS + behind
         signed = array("i", self._u32s(behind).tobytes())
         here = array("Q", [place + 4 * i + offset for i, offset in enumerate(signed)])

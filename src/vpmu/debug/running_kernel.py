@@ -15,7 +15,9 @@ from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from vpmu.debug.elf_symbols import elf_symbols
 from vpmu.debug.kallsyms import Kallsyms
+from vpmu.debug.symbols import Symbol
 from vpmu.errors import ImageError, UnknownNameError, VpmuError
 from vpmu.hart.memory import MemoryFault
 from vpmu.vmm.elf import MAGIC
@@ -34,8 +36,6 @@ MODULE_WORDS = 0x800 // 8
 """Of a struct module: the address of its code is somewhere in them."""
 ALIKE = 0.6
 """Share of a page of code that loading leaves as it is in the file, at least: relocations change the rest."""
-_SYMBOL = struct.Struct("<IBBHQQ")
-_FUNC = 2
 INLINED: Mapping[str, str] = {
     "kvm_pmu_create_perf_event": "kvm_riscv_vcpu_pmu_ctr_cfg_match",
     "sbi_ecall": "its callers (__sbi_ecall is there)",
@@ -82,9 +82,9 @@ class RunningKernel:
     def functions(self) -> dict[str, Function]:
         """All of them by name; of several with one name the kernel's first. Empty without kallsyms."""
         found: dict[str, Function] = {}
-        for name, (address, size, kind) in self._table.items():
-            if kind in "tTwW":
-                found[name] = Function(name, address + self.slide & U64, size)
+        for name, symbol in self._table.items():
+            if symbol.kind in "tTwW":
+                found[name] = Function(name, symbol.address + self.slide & U64, symbol.size)
         for module, elf in self._modules.items():
             base = self.module_base(module, elf)
             if base is not None:
@@ -127,29 +127,38 @@ class RunningKernel:
     def symbol(self, name: str) -> int | None:
         """Address of any symbol of the kernel itself, data too."""
         found = self._table.get(name)
-        return None if found is None else found[0] + self.slide & U64
+        return None if found is None else found.address + self.slide & U64
+
+    def symbols(self) -> Iterator[Symbol]:
+        """All that is known, at its running address: the kernel's, and the functions of its modules."""
+        for symbol in self._linked:
+            yield Symbol(symbol.name, symbol.address + self.slide & U64, symbol.size, symbol.kind)
+        for function in self.functions.values():
+            if function.module:
+                yield Symbol(function.name, function.address, function.size, "t")
 
     @cached_property
     def slide(self) -> int:
         """How far from its link address the kernel runs."""
         linked = self._table.get("handle_exception")
         vector = self._hart.get("other_stvec" if self._hart.get("virt") else "stvec")
-        return 0 if linked is None else (vector & ~3) - linked[0] & U64
+        return 0 if linked is None else (vector & ~3) - linked.address & U64
 
     @cached_property
-    def _table(self) -> dict[str, tuple[int, int, str]]:
-        if self._image.startswith(MAGIC):
-            return {
-                name: (address, size, "t" if kind == _FUNC else "d")
-                for name, kind, _section, address, size in _elf_symbols(self._image)
-            }
+    def _linked(self) -> list[Symbol]:
+        """The kernel's own symbols, where they are linked."""
         try:
-            symbols = Kallsyms(self._image)
+            if self._image.startswith(MAGIC):
+                return elf_symbols(self._image, "kernel")
+            return list(Kallsyms(self._image))
         except ImageError:
-            return {}
-        found: dict[str, tuple[int, int, str]] = {}
-        for symbol in symbols:
-            found.setdefault(symbol.name, (symbol.address, symbol.size, symbol.kind))
+            return []
+
+    @cached_property
+    def _table(self) -> dict[str, Symbol]:
+        found: dict[str, Symbol] = {}
+        for symbol in self._linked:
+            found.setdefault(symbol.name, symbol)
         return found
 
     @cached_property
@@ -238,17 +247,6 @@ def elf_section(elf: bytes, name: str) -> bytes:
 
 def elf_functions(elf: bytes) -> Iterator[tuple[str, int, int]]:
     """(name, offset in .text, size) of every function of a relocatable file that is in .text."""
-    from elftools.elf.elffile import ELFFile
-
-    text = ELFFile(BytesIO(elf)).get_section_index(".text")
-    for name, kind, section, value, size in _elf_symbols(elf):
-        if kind == _FUNC and section == text:
-            yield name, value, size
-
-
-def _elf_symbols(elf: bytes) -> Iterator[tuple[str, int, int, int, int]]:
-    """Name, type, section, value and size of all symbols; pyelftools takes seconds for a module's."""
-    names = elf_section(elf, ".strtab")
-    for at, info, _other, section, value, size in _SYMBOL.iter_unpack(elf_section(elf, ".symtab")):
-        if section:
-            yield names[at : names.index(b"\0", at)].decode(errors="replace"), info & 15, section, value, size
+    for symbol in elf_symbols(elf, "module"):
+        if symbol.size and symbol.kind in "tTW":
+            yield symbol.name, symbol.address, symbol.size
