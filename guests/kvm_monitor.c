@@ -173,7 +173,7 @@ static s64 kvm, vm = -1;
 static struct vcpu vcpus[2];
 static int started;
 static u8 *memory, *extra;
-static u64 memory_base;
+static u64 memory_base, memory_size;
 static u64 starter, mailbox;
 static const char *why; /* the machine is lost */
 
@@ -226,24 +226,25 @@ static void destroy_machine(void)
         close_file(vcpus[i].fd);
     }
     close_file(vm);
-    call(SYS_munmap, (u64)memory, MEMORY_SIZE, 0, 0, 0, 0);
+    call(SYS_munmap, (u64)memory, memory_size, 0, 0, 0, 0);
     vm = -1;
     started = 0;
 }
 
-/* A VM with memory at `base` and one vCPU that begins there; 0, or the errno of what failed, negative. */
-static s64 create_vm(u64 base)
+/* A VM with `size` bytes of memory at `base` and one vCPU that begins there; 0, or the errno of what failed, negative. */
+static s64 create_vm(u64 base, u64 size)
 {
     s64 done;
     destroy_machine();
     memory_base = base;
+    memory_size = size;
     vm = ioctl(kvm, KVM_CREATE_VM, 0);
     if (vm < 0)
         return vm;
-    memory = map(-1, MEMORY_SIZE, 0);
+    memory = map(-1, memory_size, 0);
     if (bad(memory))
         return (s64)memory;
-    done = region(0, 0, 0, MEMORY_SIZE);
+    done = region(0, 0, 0, memory_size);
     if (done < 0)
         return done;
     done = create_vcpu(&vcpus[0], 0);
@@ -260,13 +261,13 @@ static s64 create_vm(u64 base)
 static s64 create_machine(int pmu)
 {
     u64 off = 0;
-    s64 agent, got, done = create_vm(0x80000000UL);
+    s64 agent, got, done = create_vm(0x80000000UL, MEMORY_SIZE);
     if (done < 0)
         return done;
     agent = open_file("/vpmu/agent.bin", 0);
     if (agent < 0)
         return agent;
-    for (u64 at = 0; (got = read_file(agent, memory + at, MEMORY_SIZE - at)) > 0; at += (u64)got)
+    for (u64 at = 0; (got = read_file(agent, memory + at, memory_size - at)) > 0; at += (u64)got)
         ;
     close_file(agent);
     if (!pmu)
@@ -358,7 +359,7 @@ static s64 run_to_mailbox(void)
 static u8 *inside(u64 address, u64 length)
 {
     u64 offset = address - memory_base;
-    return length <= MEMORY_SIZE && offset <= MEMORY_SIZE - length ? memory + offset : 0;
+    return length <= memory_size && offset <= memory_size - length ? memory + offset : 0;
 }
 
 /* A request to the agent, and its answer. */
@@ -506,7 +507,7 @@ static void operate(const u8 *request)
         if (done >= 0)
             done = region(1, 2, at, PAGE);
         if (done >= 0)
-            done = region(2, 0, end, MEMORY_SIZE - end);
+            done = region(2, 0, end, memory_size - end);
     } else
         done = -EINVAL;
     result[3] = done < 0 ? (u64)(1 - done) : 0;
@@ -526,8 +527,8 @@ static void step(const u8 *request, u64 length)
     memcpy(n, request + 8, sizeof(n));
     vcpu = &vcpus[n[1] & 1];
     switch (n[0]) {
-    case 'n': /* a new VM: where its memory begins */
-        done = create_vm(n[1]);
+    case 'n': /* a new VM: where its memory begins, its size where it is not MEMORY_SIZE */
+        done = create_vm(n[1], n[2] ? n[2] : MEMORY_SIZE);
         break;
     case 'v': /* another vCPU: its number */
         done = started == 1 && n[1] == 1 ? create_vcpu(vcpu, 1) : -EINVAL;
@@ -537,6 +538,10 @@ static void step(const u8 *request, u64 length)
         at = inside(n[1], size);
         if (at)
             memcpy(at, data, size), done = 0;
+        break;
+    case 'a': /* the host's virtual address of the VM's memory */
+        value = (u64)memory;
+        shown = (u8 *)&value, show = 8, done = 0;
         break;
     case 'r': /* read memory: where, how much; with a third number the extra pages */
         at = n[3] ? (n[1] + n[2] <= EXTRA_SIZE ? extra + n[1] : 0) : inside(n[1], n[2]);

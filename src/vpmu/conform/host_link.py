@@ -15,7 +15,7 @@ from ..vmm.linux.progress import Progress
 from .agent import LOST, packed_batch
 from .calls import Call, pmu
 from .host_facts import HostFacts, parse_facts
-from .target import HostDown, TargetLost
+from .target import HostDown, HostStopped, NoAnswer, TargetLost
 
 PATIENCE = 400_000_000
 """Instructions of host and guest within which an answer comes."""
@@ -37,19 +37,21 @@ snapshot.
 
 
 class HostLink:
-    """Runs the host as long as an answer is waited for. `host` is the machine. Raises HostDown where it
-    does not come up.
+    """Runs the host as long as an answer is waited for: `patience` instructions at most. `host` is the
+    machine. Raises HostDown where it does not come up.
     """
 
     def __init__(
-        self, source: HostSource, progress: Progress, isa: tuple[str, ...] = ISA, host_pmu: str = "full"
-    ) -> None:
+        self, source: HostSource, progress: Progress, isa: tuple[str, ...] = ISA, host_pmu: str = "full",
+        guest_memory: int = 0,
+    ) -> None:  # fmt: skip
         self._folder = source.folder
-        path = kept_path(source, isa, host_pmu)
+        self.patience = PATIENCE
+        path = kept_path(source, isa, host_pmu, guest_memory)
         kept = _kept(path)
         if kept is None:
             progress.step("booting the KVM host on vpmu: once, then it is kept")
-            self.host = build(source, isa=isa, host_pmu=host_pmu)
+            self.host = build(source, isa=isa, host_pmu=host_pmu, guest_memory=guest_memory)
             self._boot()
             keep(self.host, path)
             progress.finish()
@@ -96,7 +98,7 @@ class HostLink:
     def exchange(self, request: bytes) -> bytes:
         """One request to monitor or agent, and its answer. Raises TargetLost."""
         self.host.ask(request)
-        result = self.host.run(PATIENCE)
+        result = self.host.run(self.patience)
         if result.stop == "line":
             answer = self.host.answer()
             if answer[:1] == LOST:
@@ -105,8 +107,8 @@ class HostLink:
         if result.stop == "budget":
             hart = self.host.machine.vcpu(0).hart
             where = f"{hart.mode.name} mode, pc {hart.pc:#x}"
-            raise TargetLost(f"no answer within {PATIENCE // 1_000_000} M instructions: {where}")
-        raise TargetLost(f"the KVM host stopped: {result.stop}, {result.reason}: {trouble(self.console())}")
+            raise NoAnswer(f"no answer within {self.patience // 1_000_000} M instructions: {where}")
+        raise HostStopped(f"the KVM host stopped: {result.stop}, {result.reason}: {trouble(self.console())}")
 
     def rewind(self) -> None:
         """Back to a fresh VM: the host and all of its kernel."""

@@ -150,6 +150,8 @@ class HostOptions:
     isa: tuple[str, ...] = ()
     host_pmu: str = "full"
     """The hart of a host on vpmu: extensions (empty: those that KVM likes to have), and its PMU."""
+    guest_memory: int = 0
+    """Room for a VM of so many bytes beside the agent's."""
 
 
 def kvm_target(profile: str | Profile | None = None, options: HostOptions | None = None) -> KvmTarget:
@@ -193,7 +195,7 @@ def host_target(profile: str | Profile | None, options: HostOptions) -> HostTarg
 
     source = source_of(options)
     progress = options.progress if options.progress is not None else Progress(quiet=True)
-    link = HostLink(source, progress, options.isa or ISA, options.host_pmu)
+    link = HostLink(source, progress, options.isa or ISA, options.host_pmu, options.guest_memory)
     where = f"vpmu, firmware modelled, {link.facts.kernel.split(' #')[0]}"
     return HostTarget(link, where, source.versions, profile)
 

@@ -6,6 +6,7 @@ with them is vpmu.vmm.replay's.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections import Counter
@@ -22,11 +23,12 @@ from ..profiles.releases import linux_version_code
 from ..see.exits import BudgetExit, MmioExit, SbiExit, SystemEvent, VcpuExit
 from ..vmm.linux.progress import Progress
 from ..vmm.replay import PAGE, RAM_BASE, Monitor
+from ..vmm.loader import Buffer
 from ..vmm.replay_machine import KVM_ISA_EXT_SSAIA, RECORDED_HOST, payload
 from ..vmm.replay_table import Run, sharp_hex
 from .agent import Identity, profile_for
 from .host_link import HostLink
-from .target import TargetLost
+from .target import TargetError, TargetLost
 
 CORE, CSR, SBI_EXT = 0x8030_0000_0200_0000, 0x8030_0000_0300_0000, 0x8030_0000_0800_0000
 """KVM_REG_RISCV | KVM_REG_SIZE_U64 | CORE, CSR, SBI_EXT (arch/riscv/include/uapi/asm/kvm.h)."""
@@ -41,12 +43,16 @@ _HEAD = struct.Struct("<8s6Q")
 
 
 class RealVm:
-    """One VM: its memory at RAM_BASE, vCPU 0; vCPU 1 on demand. Raises TargetLost."""
+    """One VM: its memory at `base`, vCPU 0; vCPU 1 on demand. `size` 0: as much as the agent's has. Raises
+    TargetLost, TargetError where the host has not got so much memory.
+    """
 
-    def __init__(self, link: HostLink, host_pmu: Any) -> None:
-        self._link, self.host_pmu = link, host_pmu
+    def __init__(self, link: HostLink, host_pmu: Any, base: int = RAM_BASE, size: int = 0) -> None:
+        self._link, self.host_pmu, self.base = link, host_pmu, base
         self._vcpus: dict[int, RealVcpu] = {}
-        self.ask("n", RAM_BASE)
+        done, _ = self.ask("n", base, size)
+        if done < 0:
+            raise TargetError(f"a VM of {size >> 20} MiB: {os.strerror(-done)}", layer="kvm")
         self._vcpus[0] = RealVcpu(self, 0)
 
     def ask(self, what: str, *numbers: int, data: bytes = b"") -> tuple[int, bytes]:
@@ -67,10 +73,24 @@ class RealVm:
             self._vcpus[number] = RealVcpu(self, number)
         return self._vcpus[number]
 
-    def write(self, gpa: int, data: bytes) -> None:
+    def pages(self, size: int) -> list[int]:
+        """Where the first `size` bytes of its memory lie in the hart's memory, page by page (monitor's first
+        process keeps all of it in place: mlockall).
+        """
+        return pages_of_vm(self._link, size)
+
+    def write(self, gpa: int, data: Buffer) -> None:
         """Bytes into the guest's memory."""
         for at in range(0, len(data), PAGE):
-            self.ask("w", gpa + at, data=data[at : at + PAGE])
+            self.ask("w", gpa + at, data=bytes(data[at : at + PAGE]))
+
+
+def pages_of_vm(link: HostLink, size: int) -> list[int]:
+    """See RealVm.pages; of the VM that the monitor has now."""
+    answer = link.exchange(_HEAD.pack(b"V", ord("a"), 0, 0, 0, 0, 0))
+    (start,) = struct.unpack_from("<Q", answer, 16)
+    translate = link.host.machine.vcpu(0).hart.translate  # the monitor's own page table: it waits
+    return [translate(start + at, 0) for at in range(0, size, PAGE)]
 
 
 class Registers:
@@ -149,16 +169,21 @@ class RealVcpu:
 
     def run(self, max_instructions: int | None = None) -> VcpuExit:
         """KVM_RUN. KvmRunError where it fails; a guest that hangs is a BudgetExit."""
-        offset, data = self._pending
-        self._pending = 0, b""
-        self.exits["KVM_RUN"] += 1
         before = self._vm.instructions
         try:
-            done, run = self._vm.ask("x", self._number, offset, data=data)
+            exit_ = self.enter()
         except TargetLost:
             self.hart.instructions += 1 << 60
             return BudgetExit()
         self.hart.instructions += self._vm.instructions - before
+        return exit_
+
+    def enter(self) -> VcpuExit:
+        """KVM_RUN. Raises KvmRunError where it fails, TargetLost where it does not come back."""
+        offset, data = self._pending
+        self._pending = 0, b""
+        self.exits["KVM_RUN"] += 1
+        done, run = self._vm.ask("x", self._number, offset, data=data)
         if done < 0:
             raise KvmRunError(-done, "KVM_RUN")
         (reason,) = struct.unpack_from("<I", run, 8)
@@ -169,7 +194,8 @@ class RealVcpu:
             eid, fid, *args = struct.unpack_from("<8Q", run, 32)
             return SbiExit(eid, fid, tuple(args))
         if reason == EXIT_SYSTEM_EVENT:
-            return SystemEvent(int.from_bytes(run[32:36], "little"), 0)
+            type_, _words, reason = struct.unpack_from("<IIQ", run, 32)
+            return SystemEvent(type_, reason)
         return BudgetExit()
 
 

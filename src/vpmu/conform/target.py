@@ -51,6 +51,14 @@ class TargetLost(VpmuError):
     layer = "target"
 
 
+class NoAnswer(TargetLost):
+    """It goes on, and says nothing: it hangs, or waits for what does not come."""
+
+
+class HostStopped(TargetLost):
+    """A real host's kernel panicked, powered off or rebooted."""
+
+
 class Target(Protocol):
     """An implementation under test. `run` does a batch; `reset` brings the PMU back to a fresh state.
 

@@ -72,14 +72,18 @@ class HostOnVpmu:
         return self.machine.board.line.answer()
 
 
-def build(source: HostSource, *, isa: tuple[str, ...] = ISA, host_pmu: str = "full") -> HostOnVpmu:
-    """A host that has not started yet. Raises FileError, ImageError."""
+def build(
+    source: HostSource, *, isa: tuple[str, ...] = ISA, host_pmu: str = "full", guest_memory: int = 0
+) -> HostOnVpmu:
+    """A host that has not started yet, with room for a VM of `guest_memory` bytes beside the agent's. Raises
+    FileError, ImageError.
+    """
     from ..vmm.machine import Machine
 
     files = source.read()
     machine = Machine(
-        FIRMWARE, host_pmu=host_pmu, isa=isa, memory=_memory(files.kernel, files.initrd), plic=True,
-        line=True, mmu="riscv,sv48", bootargs=ARGUMENTS,
+        FIRMWARE, host_pmu=host_pmu, isa=isa, plic=True, line=True,
+        memory=_memory(files.kernel, files.initrd) + guest_memory, mmu="riscv,sv48", bootargs=ARGUMENTS,
     )  # fmt: skip
     ours = [
         *(cpio.character_device(f"dev/{name}", *number) for name, number in DEVICES.items()),
@@ -107,13 +111,17 @@ def restored(path: Path) -> HostOnVpmu:
     return HostOnVpmu(snapshot.machine(), snapshot)
 
 
-def kept_path(source: HostSource, isa: tuple[str, ...] = ISA, host_pmu: str = "full") -> Path:
+def kept_path(
+    source: HostSource, isa: tuple[str, ...] = ISA, host_pmu: str = "full", guest_memory: int = 0
+) -> Path:
     """Where the snapshot of a host is kept: its name has everything that it depends on, vpmu's sources
     among it.
     """
     from ..vmm.snapshot_file import layout_name
 
-    digest = hashlib.sha256(repr((isa, host_pmu, FIRMWARE, ARGUMENTS, layout_name())).encode())
+    digest = hashlib.sha256(
+        repr((isa, host_pmu, guest_memory, FIRMWARE, ARGUMENTS, layout_name())).encode()
+    )
     for path in source.files:
         status = path.stat()
         digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode())
