@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from ..vmm.console import keep
 from .check import Check, checking
 from .ended import Ended, ended
+from .guest_devices import add_device_options, has_devices, root_of, start_archives
 from .guest_files import add_get_option, add_in_options, brought, fit_memory, getting, saved
 from .levels import dumped
 from .limits import limited
@@ -43,6 +44,7 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
         "--suite", default="trixie", help="whose Debian is fetched: trixie, forky, sid (default: %(default)s)"
     )
     add_in_options(parser)
+    add_device_options(parser)
     add_machine_options(parser)
     from ..vmm.linux.boot import DEFAULT_MEMORY
 
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         if dumped(args, machine):
             return 0
         machine.serial.hold()
-        if not interactive and args.command is None and args.initrd is None:
+        if not interactive and args.command is None and args.initrd is None and root_of(args) is None:
             machine.console_input(
                 b"exit\n"
             )  # not Ctrl-D: a terminal forgets one that comes while a command runs
@@ -101,16 +103,17 @@ def prepare(
 ) -> LinuxBoot:
     """The guest that the options name; Debian is fetched if it is needed and not there."""
     from ..vmm.linux.boot import LinuxBoot, read_initrd, read_kernel
+    from ..vmm.linux.execution import command_bytes
 
     kernel_path, initrd_path = args.kernel, args.initrd
     kernel: Buffer | None = None if kernel_path is None else read_kernel(kernel_path)
     initrd: Buffer | None = None if initrd_path is None else read_initrd(initrd_path)
-    own = None
+    own = guest = None
     if initrd is not None and command is not None:
         from ..vmm.linux.own_initrd import check
 
         own = check(initrd_path, initrd)
-    if kernel is None or initrd is None:
+    if kernel is None or initrd is None or has_devices(args):
         from ..vmm.linux.debian import debian_guest
 
         guest = debian_guest(args.suite)
@@ -118,7 +121,12 @@ def prepare(
             kernel_path, kernel = guest.kernel, guest.kernel_image()
         if initrd is None:
             initrd = guest.initramfs()
-    archives = brought(args)
+    archives = [*start_archives(args, guest, kernel), *brought(args)]
+    if command is not None and root_of(args) is not None:
+        from ..vmm.linux.start import COMMAND, in_disk
+
+        files = {**(files or {}), COMMAND: command_bytes(command)}
+        command = in_disk()
     if archives:
         sizes = [len(kernel), len(initrd), *map(len, archives)]
         fit_memory(
@@ -131,6 +139,7 @@ def prepare(
         files=files,
         archives=archives,
         own=own,
+        start=bool(archives) and has_devices(args) and args.initrd is None,
         output=output,
         errors=errors,
         kernel_name=str(kernel_path),

@@ -336,6 +336,7 @@ def build_machine(
     """
     from ..perf.description import load_host_pmu
     from ..vmm.machine import Machine
+    from .guest_devices import disks_of
 
     host_pmu = load_host_pmu(args.host_pmu)
     levels = level_arguments(args, sscofpmf=host_pmu.counters.sscofpmf)
@@ -359,6 +360,7 @@ def build_machine(
         bootargs=args.append if bootargs is None else bootargs,
         plic=plic,
         second_serial=second_serial,
+        disks=disks_of(args),
         faults=fault_plan(args),
     )
     if args.input is not None:

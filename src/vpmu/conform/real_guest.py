@@ -129,7 +129,9 @@ class RealGuest:
             try:
                 exit_ = self.vcpu.enter()
             except KvmRunError as error:
-                return ended("kvm_run_failed", f"KVM_RUN fails with {errno_name(error.errno)}", errno=error.errno)
+                return ended(
+                    "kvm_run_failed", f"KVM_RUN fails with {errno_name(error.errno)}", errno=error.errno
+                )
             except HostStopped as error:
                 return ended("host_lost", str(error))
             except NoAnswer:

@@ -22,8 +22,8 @@ from ..profiles.profiles import IMPL_ID_KVM, SbiExtension
 from ..profiles.releases import linux_version_code
 from ..see.exits import BudgetExit, MmioExit, SbiExit, SystemEvent, VcpuExit
 from ..vmm.linux.progress import Progress
-from ..vmm.replay import PAGE, RAM_BASE, Monitor
 from ..vmm.loader import Buffer
+from ..vmm.replay import PAGE, RAM_BASE, Monitor
 from ..vmm.replay_machine import KVM_ISA_EXT_SSAIA, RECORDED_HOST, payload
 from ..vmm.replay_table import Run, sharp_hex
 from .agent import Identity, profile_for

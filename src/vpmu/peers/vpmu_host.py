@@ -119,9 +119,7 @@ def kept_path(
     """
     from ..vmm.snapshot_file import layout_name
 
-    digest = hashlib.sha256(
-        repr((isa, host_pmu, guest_memory, FIRMWARE, ARGUMENTS, layout_name())).encode()
-    )
+    digest = hashlib.sha256(repr((isa, host_pmu, guest_memory, FIRMWARE, ARGUMENTS, layout_name())).encode())
     for path in source.files:
         status = path.stat()
         digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}".encode())

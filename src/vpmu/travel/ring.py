@@ -72,6 +72,10 @@ class Ring:
     def __init__(self, machine: Machine, budget: int, note: Callable[[], int]) -> None:
         if machine.injection is not None:
             raise MachineError("time travel", expected="a machine without a fault plan", got="one with it")
+        if machine.board.virtio:
+            from vpmu.vmm.virtio.plug import check_snapshot
+
+            check_snapshot(machine.board, "time travel")
         self.machine, self.budget, self._note = machine, budget, note
         self._history = PageHistory()
         self._moments: list[Moment] = []

@@ -23,11 +23,16 @@ from vpmu.vmm.devicetree import (
     UART_BASE,
     UART_IRQ,
     UART_SIZE,
+    VIRTIO_BASE,
+    VIRTIO_IRQ,
+    VIRTIO_SIZE,
+    VIRTIO_SLOTS,
 )
 
 if TYPE_CHECKING:
     from vpmu.see.guest_hart import GuestHart
     from vpmu.vmm.line import Line
+    from vpmu.vmm.virtio.mmio import Backend, VirtioMmio
 
 PCIE_WINDOWS = (0x40000000, 0x40000000), (0x400000000, 0x400000000)
 """Where QEMU's virt has PCIe's memory: firmware that reads at random finds ones there, and goes on."""
@@ -94,6 +99,7 @@ class Board:
             self.bus.attach(SECOND_UART_BASE, UART_SIZE, self.second_serial)
             self._plain[SECOND_UART_BASE >> 12] = self.second_serial, SECOND_UART_BASE
         self.line = self._new_line() if line else None
+        self.virtio: list[VirtioMmio] = []
         if self.plic:
             self._plain |= dict.fromkeys(
                 range(PLIC_BASE >> 12, PLIC_BASE + PLIC_SIZE >> 12), (self.plic, PLIC_BASE)
@@ -132,6 +138,21 @@ class Board:
         self._plain |= dict.fromkeys(
             range(CLINT_BASE >> 12, CLINT_BASE + CLINT_SIZE >> 12), (clint, CLINT_BASE)
         )
+
+    def add_virtio(self, backend: Backend) -> None:
+        """A virtio device in the next slot. MachineError: there is none left, or no interrupt controller."""
+        from vpmu.vmm.virtio.mmio import VirtioMmio
+
+        plic, slot = self.plic, len(self.virtio)
+        if plic is None:
+            raise MachineError("virtio device", expected="an interrupt controller (plic)", got="none")
+        if slot >= VIRTIO_SLOTS:
+            raise MachineError("virtio devices", expected=f"at most {VIRTIO_SLOTS}", got="more")
+        device = VirtioMmio(backend, self.memory, lambda level: plic.set_line(VIRTIO_IRQ + slot, level))
+        base = VIRTIO_BASE + VIRTIO_SIZE * slot
+        self.bus.attach(base, VIRTIO_SIZE, device)
+        self._plain[base >> 12] = device, base
+        self.virtio.append(device)
 
     def _new_line(self) -> Line:
         from vpmu.vmm.line import DOORBELL, DOORBELL_SIZE, Line

@@ -14,6 +14,8 @@ from vpmu.errors import MachineError
 
 UART_BASE, UART_SIZE, UART_IRQ = 0x10000000, 0x100, 10
 SECOND_UART_BASE, SECOND_UART_IRQ = 0x10001000, 11
+VIRTIO_BASE, VIRTIO_SIZE, VIRTIO_IRQ, VIRTIO_SLOTS = 0x10002000, 0x1000, 2, 7
+"""The slots of QEMU's virt but for the first, where the second port is: the next page and interrupt each."""
 UART_CLOCK_HZ = 3_686_400
 TEST_BASE, TEST_SIZE = 0x100000, 0x1000
 PLIC_BASE, PLIC_SIZE = 0x0C000000, 0x600000
@@ -66,6 +68,7 @@ def build(
     plic: bool = False,
     seed: int = 0,
     firmware: Mapping[str, Sequence[int]] | None = None,
+    virtio: int = 0,
 ) -> bytes:
     """The flattened device tree (version 17) of a machine.
 
@@ -99,7 +102,7 @@ def build(
             Node("chosen", chosen),
             Node(f"memory@{memory_base:x}", {"device_type": "memory", "reg": _reg(memory_base, memory_size)}),
             _cpus(intc, timebase, sorted(set(isa), key=_isa_key), mmu),
-            _soc(intc, _ports(serial, second_serial), plic, firmware is not None),
+            _soc(intc, _ports(serial, second_serial), plic, firmware is not None, virtio),
             *_for_firmware(intc, firmware),
         ],
     )
@@ -204,7 +207,7 @@ def _ports(serial: bool, second: bool) -> list[tuple[int, int]]:
     return [(UART_BASE, UART_IRQ)] * serial + [(SECOND_UART_BASE, SECOND_UART_IRQ)] * second
 
 
-def _soc(intc: list[int], ports: list[tuple[int, int]], plic: bool, firmware: bool) -> Node:
+def _soc(intc: list[int], ports: list[tuple[int, int]], plic: bool, firmware: bool, virtio: int) -> Node:
     plic_phandle = len(intc) + 1
     soc = Node("soc", {"#address-cells": 2, "#size-cells": 2, "compatible": "simple-bus", "ranges": None})
     test: dict[str, Value] = {
@@ -252,6 +255,15 @@ def _soc(intc: list[int], ports: list[tuple[int, int]], plic: bool, firmware: bo
         if plic:
             uart |= {"interrupt-parent": plic_phandle, "interrupts": irq}
         soc.children.append(Node(f"serial@{base:x}", uart))
+    for slot in range(virtio):
+        base = VIRTIO_BASE + VIRTIO_SIZE * slot
+        device: dict[str, Value] = {
+            "compatible": "virtio,mmio",
+            "reg": _reg(base, VIRTIO_SIZE),
+            "interrupt-parent": plic_phandle,
+            "interrupts": VIRTIO_IRQ + slot,
+        }
+        soc.children.append(Node(f"virtio_mmio@{base:x}", device))
     return soc
 
 

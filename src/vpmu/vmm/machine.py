@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from vpmu.vmm.outside_counter import OutsideCounter
     from vpmu.vmm.snapshot import Known, Snapshot
     from vpmu.vmm.state_hash import PageHashes
+    from vpmu.vmm.virtio.plug import DiskLike
 
 __all__ = ["Host", "Machine", "RunResult"]
 
@@ -51,7 +52,8 @@ class Machine:
     every seam asks. engine: "native" or "reference". isa: extensions that a hart can have or lack (vmm.isa);
     None: those of the default; with "h" the image begins in HS mode. firmware: an image (path or bytes) that
     begins in M mode on harts
-    with `pmp` PMP entries; then there is no profile. `levels` says what of all this Python plays.
+    with `pmp` PMP entries; then there is no profile. `levels` says what of all this Python plays. disks: raw
+    images (vmm.virtio.image.Disk, or a path), /dev/vda and so on of a Linux; they bring `plic`.
     Raises VpmuError for what cannot be built.
     """
 
@@ -82,7 +84,9 @@ class Machine:
         firmware: str | bytes | None = None,
         pmp: int = 16,
         tree: bytes | None = None,
+        disks: Sequence[DiskLike] = (),
     ) -> None:
+        plic = plic or bool(disks)
         if not 1 <= harts <= MAX_HARTS:
             raise MachineError("number of harts", expected=f"1 to {MAX_HARTS}", got=harts)
         self.user_exits: Counter[str] = Counter()  # since power-on, by kind
@@ -90,6 +94,7 @@ class Machine:
             harts, memory_base, memory, plic=plic, second_serial=second_serial, line=line,
             console_out=console_out, external=self._external_interrupt, exits=self.user_exits,
         )  # fmt: skip
+        rows = self._plug(disks) if disks else ()
         self.memory, self.memory_base, self.memory_size = board.memory, memory_base, memory
         self.bus, self.console, self.serial, self.plic = board.bus, board.console, board.serial, board.plic
         if firmware is not None:
@@ -131,10 +136,15 @@ class Machine:
             "memory_base": memory_base, "harts": harts, "refuse": dict(refuse or {}), "starve": starve,
             "seed": seed, "engine": engine, "bootargs": bootargs, "plic": plic, "mmu": mmu,
             "isa": tuple(sorted(isa)), "firmware": firmware, "pmp": pmp, "tree": tree,
-            "second_serial": second_serial, "line": line,
+            "second_serial": second_serial, "line": line, "disks": rows,
         }  # fmt: skip
         if faults:
             self.inject(faults)
+
+    def _plug(self, disks: Sequence[DiskLike]) -> tuple[object, ...]:
+        from vpmu.vmm.virtio.plug import add_disks
+
+        return add_disks(self.board, disks)
 
     # ------------------------------------------------------------ building
 

@@ -48,6 +48,7 @@ def place(
         seed=machine.seed,
         mmu=machine.mmu,
         firmware=_pmu_node(machine) if firmware else None,
+        virtio=len(machine.board.virtio),
     )
     at = _place_tree(machine, where[1] if where else loaded.end, tree)
     if firmware is not None:

@@ -145,7 +145,17 @@ def fingerprint(machine: Machine) -> dict[str, object]:
         "levels": f"image in {machine.levels.image.name}, {', '.join(sorted(machine.isa)) or 'no ISA given'}",
         "serial ports": 1 + (machine.board.second_serial is not None),
         "line": machine.board.line is not None,
+        **_plugged(machine),
     }
+
+
+def _plugged(machine: Machine) -> dict[str, object]:
+    """Of virtio devices, where there are any."""
+    if not machine.board.virtio:
+        return {}
+    from .virtio.plug import identity
+
+    return {"virtio devices": identity(machine.board)}
 
 
 def take(machine: Machine) -> Snapshot:
@@ -157,6 +167,10 @@ def take(machine: Machine) -> Snapshot:
         raise MachineError(
             "snapshot", expected="a machine without a fault plan (inject(None))", got="one with it"
         )
+    if machine.board.virtio:
+        from .virtio.plug import check_snapshot
+
+        check_snapshot(machine.board)
     memory = machine.memory
     flags = bytes(memory._flags.view[: memory._next_page])
     backings = find_backings(memory)

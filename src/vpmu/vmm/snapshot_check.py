@@ -50,12 +50,15 @@ def check(machine: Machine, snapshot: Snapshot, providers: list[HostPmuPerf]) ->
         _vcpu(f"hart {number}", vcpu, state)
         _perf(f"hart {number}: perf", vcpu, perf, table("perf", state["perf"]))
     devices = snapshot.devices
-    for name, device in (
+    for name, part in (
         ("console", machine.console), ("serial", machine.serial), ("plic", machine.plic),
         ("second_serial", machine.board.second_serial),
     ):  # fmt: skip
-        if device is not None:
-            attributes_like(name, attributes(device), table(name, devices[name]))
+        if part is not None:
+            attributes_like(name, attributes(part), table(name, devices[name]))
+    virtio = machine.board.virtio
+    for device, saved in zip(virtio, items("virtio", devices.get("virtio", []), len(virtio)), strict=True):
+        device.check("virtio", saved)
     tally("user_exits", devices["user_exits"], str)
     _turns(machine, table("turns", devices["turns"]))
     pages = machine.memory._next_page

@@ -110,6 +110,7 @@ def device_state(machine: Machine) -> State:
         "console": attributes(machine.console),
         "serial": attributes(machine.serial),
         "plic": None if machine.plic is None else attributes(machine.plic),
+        **({"virtio": [one.state() for one in machine.board.virtio]} if machine.board.virtio else {}),
         "user_exits": copied(machine.user_exits),
         "turns": machine.turns.state(),
     }
@@ -126,6 +127,8 @@ def put_devices(machine: Machine, state: Mapping[str, object]) -> None:
         put(machine.board.second_serial, state["second_serial"])  # type: ignore[arg-type]
     if machine.plic is not None:
         put(machine.plic, state["plic"])  # type: ignore[arg-type]
+    for device, saved in zip(machine.board.virtio, state.get("virtio", []), strict=True):  # type: ignore[call-overload]
+        device.resume(saved)
     machine.user_exits.clear()
     machine.user_exits.update(state["user_exits"])  # type: ignore[call-overload]
     machine.turns.resume(state["turns"])  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from vpmu.errors import HOST_LOST_STATUS, ImageError
 from vpmu.vmm.console import keep
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.execution import EXEC_INIT, ExecStream, build_exec_archive
+from vpmu.vmm.linux.start import START
 from vpmu.vmm.linux.trouble import Trouble, trouble
 from vpmu.vmm.loader import Buffer, ImageKind, LoadedImage, read_file
 
@@ -124,7 +125,8 @@ class LinuxBoot:
 
     kernel, initrd: their bytes; `archives` come behind the initrd (cpio). command: a shell command to run
     instead of a shell, `files` more files for it (by guest path). own: the initramfs is not ours, so the
-    kernel is told to start our init from the archive. output: gets what a person wants to see: the command's
+    kernel is told to start our init from the archive. start: one of the archives is
+    vmm.linux.start's. output: gets what a person wants to see: the command's
     output, or without a command the whole console. errors: gets what the command writes to its standard
     error, where the machine has a second serial
     port; without it both go to `output`.
@@ -139,6 +141,7 @@ class LinuxBoot:
         files: Mapping[str, bytes | Path] | None = None,
         archives: Sequence[Buffer] = (),
         own: OwnInitrd | None = None,
+        start: bool = False,
         output: Callable[[bytes], None] | None = None,
         errors: Callable[[bytes], None] | None = None,
         kernel_name: str = "kernel",
@@ -150,7 +153,7 @@ class LinuxBoot:
         self.loaded: LoadedImage | None = None
         self._stream = ExecStream() if command is not None else None
         self._console = bytearray()
-        self._own = own
+        self._own, self._start = own, start
         self.ended: Callable[[RunResult], None] = lambda result: None
         """Told of the run's end."""
         for archive in archives:
@@ -175,6 +178,8 @@ class LinuxBoot:
     def arguments(self, append: str = "") -> str:
         """The kernel's command line of this boot: quiet where only a command's output is wanted."""
         init = f"rdinit={EXEC_INIT}" if self._stream is not None and self._own is not None else ""
+        if self._start:
+            init = f"rdinit={START}"
         return boot_arguments(" ".join(filter(None, (init, append))), quiet=self._stream is not None)
 
     def sink(self, data: bytes) -> None:
