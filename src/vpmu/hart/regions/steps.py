@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from vpmu.hart import state
+from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.generator.convention import PAGE, RECORD_OFFSET, RS1, RS2, RS3
 from vpmu.hart.generator.emitter import LIKELY
 from vpmu.hart.generator.floating.formats import BOX
+from vpmu.hart.generator.language import Constants
 from vpmu.hart.isa.instruction import Kind
 from vpmu.hart.isa.rv64fd import FD_BY_NAME
+from vpmu.hart.regions.find import Region, Step
+from vpmu.hart.regions.neighbours import Group, groups_of
 from vpmu.hart.regions.operands import RegionBase
 
 
 class Steps(RegionBase):
     """Emits the instruction that is `step`."""
+
+    def __init__(self, region: Region, constants: Constants, counting: Counting) -> None:
+        super().__init__(region, constants, counting)
+        self.groups: dict[int, tuple[int, Group]] = {}  # of the block: position of a step -> its group
+        self.beginnings: dict[int, str] = {}  # group that was looked up -> where its base register points
 
     def access(self, is_store: bool) -> None:
         """A load or store: the engine's cache inline, its slow path as a call."""
@@ -22,7 +31,7 @@ class Steps(RegionBase):
         box = row.kind is Kind.FP_LOAD and row.size == 4
         quick = slow_value = ""
         slow, done, faulted, fine = (self.new_label(name) for name in ("slow", "done", "faulted", "fine"))
-        pointer = self.cached_pointer(
+        pointer = self.neighbour(slow) or self.cached_pointer(
             state.TLB_WRITE if is_store else state.TLB_READ, address, row.size, slow
         )
         if is_store:
@@ -48,12 +57,54 @@ class Steps(RegionBase):
         self.emit(f"store i64 {fault}, ptr %out_a")
         self.emit("br label %leave_fault")
         self.label(fine)
+        self.forget_neighbours()
         self.emit(f"br label %{done}")
         self.label(done)
         if not is_store:
             value = self.value(f"phi i64 [{quick}, %{quick_block}], [{slow_value}, %{fine}]")
             self.write_rd(self.binary("or", value, self.constant(BOX)) if box else value)
         self.count_access(address, is_store)
+
+    # -- accesses beside each other (neighbours.py)
+
+    def find_neighbours(self, steps: list[Step]) -> None:
+        """At the beginning of a block: its groups, none of which has been looked up."""
+        self.groups = {}
+        self.beginnings.clear()
+        for number, group in enumerate(groups_of(steps)):
+            self.groups |= dict.fromkeys(group.positions, (number, group))
+
+    def neighbour(self, slow: str) -> str:
+        """Where the current step's access is in the host's memory, if its group lies in one page that the
+        cache knows; else a branch to `slow`. Empty for an access without a group.
+        """
+        number, group = self.groups.get(self.position, (0, None))
+        if group is None:
+            return ""
+        flag = f"%near{number}"
+        if number not in self.beginnings:
+            base = self.read(RS1)
+            first = self.binary("add", base, group.low)
+            last = self.binary("add", base, group.high - 1)
+            entry = self.cache_entry(state.TLB_WRITE if group.stores else state.TLB_READ, first)
+            tag = self.load64(entry)
+            both = self.binary(
+                "or",
+                self.binary("xor", tag, self.binary("and", first, PAGE)),
+                self.binary("xor", tag, self.binary("and", last, PAGE)),
+            )
+            self.emit(f"store i1 {self.compare('eq', both, 0)}, ptr {flag}")
+            addend = self.load64(self.offset(entry, 8))
+            self.beginnings[number] = self.pointer(self.binary("add", addend, base))
+        near = self.new_label("near")
+        self.fork(self.value(f"load i1, ptr {flag}"), near, slow, LIKELY)
+        self.label(near)
+        return self.offset(self.beginnings[number], self.step.imm)
+
+    def forget_neighbours(self) -> None:
+        """Behind a slow path: what it did to the caches is not known."""
+        for number in self.beginnings:
+            self.emit(f"store i1 false, ptr %near{number}")
 
     def atomic(self) -> None:
         """An AMO whose operand is aligned and in the engine's cache; others are left to the handler."""
