@@ -1,5 +1,5 @@
-"""The host's arithmetic is used where it does as IEEE 754 says, and nothing depends on it where it does not: in
-a thread that rounds in another way, or flushes subnormal numbers to zero.
+"""The host's arithmetic is used where it does as IEEE 754 says, and nothing depends on it where it does not:
+in a thread that rounds in another way, or flushes subnormal numbers to zero.
 """
 
 from __future__ import annotations
