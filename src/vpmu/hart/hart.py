@@ -25,7 +25,7 @@ MASK = (1 << 64) - 1
 _PC, _DBASE, _INSN = state.STATE["pc"], state.STATE["dbase"], state.STATE["insn"]
 CHUNK = 200_000  # instructions from one sample of the hot tier to the next
 REFERENCE_CHUNK = 10_000  # as long, but slower
-HOT_AFTER = 8_000_000  # instructions before the first sample
+HOT_AFTER = 3_000_000  # instructions before the first sample
 # Which words of the context block an event is the sum of, and the engine variant that keeps them.
 CLASS_EVENTS: dict[HartEvent, str] = {
     HartEvent.BRANCHES: "branch", HartEvent.LOADS: "load", HartEvent.STORES: "store",
