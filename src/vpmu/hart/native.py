@@ -191,7 +191,8 @@ def link(image: bytes, name: str) -> NativeEngine:
     if symbols is None:
         symbols, keep_alive = link_with_llvm(image, name, ("run", "probe", "trap"))
     u64 = ctypes.c_uint64
-    run = ctypes.CFUNCTYPE(u64, u64, u64)(symbols["run"])
+    # a run is entered at every exit: numbers pass quickest as pointers
+    run = ctypes.CFUNCTYPE(u64, ctypes.c_void_p, ctypes.c_void_p)(symbols["run"])
     probe = ctypes.CFUNCTYPE(u64, u64, u64, u64)(symbols["probe"])
     trap = ctypes.CFUNCTYPE(u64, u64, u64, u64)(symbols["trap"])
     return NativeEngine(run, probe, trap, keep_alive)
