@@ -22,6 +22,7 @@ from .assemble import encode
 pytest.importorskip("llvmlite")
 
 RAM, CODE, DATA = 0x80000000, 0x80010000, 0x80020000
+TABLES, FRAMES = RAM + 0x200000, RAM + 0x280000
 CACHE = 256 * 4096  # pages so far apart share an entry of the engine's cache
 LOADS = {"ld": 8, "lw": 4, "lbu": 1, "lh": 2, "fld": 8, "flw": 4}
 STORES = {"sd": 8, "sw": 4, "sb": 1, "fsd": 8}
@@ -58,6 +59,17 @@ def _code(rnd: random.Random, length: int) -> bytes:
     return struct.pack(f"<{len(words)}I", *words)
 
 
+def _map(rnd: random.Random, memory: PhysicalMemory) -> int:
+    """Page tables in which no two pages of data lie beside each other; satp."""
+    data = [*range(0x20, 0x28), *range(0x120, 0x128)]
+    frames = dict(zip(data, rnd.sample(range(FRAMES >> 12, (FRAMES >> 12) + 64), len(data)), strict=True))
+    leaves = [frames.get(page, (RAM >> 12) + page) << 10 | 0xCF for page in range(512)]
+    memory.write(TABLES + 16, struct.pack("<Q", TABLES + 0x1000 >> 2 | 1))
+    memory.write(TABLES + 0x1000, struct.pack("<Q", TABLES + 0x2000 >> 2 | 1))
+    memory.write(TABLES + 0x2000, struct.pack("<512Q", *leaves))
+    return 8 << 60 | TABLES >> 12
+
+
 def _hart(engine: str, seed: int, counting: Counting) -> Hart:
     rnd = random.Random(seed)
     memory = PhysicalMemory()
@@ -65,13 +77,13 @@ def _hart(engine: str, seed: int, counting: Counting) -> Hart:
     hart = Hart(0, memory, engine=engine)
     memory.want(0, counting)
     memory.write(CODE, _code(rnd, 90))
-    for start in (DATA, DATA + CACHE):
-        memory.write(start, rnd.randbytes(0x8000))
+    memory.write(FRAMES, rnd.randbytes(0x40000))
     edges = (0x4000, 0x3FF0, 0x4008 - 24, 0x4FFC)  # of pages, and just before
     for register, start in ((8, DATA), (9, DATA + CACHE), (18, DATA)):
         hart.set_x(register, start + rnd.choice(edges))
         hart.set_x({8: 20, 9: 21, 18: 22}[register], hart.x(register))
     hart.set("sstatus", SSTATUS_FS)
+    hart.set("satp", _map(rnd, memory))
     hart.pc = CODE
     return hart
 
@@ -80,7 +92,7 @@ def _facts(hart: Hart, counting: Counting) -> dict[str, object]:
     facts: dict[str, object] = {f"x{number}": hart.x(number) for number in range(32)}
     facts |= {f"f{number}": hart.words[state.F + number] for number in range(32)}
     facts |= {name: hart.get(name) for name in ("pc", "count_vs", "time_ns", "scause", "exit", "sstatus")}
-    facts["low"], facts["high"] = hart.memory.read(DATA, 0x8000), hart.memory.read(DATA + CACHE, 0x8000)
+    facts["data"] = hart.memory.read(FRAMES, 0x40000)
     names = state.CLASS_COUNTERS if Counting.CLASSES in counting else ()
     names += state.MISS_COUNTERS if Counting.MISSES in counting else ()
     for name in names:
