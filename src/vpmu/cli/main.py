@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if argv is None:
         # What a run allocates is short-lived and free of cycles: look for them rarely.
-        gc.set_threshold(20_000, 50, 100)
+        gc.set_threshold(100_000, 50, 100)
         _prepare_process()
     try:
         status = _dispatch(arguments)

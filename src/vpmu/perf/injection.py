@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..faults.injector import Effect, Injector
 from ..spec.perf import U64, PerfEventAttr, event_name
-from .event import EventState, OverflowHandler, PerfError, PerfEvent, PerfProvider
+from .event import NEVER_QUIET, EventState, OverflowHandler, PerfError, PerfEvent, PerfProvider
 from .host_pmu import HostPmuPerf
 
 
@@ -107,6 +107,9 @@ class FaultyPerf:
     @property
     def width(self) -> int:
         return self.inner.width
+
+    quiet = NEVER_QUIET
+    """A plan may ask for anything at any time."""
 
     def ask(self, site: str, event: str) -> Effect | None:
         """What the plan says of an event here."""

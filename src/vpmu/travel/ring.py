@@ -23,6 +23,7 @@ from vpmu.vmm.snapshot_pages import (
     find_slots,
     find_written,
     forget_code,
+    runs,
     union,
 )
 from vpmu.vmm.snapshot_state import device_state, put_devices, put_vcpu, vcpu_state
@@ -198,7 +199,7 @@ class Ring:
         masks = [bytearray(backing.size // PAGE) for backing in self._backings]
         for page in changed:
             masks[page >> 24][page & (1 << 24) - 1] = 1
-        forget_code(memory, self._backings, [bytes(mask) for mask in masks])
+        forget_code(memory, self._backings, [list(runs(bytes(mask))) for mask in masks])
         for (vcpu, perf), (state, events) in zip(self._harts(), target.vcpus, strict=True):
             put_vcpu(vcpu, perf, state, events)
         put_devices(machine, target.devices)

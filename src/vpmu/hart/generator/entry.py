@@ -106,12 +106,12 @@ def hot_exports() -> str:
     return f"""
 define preserve_mostcc i64 @hot_load(ptr %S, i64 %address, i64 %shape, i64 %pc, i64 %n) {{
 {save}
-  %v = call fastcc i64 @load_beside(ptr %S, i64 %address, i64 %size)
+  %v = call fastcc i64 @slow_load(ptr %S, i64 %address, i64 %size)
   ret i64 %v
 }}
 define preserve_mostcc i64 @hot_store(ptr %S, i64 %address, i64 %shape, i64 %pc, i64 %n, i64 %value) {{
 {save}
-  %v = call fastcc i64 @store_beside(ptr %S, i64 %address, i64 %size, i64 %value)
+  %v = call fastcc i64 @slow_store(ptr %S, i64 %address, i64 %size, i64 %value)
   ret i64 %v
 }}
 define {CC} i64 @hot_resume({arguments}) {{

@@ -51,24 +51,6 @@ def slow_load(address, size):
     return load_sized(host, size)
 
 
-def load_beside(address, size):
-    """A load that a region does not find beside another one: it may be in the cache nevertheless."""
-    entry = s.ctx + TLB_READ + ((address >> 8) & 4080)
-    if load64(entry) == ((address + size - 1) & ~4095):
-        s.fault = 0
-        return load_sized(load64(entry + 8) + address, size)
-    return slow_load(address, size)
-
-
-def store_beside(address, size, value):
-    """A store that a region does not find beside another one."""
-    entry = s.ctx + TLB_WRITE + ((address >> 8) & 4080)
-    if load64(entry) == ((address + size - 1) & ~4095):
-        s.fault = 0
-        return store_sized(load64(entry + 8) + address, size, value)
-    return slow_store(address, size, value)
-
-
 def load_across(address, size):
     """A load that crosses a page, byte by byte."""
     value = 0

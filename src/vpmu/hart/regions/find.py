@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 
 from vpmu.hart import state
-from vpmu.hart.generator.convention import DISTANCE, IMM, RD
+from vpmu.hart.generator.convention import DISTANCE, IMM, RD, RS1
 from vpmu.hart.generator.floating import formats
 from vpmu.hart.generator.operations import OPERATIONS, Operation
 from vpmu.hart.isa.instruction import Kind
@@ -15,7 +15,7 @@ from vpmu.hart.isa.table import INSTRUCTIONS
 from vpmu.hart.semantics import signed
 from vpmu.hart.semantics.syntax import parse_expression
 
-MAX_INSTRUCTIONS = 96  # compile time grows faster than the region: about 0.5 ms an instruction at this size
+MAX_INSTRUCTIONS = 160  # compile time grows faster than the region: about 0.5 ms an instruction at this size
 LONGEST = 256  # with the straight line that was begun before: a loop that was unrolled is one block
 _NOT_IN_REGIONS = (*state.SPECIAL_OPERATIONS, "fence.i")
 _STRAIGHT = (Kind.VALUE, Kind.LOAD, Kind.STORE, Kind.AMO, Kind.FP, Kind.FP_LOAD, Kind.FP_STORE, Kind.NOP)
@@ -117,15 +117,22 @@ def find_head(record_at: Callable[[int], int], offset: int) -> int:
     return 0
 
 
-def find_region(record_at: Callable[[int], int], start: int) -> Region:
+def find_region(record_at: Callable[[int], int], start: int, hot: Iterable[int] = ()) -> Region:
     """The region around offset `start` of a page; `record_at(offset)` gives decoded records (0: not
-    decoded).
+    decoded). Where it calls or jumps to what only a register knows, what is `hot` in the page is taken in.
     """
     steps: dict[int, Step] = {}
     first = find_beginning(record_at, start)
     leaders, backward, resumed = {start, first}, set(), set()
-    work = [start, first]
-    while work and (len(steps) < MAX_INSTRUCTIONS or work[0] in backward):
+    work, others = [start, first], [*hot]
+    while len(steps) < MAX_INSTRUCTIONS or (work and work[0] in backward):
+        if not work:
+            if not others or not any(_is_indirect(step) for step in steps.values()):
+                break
+            work = [find_beginning(record_at, other) for other in others]
+            others = []
+            leaders.update(work)
+            resumed.update(work)
         offset = work.pop(0)
         while offset not in steps and 0 <= offset < 4094 and len(steps) < LONGEST:
             step = Step(offset, record_at(offset))
@@ -171,6 +178,12 @@ def find_region(record_at: Callable[[int], int], start: int) -> Region:
     }
     region.entries = sorted((backward | resumed | called | {start, first}) & region.blocks.keys())
     return region
+
+
+def _is_indirect(step: Step) -> bool:
+    """A jump or call to an address in a register, but no return."""
+    returns = step.record >> RS1 & 255 == 1 and not _links(step)
+    return step.operation.row.kind is Kind.JALR and not returns
 
 
 def _links(step: Step) -> bool:

@@ -10,7 +10,7 @@ from vpmu.hart.generator.floating import formats
 from vpmu.hart.generator.language import Constants
 from vpmu.hart.isa.instruction import Kind
 from vpmu.hart.regions.find import FLOATING, JUMPS, Region, Step
-from vpmu.hart.regions.neighbours import groups_of
+from vpmu.hart.regions.neighbours import places
 from vpmu.hart.regions.steps import Steps
 from vpmu.hart.semantics.intrinsics import DECLARATIONS
 
@@ -22,8 +22,8 @@ class RegionEmitter(Steps):
         """A block: is there budget for all of it, its steps, and where it goes."""
         self.label(f"B{leader}")
         self.block_steps = steps
-        self.find_neighbours(steps)
-        for of_the_block in (self.known, self.held, self.usual):
+        self.places = places(steps)
+        for of_the_block in (self.known, self.held, self.usual, self.near):
             of_the_block.clear()
         self.n_block = self.value("load i64, ptr %nv")
         enough, short = self.new_label("enough"), self.new_label("short")
@@ -57,8 +57,6 @@ class RegionEmitter(Steps):
         self.label("entry")
         for variable in (*(f"x{number}" for number in used), "nv", "out_a", "out_n", "out_r"):
             self.emit(f"%{variable} = alloca i64")
-        for number in range(max(len(groups_of(steps)) for steps in self.region.blocks.values())):
-            self.emit(f"%near{number} = alloca i1")
         for number in used:
             self.emit(f"store i64 {self.load64(self.word_pointer('s', number))}, ptr %x{number}")
         self.emit("store i64 %n, ptr %nv")

@@ -14,6 +14,7 @@ from vpmu.hart.generator.floating.formats import DYNAMIC, Precision
 from vpmu.hart.generator.floating.inexact import name_of
 from vpmu.hart.generator.language import Constants
 from vpmu.hart.regions.find import Region, Step
+from vpmu.hart.regions.neighbours import Place, Reach
 from vpmu.hart.semantics import signed
 
 
@@ -34,6 +35,8 @@ class RegionBase(Dispatch, Floating):
         self.known: dict[str, str] = {}
         self.held: dict[int, str] = {}
         self.usual: set[str] = set()
+        self.places: list[Place | None] = []
+        self.near: dict[tuple[int, bool], Reach] = {}  # by root, and whether for stores
 
     # -- what a step cannot do
 
