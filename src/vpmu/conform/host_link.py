@@ -49,6 +49,8 @@ class HostLink:
         self.patience = PATIENCE
         path = kept_path(source, isa, host_pmu, guest_memory)
         kept = _kept(path)
+        from ..hart.hot_tier import HotTier
+
         if kept is None:
             progress.step("booting the KVM host on vpmu: once, then it is kept")
             self.host = build(source, isa=isa, host_pmu=host_pmu, guest_memory=guest_memory)
@@ -57,6 +59,9 @@ class HostLink:
             progress.finish()
         else:
             self.host = kept
+        memory = self.host.machine.memory
+        self._tier = memory.hot_tier = memory.hot_tier or HotTier(memory)
+        """Its runs are short: nobody samples them, but what is compiled already is used."""
         self.facts: HostFacts = parse_facts(self.exchange(FACTS)[1:].decode(errors="replace"))
         self.rewind()
 
@@ -99,6 +104,7 @@ class HostLink:
         """One request to monitor or agent, and its answer. Raises TargetLost."""
         self.host.ask(request)
         result = self.host.run(self.patience)
+        self._tier.look_up()
         if result.stop == "line":
             answer = self.host.answer()
             if answer[:1] == LOST:
