@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..brief import Brief
 from ..errors import BootError, MachineError
 from ..vmm import devicetree
 from ..vmm.linux import cpio
@@ -38,8 +39,8 @@ def memory_for(*parts: Buffer) -> int:
     return max(MEMORY, 3 * sum(map(len, parts)) + (64 << 20) + MEGAPAGE - 1 & -MEGAPAGE)
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+@dataclass(frozen=True, slots=True, repr=False)
+class Done(Brief):
     """What a command did. `status` None: it did not come to its end, and `failure` says why."""
 
     end: RealEnd
