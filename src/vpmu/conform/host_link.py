@@ -49,8 +49,6 @@ class HostLink:
         self.patience = PATIENCE
         path = kept_path(source, isa, host_pmu, guest_memory)
         kept = _kept(path)
-        from ..hart.hot_tier import HotTier
-
         if kept is None:
             progress.step("booting the KVM host on vpmu: once, then it is kept")
             self.host = build(source, isa=isa, host_pmu=host_pmu, guest_memory=guest_memory)
@@ -59,9 +57,6 @@ class HostLink:
             progress.finish()
         else:
             self.host = kept
-        memory = self.host.machine.memory
-        self._tier = memory.hot_tier = memory.hot_tier or HotTier(memory)
-        """Its runs are short: nobody samples them, but what is compiled already is used."""
         self.facts: HostFacts = parse_facts(self.exchange(FACTS)[1:].decode(errors="replace"))
         self.rewind()
 
@@ -104,7 +99,7 @@ class HostLink:
         """One request to monitor or agent, and its answer. Raises TargetLost."""
         self.host.ask(request)
         result = self.host.run(self.patience)
-        self._tier.look_up()
+        self._use_compiled()
         if result.stop == "line":
             answer = self.host.answer()
             if answer[:1] == LOST:
@@ -115,6 +110,15 @@ class HostLink:
             where = f"{hart.mode.name} mode, pc {hart.pc:#x}"
             raise NoAnswer(f"no answer within {self.patience // 1_000_000} M instructions: {where}")
         raise HostStopped(f"the KVM host stopped: {result.stop}, {result.reason}: {trouble(self.console())}")
+
+    def _use_compiled(self) -> None:
+        """A host's runs are too short to be sampled, but what is compiled of its kernel is used."""
+        memory = self.host.machine.memory
+        if memory.hot_tier is None:
+            from ..hart.hot_tier import HotTier
+
+            memory.hot_tier = HotTier(memory)
+        memory.hot_tier.look_up()
 
     def rewind(self) -> None:
         """Back to a fresh VM: the host and all of its kernel."""
