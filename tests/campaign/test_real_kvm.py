@@ -277,7 +277,8 @@ def test_debian_in_a_vm_of_the_host_counts_what_the_hart_did() -> None:
     station = prepare(Guest("linux", command), "kvm:trixie", "full", None)
     first = station.run(FaultPlan(), 0, 1_000_000_000)
     assert first.status == 0
-    assert (first.values, first.findings) == (2, ())
+    assert first.values >= 2
+    assert first.findings == ()
     assert b"cycles" in first.output
     busy = station.run(FaultPlan((parse_rule("perf.create:event=cycles,errno=EBUSY"),)), 0, 1_000_000_000)
     assert b"<not counted>" in busy.output

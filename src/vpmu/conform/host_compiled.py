@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..spec.sbi import ConfigFlag, PmuFid, StartFlag, StopFlag
+from ..spec.sbi import SHMEM_DISABLE, ConfigFlag, PmuFid, StartFlag, StopFlag
 from .agent import packed_batch
-from .calls import Call, pmu
+from .calls import Call, Ref, pmu
 
 if TYPE_CHECKING:
     from ..vmm.linux.progress import Progress
@@ -19,28 +19,29 @@ if TYPE_CHECKING:
 
 STEP = 37
 """Instructions: prime to what loops and calls take, so that each round ends elsewhere."""
-ROUNDS = 3
-ALL = 0xFFFF_FFFF_FFFF_FFFD
+ROUNDS, REPEATS = 3, 8
+ALL = 0xFFFF_FFFD
 _CYCLES, _INSTRUCTIONS, _ABSENT, _SET_TIMER = 1, 2, 0x10000, 0xF0005
 _OVERFLOW = (1 << 64) - 500
 
 
-def _calls(scratch: int) -> list[Call]:
+def training(scratch: int) -> list[Call]:
     """What guests ask for: events of each kind, refusals, counts by CSR and by shared memory, an overflow."""
     calls = [pmu(PmuFid.NUM_COUNTERS), pmu(PmuFid.SNAPSHOT_SET_SHMEM, scratch, 0, 0)]
-    for event in (_CYCLES, _INSTRUCTIONS, _SET_TIMER, _ABSENT):
+    for event in (_CYCLES, _INSTRUCTIONS, _SET_TIMER):
+        config = Ref(len(calls))
         calls += [
             pmu(PmuFid.COUNTER_CONFIG_MATCHING, 0, ALL, int(ConfigFlag.CLEAR_VALUE), event, 0),
-            pmu(PmuFid.COUNTER_START, 0, ALL, 0, 0),
+            pmu(PmuFid.COUNTER_START, config, 1, int(StartFlag.SET_INIT_VALUE), 0),
             Call("w", (50,)),
-            Call("c", (0,)),
-            Call("c", (2,)),
-            pmu(PmuFid.COUNTER_STOP, 0, ALL, int(StopFlag.TAKE_SNAPSHOT)),
-            pmu(PmuFid.COUNTER_START, 0, ALL, int(StartFlag.SET_INIT_VALUE), _OVERFLOW),
+            Call("c", (config,)),
+            pmu(PmuFid.COUNTER_STOP, config, 1, int(StopFlag.TAKE_SNAPSHOT)),
+            pmu(PmuFid.COUNTER_START, config, 1, int(StartFlag.SET_INIT_VALUE), _OVERFLOW),
             Call("w", (600,)),
-            pmu(PmuFid.COUNTER_STOP, 0, ALL, int(StopFlag.RESET)),
+            pmu(PmuFid.COUNTER_STOP, config, 1, int(StopFlag.RESET)),
         ]
-    return calls
+    calls.append(pmu(PmuFid.COUNTER_CONFIG_MATCHING, 0, ALL, 0, _ABSENT, 0))
+    return [*calls, pmu(PmuFid.SNAPSHOT_SET_SHMEM, SHMEM_DISABLE, SHMEM_DISABLE, 0)]
 
 
 def compile_host(link: HostLink, scratch: int, progress: Progress) -> int:
@@ -54,11 +55,13 @@ def compile_host(link: HostLink, scratch: int, progress: Progress) -> int:
     memory, hart = link.host.machine.memory, link.host.machine.vcpu(0).hart
     tier = memory.hot_tier = HotTier(memory, eager=True)
     progress.step("compiling what the host's kernel runs for a guest")
+    request = packed_batch(b"R", training(scratch))
     for number in range(ROUNDS):
         link.rewind()
-        link.host.ask(packed_batch(b"R", _calls(scratch) * 8))
-        while link.host.run(STEP + 2 * number).stop == "budget":
-            tier.sample(hart.get("dbase"), hart.pc)
+        for _ in range(REPEATS):
+            link.host.ask(request)
+            while link.host.run(STEP + 2 * number).stop == "budget":
+                tier.sample(hart.get("dbase"), hart.pc)
         tier.finish(progress.update)
     progress.finish()
     link.rewind()
