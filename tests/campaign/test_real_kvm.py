@@ -32,7 +32,7 @@ from vpmu.vmm.linux.cache import default_root
 HOST = default_root() / "kvm-host-trixie"
 GUEST = default_root() / "debian-trixie"
 needs_host = pytest.mark.skipif(
-    not (HOST / "manifest.json").exists(), reason="the KVM host is not fetched (vpmu fetch kvm-host)"
+    not (HOST / "manifest.json").exists(), reason="the KVM host is not fetched (vpmu host)"
 )
 needs_guest = pytest.mark.skipif(
     not (GUEST / "manifest.json").exists(), reason="the Debian guest is not fetched (vpmu fetch debian)"
