@@ -49,6 +49,12 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "host": (
         ("vpmu host kvm:trixie", "boot Debian's kernel as a KVM host, and say what it is", DEBIAN),
         ("vpmu host --host-kernel Image --kvm-module kvm.ko", "your own build", DEBIAN),
+        ("vpmu host kvm:trixie --run counting", "a payload in a VM of it, every count checked", DEBIAN),
+        (
+            "vpmu host kvm:trixie --exec 'perf stat -e cycles,instructions true'",
+            "Debian as its guest",
+            DEBIAN,
+        ),
     ),
     "peers": (("vpmu peers kvm", "start real KVM and say what it is", KVM),),
     "faults": (

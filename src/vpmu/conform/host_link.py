@@ -13,7 +13,7 @@ from ..peers.vpmu_host import BOOT_INSTRUCTIONS, ISA, HostOnVpmu, build, keep, k
 from ..spec.sbi import PmuFid
 from ..vmm.linux.progress import Progress
 from .agent import LOST, packed_batch
-from .calls import Call, pmu
+from .calls import Call, Ref, pmu
 from .host_facts import HostFacts, parse_facts
 from .target import HostDown, HostStopped, NoAnswer, TargetLost
 
@@ -21,19 +21,24 @@ PATIENCE = 400_000_000
 """Instructions of host and guest within which an answer comes."""
 CONSOLE = "console-of-the-last-host-that-did-not-come-up.txt"
 FACTS, REFUSED, FRESH = b"I", b"Z", b"F"
-_WARM = [
-    call
-    for event in (1, 2, 0xF0005)
-    for call in (
-        pmu(PmuFid.COUNTER_CONFIG_MATCHING, 0, 0xFFFF_FFFF_FFFF_FFFD, 0, event, 0),
-        pmu(PmuFid.COUNTER_START, 0, 0xFFFF_FFFF_FFFF_FFFD, 0, 0),
-        Call("w", (100,)),
-        pmu(PmuFid.COUNTER_STOP, 0, 0xFFFF_FFFF_FFFF_FFFD, 1),
-    )
-]
-"""What the host's kernel does once since boot (static keys of perf: it patches its code) is done before the
-snapshot.
-"""
+_COUNTERS = 0xFFFF_FFFD
+"""Of the guest's, those that a host with a PMU has in any case. A set with one more is refused."""
+
+
+def _warm() -> list[Call]:
+    """What the host's kernel does once since boot (static keys of perf: it patches its code) is done before
+    the snapshot.
+    """
+    calls: list[Call] = []
+    for event in (1, 2, 0xF0005):
+        config = Ref(len(calls))
+        calls += [
+            pmu(PmuFid.COUNTER_CONFIG_MATCHING, 0, _COUNTERS, 0, event, 0),
+            pmu(PmuFid.COUNTER_START, config, 1, 0, 0),
+            Call("w", (100,)),
+            pmu(PmuFid.COUNTER_STOP, config, 1, 1),
+        ]
+    return calls
 
 
 class HostLink:
@@ -69,7 +74,7 @@ class HostLink:
             raise self._down(why, "host kernel")
         if self.host.answer()[:1] == REFUSED:
             raise self._refused(self.host.answer()[1:].decode(errors="replace"))
-        self.exchange(packed_batch(b"R", _WARM))
+        self.exchange(packed_batch(b"R", _warm()))
         self.exchange(packed_batch(FRESH, ()))
 
     def _refused(self, why: str) -> HostDown:
@@ -99,6 +104,7 @@ class HostLink:
         """One request to monitor or agent, and its answer. Raises TargetLost."""
         self.host.ask(request)
         result = self.host.run(self.patience)
+        self._use_compiled()
         if result.stop == "line":
             answer = self.host.answer()
             if answer[:1] == LOST:
@@ -109,6 +115,15 @@ class HostLink:
             where = f"{hart.mode.name} mode, pc {hart.pc:#x}"
             raise NoAnswer(f"no answer within {self.patience // 1_000_000} M instructions: {where}")
         raise HostStopped(f"the KVM host stopped: {result.stop}, {result.reason}: {trouble(self.console())}")
+
+    def _use_compiled(self) -> None:
+        """A host's runs are too short to be sampled, but what is compiled of its kernel is used."""
+        memory = self.host.machine.memory
+        if memory.hot_tier is None:
+            from ..hart.hot_tier import HotTier
+
+            memory.hot_tier = HotTier(memory)
+        memory.hot_tier.look_up()
 
     def rewind(self) -> None:
         """Back to a fresh VM: the host and all of its kernel."""

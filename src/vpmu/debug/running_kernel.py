@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -81,16 +81,9 @@ class RunningKernel:
     @cached_property
     def functions(self) -> dict[str, Function]:
         """All of them by name; of several with one name the kernel's first. Empty without kallsyms."""
-        found: dict[str, Function] = {}
-        for name, symbol in self._table.items():
-            if symbol.kind in "tTwW":
-                found[name] = Function(name, symbol.address + self.slide & U64, symbol.size)
-        for module, elf in self._modules.items():
-            base = self.module_base(module, elf)
-            if base is not None:
-                for name, address, size in elf_functions(elf):
-                    found.setdefault(name, Function(name, base + address, size, module))
-        return found
+        bases = ((name, elf, self.module_base(name, elf)) for name, elf in self._modules.items())
+        loaded = tuple((name, elf, base) for name, elf, base in bases if base is not None)
+        return _functions(self._image, self.slide, loaded)
 
     def function(self, name: str) -> Function:
         """A function by name, or by its address (`0x...`). HookError and UnknownNameError say what is in the
@@ -145,21 +138,13 @@ class RunningKernel:
         return 0 if linked is None else (vector & ~3) - linked.address & U64
 
     @cached_property
-    def _linked(self) -> list[Symbol]:
+    def _linked(self) -> Sequence[Symbol]:
         """The kernel's own symbols, where they are linked."""
-        try:
-            if self._image.startswith(MAGIC):
-                return elf_symbols(self._image, "kernel")
-            return list(Kallsyms(self._image))
-        except ImageError:
-            return []
+        return _symbols(self._image)
 
     @cached_property
     def _table(self) -> dict[str, Symbol]:
-        found: dict[str, Symbol] = {}
-        for symbol in self._linked:
-            found.setdefault(symbol.name, symbol)
-        return found
+        return _by_name(self._image)
 
     @cached_property
     def _by_address(self) -> tuple[list[int], list[Function]]:
@@ -235,6 +220,37 @@ class RunningKernel:
     def word(self, address: int) -> int:
         """Eight bytes of the kernel's memory. MemoryFault."""
         return int.from_bytes(self.read(address, 8), "little")
+
+
+@lru_cache(maxsize=2)
+def _symbols(image: bytes) -> tuple[Symbol, ...]:
+    """All symbols of a kernel. A process has the same kernel in many machines."""
+    try:
+        return tuple(elf_symbols(image, "kernel") if image.startswith(MAGIC) else Kallsyms(image))
+    except ImageError:
+        return ()
+
+
+@lru_cache(maxsize=2)
+def _by_name(image: bytes) -> dict[str, Symbol]:
+    """The first one of each name."""
+    found: dict[str, Symbol] = {}
+    for symbol in _symbols(image):
+        found.setdefault(symbol.name, symbol)
+    return found
+
+
+@lru_cache(maxsize=2)
+def _functions(image: bytes, slide: int, modules: tuple[tuple[str, bytes, int], ...]) -> dict[str, Function]:
+    """The functions of a kernel that runs so far from its link address, with modules (name, file, base)."""
+    found: dict[str, Function] = {}
+    for name, symbol in _by_name(image).items():
+        if symbol.kind in "tTwW":
+            found[name] = Function(name, symbol.address + slide & U64, symbol.size)
+    for module, elf, base in modules:
+        for name, address, size in elf_functions(elf):
+            found.setdefault(name, Function(name, base + address, size, module))
+    return found
 
 
 def elf_section(elf: bytes, name: str) -> bytes:

@@ -240,6 +240,12 @@ class HotTier:
             if sampled not in self._covered.get(decoded, ()):
                 self._compile(decoded, sampled, key, samples)
 
+    def look_up(self) -> None:
+        """Between runs that are too short to be sampled: install what is ready, and what is kept."""
+        while not self.done.empty():
+            self.install(self.done.get_nowait())
+        self._look_up_new_pages()
+
     def _look_up_new_pages(self) -> None:
         """Install what is kept of the pages that have been decoded since the last sample."""
         end = self._memory.shared.words[state.SHARED["code_next"]]

@@ -148,6 +148,10 @@ class PhysicalPmu:
         selectors = self.layout.selectors
         return selectors is None or index in selectors.get(selector, ())
 
+    def selector(self, index: int) -> Selector:
+        """What counter `index` was told to count."""
+        return self._counters[index].selector
+
     def filters(self, index: int) -> bool:
         """True where counter `index` honours a mode filter."""
         return self.layout.smcntrpmf if index in FIXED else self.layout.sscofpmf

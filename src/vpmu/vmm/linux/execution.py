@@ -95,6 +95,10 @@ class ExecStream:
         self._logged = False
         self._id = b""
 
+    def resume(self, run_id: bytes) -> None:
+        """The command of this run has begun before anything comes."""
+        self.started, self._id = True, run_id
+
     def feed(self, data: bytes) -> bytes:
         """Take console bytes; returns those that the command wrote, late by a marker's length or a line."""
         keep(self.console, data)
