@@ -190,6 +190,35 @@ class Traveller:
                 return Arrival("interrupted")
             self._search(stops, self.ring.before(low - 1), low)
 
+    def last(self, stops: Stops, most: int) -> list[Hit]:
+        """The last hits before here, the newest first. It comes back to where it stands."""
+        found: list[Hit] = []
+        bound = self._bound(stops)
+        with self._returning():
+            while len(found) < most:
+                hit, low = self._known(stops, bound)
+                if hit is not None:
+                    found.append(hit)
+                    bound = hit.position, hit.order
+                elif low <= self.first or self.asked():
+                    break
+                else:
+                    self._search(stops, self.ring.before(low - 1), low)
+        return found
+
+    def again(self, position: int, during: Callable[[bool], None]) -> None:
+        """Do what led from an earlier position to here once more; `during` is told when it begins and when
+        it is over.
+        """
+        here = self.position
+        with self._returning():
+            self.goto(position)
+            during(True)
+            try:
+                self.onwards(NOTHING, here)
+            finally:
+                during(False)
+
     def to_hit(self, stops: Stops, hit: Hit) -> Arrival:
         """To a hit that a walk with the same stops has met."""
         self.goto(max(hit.position - 1, self.first))
@@ -201,6 +230,18 @@ class Traveller:
                     return arrival
 
     # --- inside
+
+    @contextmanager
+    def _returning(self) -> Iterator[None]:
+        """Whatever is done inside, it comes back to where it stands, and to what it has met there."""
+        here, met = self.position, self._met
+        try:
+            yield
+        finally:
+            if met is None:
+                self.goto(here)
+            else:
+                self.to_hit(*met)
 
     @contextmanager
     def _installed(self, stops: Stops) -> Iterator[Installed]:

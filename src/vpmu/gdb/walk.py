@@ -1,0 +1,108 @@
+"""The guest goes, forwards or back, until something is there to be told: the answers to c, s, bc and bs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vpmu.gdb.description import PC
+from vpmu.gdb.points import ACCESS
+from vpmu.gdb.session import Go, Session
+from vpmu.travel.stops import Hit
+from vpmu.travel.travel import NOTHING, Arrival, Traveller
+
+if TYPE_CHECKING:
+    from vpmu.gdb.forward import OneWay
+    from vpmu.vmm.machine import RunResult
+
+TRAP, INTERRUPTED = 5, 2
+_SP = 2
+_WATCHED = {access: {"w": b"watch", "r": b"rwatch", "rw": b"awatch"}[access] for access in ACCESS.values()}
+
+
+class Walk:
+    """Takes a machine where its debugger wants it. `destination`: a position that the next step or continue
+    goes to.
+    """
+
+    def __init__(self, traveller: Traveller | OneWay, session: Session) -> None:
+        self.traveller, self.session = traveller, session
+        self.destination: int | None = None
+        self.over: RunResult | None = None
+        """How the run ended, once the debugger has been told."""
+
+    def go(self, go: Go, limit: int | None) -> Arrival:
+        """Until the debugger has to be told something."""
+        traveller, session = self.traveller, self.session
+        if session.changed:
+            session.changed = False
+            traveller.keep()
+        if self.destination is not None:
+            to, self.destination = self.destination, None
+            return traveller.goto(to)
+        if go.how == "back":
+            assert isinstance(traveller, Traveller)
+            if go.step:
+                return traveller.step_back(go.hart)
+            stops = session.points.stops()
+            return traveller.backwards(stops) if stops else self._to_the_beginning(traveller)
+        for vcpu in traveller.machine.vcpus:
+            vcpu.hart.set("watched", 0)  # an access that was undone is watched again when it is done again
+        if not go.step:
+            arrival = traveller.onwards(session.points.stops(), limit)
+        else:
+            here = traveller.machine.vcpus[go.hart].hart.pc
+            arrival = traveller.step(go.hart, session.points.stops(but=here))
+        if arrival.hit is not None and arrival.hit.kind == "watchpoint":
+            # gdb compares values, and so expects the access to have been done (bpstat_check_watchpoint).
+            traveller.step(arrival.hit.hart, NOTHING)
+        return arrival
+
+    @staticmethod
+    def _to_the_beginning(traveller: Traveller) -> Arrival:
+        traveller.goto(traveller.first)
+        return Arrival("beginning")
+
+    def told(self, go: Go, arrival: Arrival) -> list[bytes]:
+        """The packets that say how it went."""
+        session = self.session
+        words: list[bytes] = []
+        number, facts = TRAP, b""
+        hit = arrival.hit
+        if hit is not None:
+            session.looks_at(hit.hart)
+            facts = self._fact(hit)
+            if hit.kind == "caught":
+                words.append(said(hit.words))
+        else:
+            session.looks_at(go.hart if go.step else session.machine.turns.current)
+            if arrival.why == "interrupted":
+                number = INTERRUPTED
+            elif arrival.why == "beginning":
+                facts = b"replaylog:begin;"
+            elif arrival.why == "end":
+                facts = b"replaylog:end;"
+        session.stopped = self.stop_reply(number, facts)
+        return [*words, session.stopped]
+
+    def stop_reply(self, number: int, facts: bytes) -> bytes:
+        """A T packet: signal, thread, what it was, and the registers that are asked for first."""
+        session = self.session
+        values = b"".join(b"%02x:%s;" % (one, session.shown(one)) for one in (PC, _SP))
+        return b"T%02xthread:%x;%s%s" % (number, session.hart + 1, facts, values)
+
+    def _fact(self, hit: Hit) -> bytes:
+        session = self.session
+        if hit.kind == "watchpoint":
+            return b"%s:%x;" % (_WATCHED[hit.access], hit.address)
+        if hit.kind == "breakpoint":
+            hardware = hit.address in session.hardware
+            if hardware and session.says_hwbreak:
+                return b"hwbreak:;"
+            if not hardware and session.says_swbreak:
+                return b"swbreak:;"
+        return b""
+
+
+def said(text: str) -> bytes:
+    """A line for the debugger's user."""
+    return b"O" + f"vpmu: {text}\n".encode().hex().encode()
