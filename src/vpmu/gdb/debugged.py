@@ -6,8 +6,8 @@ of real KVM) does so as ever, and a machine without a debugger has nothing of it
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Unpack
 
 from vpmu.debug.names import Names
@@ -18,7 +18,7 @@ from vpmu.gdb.listener import Address, Connection, Listener, ready, say
 from vpmu.gdb.monitor import Monitor
 from vpmu.gdb.points import Points
 from vpmu.gdb.session import OK, Go, Session
-from vpmu.gdb.walk import TRAP, Walk, said
+from vpmu.gdb.walk import TRAP, Walk, said, stop_reply
 from vpmu.travel.travel import BUDGET, NOTHING, Arrival, Traveller
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 FOR_THE_CALLER = frozenset({"line", "ready", "budget"})
 """Ends of a run after which whoever asked for it goes on with it: the debugger need not know."""
+MOST_WAITING = 64
+"""Packets that may come while the guest goes: nobody who waits for an answer sends as many."""
+PACE_NS = 50_000_000
+"""Virtual time between two looks at the keyboard, where there is one."""
 KILLED = "killed"
 """RunResult.stop of a run that its debugger killed."""
 
@@ -40,23 +44,24 @@ class Debugged:
     def __init__(
         self, machine: Machine, address: Address, names: Names, *, waits: bool, budget: int = BUDGET
     ) -> None:
-        self.machine, self._budget = machine, budget
+        self.machine, self.names, self._budget = machine, names, budget
         self.points = Points(machine, names)
-        self.walk = Walk(self._traveller(), self._session())
         self.monitor = Monitor(self)
-        self.names = names
+        self.walk: Walk
         self._listener = Listener(address)
         self._connection: Connection | None = None
         self._held = waits
         self._going: Go | None = None  # what the debugger waits for
-        self._waiting: deque[bytes] = deque()  # packets that came while the guest went
-        self._inside = self._stale = False
-        self._runs = 0
+        self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)  # packets that came while the guest went
+        self._inside, self._stale = False, True
+        self._session = self._new_session()
+        self._real = self._virtual = 0  # ns, when they were last looked at
         self._deadline: int | None = None
         self._host: Host | None = None
         machine.run = self._run  # type: ignore[method-assign]
         machine.restore = self._restore  # type: ignore[method-assign]
         machine.snapshot = self._snapshot  # type: ignore[method-assign]
+        machine.console_input = self._typed  # type: ignore[method-assign]
         say(f"listening on {self._listener.address}"
             + ("; the guest waits for a debugger" if waits else ""))  # fmt: skip
 
@@ -78,7 +83,7 @@ class Debugged:
             self._send([b"W%02x" % (status & 0xFF)])
         self._drop()
         self._listener.close()
-        for name in ("run", "restore", "snapshot"):
+        for name in ("run", "restore", "snapshot", "console_input"):
             vars(self.machine).pop(name, None)
 
     # --- in the place of the machine's own
@@ -105,12 +110,13 @@ class Debugged:
         self._host = host
         if self._stale:
             self._stale = False
-            self.walk.traveller = self._traveller()
-            self.walk.traveller.asked = self._look
-        elif self._runs:
-            self.walk.traveller.keep()  # whoever runs the machine may have changed it since
-        self._runs += 1
-        self.walk.traveller.asked = self._look
+            self.walk = Walk(self._traveller(), self._session)
+        else:
+            self.traveller.keep()  # whoever runs the machine may have changed it since
+        self.traveller.asked = self._look
+        if host is not None:
+            self.traveller.pace = PACE_NS
+            self._real, self._virtual = time.monotonic_ns(), machine.turns.now()
 
     def _restore(self, snapshot: Snapshot) -> None:
         type(self.machine).restore(self.machine, snapshot)
@@ -121,6 +127,12 @@ class Debugged:
         self._stale = True
         return taken
 
+    def _typed(self, data: bytes) -> None:
+        if self._inside:
+            self.traveller.feed(data)
+        else:
+            type(self.machine).console_input(self.machine, data)
+
     def _traveller(self) -> Traveller | OneWay:
         machine = self.machine
         if machine.injection is not None:
@@ -129,8 +141,8 @@ class Debugged:
             return OneWay(machine, "it counts with this machine's own counters")
         return Traveller(machine, self._budget)
 
-    def _session(self) -> Session:
-        reverses = machine_reverses(self.machine)
+    def _new_session(self) -> Session:
+        reverses = _reverses(self.machine)
         return Session(
             self.machine, self.points, lambda line, vcpu: self.monitor.answer(line, vcpu), reverses=reverses
         )
@@ -146,7 +158,7 @@ class Debugged:
         try:
             arrival = self.walk.go(go, limit)
         except VpmuError as error:
-            self._send([said(str(error)), self.walk.stop_reply(TRAP, b"")])
+            self._send([said(str(error)), stop_reply(self._session, TRAP, b"")])
             self._held, self._going = True, None
             return None
         if self._connection is None:
@@ -176,7 +188,7 @@ class Debugged:
         assert result is not None
         go = self._going
         assert go is not None
-        if self.walk.over is not None or isinstance(self.traveller, OneWay):
+        if (self.walk.over is not None and not go.step) or isinstance(self.traveller, OneWay):
             return result
         self.walk.over = result
         self._held, self._going = True, None
@@ -205,7 +217,7 @@ class Debugged:
     def _look(self) -> bool:
         """Between two pieces of a walk: whether it shall end."""
         if self._host is not None:
-            self._host.poll()
+            self._keep_pace(self._host)
         for source in ready(self._sources(), 0):
             if source is self._listener:
                 if self._accept():
@@ -213,6 +225,15 @@ class Debugged:
             elif self._receive(going=True):
                 return True
         return self._late()
+
+    def _keep_pace(self, host: Host) -> None:
+        """Take keys; where virtual time is ahead of real time, because the guest sleeps, wait for some."""
+        host.poll()
+        now, real = self.machine.turns.now(), time.monotonic_ns()
+        ahead = (now - self._virtual) - (real - self._real)
+        if ahead > PACE_NS // 10:
+            host.idle(now, now + min(ahead, PACE_NS))
+        self._virtual, self._real = now, time.monotonic_ns()
 
     # --- while it waits
 
@@ -239,7 +260,7 @@ class Debugged:
 
     def _answer(self, data: bytes) -> bool:
         """Answer a packet; False where the guest goes, or is killed."""
-        session = self.walk.session
+        session = self._session
         answer = session.handle(data)
         if isinstance(answer, list):
             self._send(answer)
@@ -268,8 +289,10 @@ class Debugged:
         self._connection, self._held, self._going = connection, True, None
         self._waiting.clear()
         self.points.clear()
-        self.walk.session = self._session()
-        self.walk.session.stopped = self.walk.stop_reply(TRAP, b"")
+        self._session = self._new_session()
+        if not self._stale:
+            self.walk.session = self._session
+        self._session.stopped = stop_reply(self._session, TRAP, b"")
         say(f"{connection.name} debugs the guest, at instruction {self.machine.instructions:,}")
         return True
 
@@ -319,9 +342,6 @@ class Debugged:
             self._lost(str(gone))
 
 
-def machine_reverses(machine: Machine) -> bool:
+def _reverses(machine: Machine) -> bool:
     """Whether a run of it can go back."""
     return machine.injection is None and machine.arguments["perf"] == "model"
-
-
-Serve = Callable[["Machine"], Debugged]

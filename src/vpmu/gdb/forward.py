@@ -19,6 +19,7 @@ class OneWay:
     def __init__(self, machine: Machine, why: str) -> None:
         self.machine, self.why = machine, why
         self.asked: Callable[[], bool] = bool
+        self.pace: int | None = None
 
     @property
     def position(self) -> int:
@@ -40,7 +41,7 @@ class OneWay:
             while limit is None or self.position < limit:
                 left = LOOK if limit is None else min(limit - self.position, LOOK)
                 installed.forget()
-                result = self.machine.run(max_instructions=left)
+                result = self.machine.run(left, self.pace)
                 if installed.last is not None:
                     return Arrival("hit", installed.last)
                 if result.stop != "budget":

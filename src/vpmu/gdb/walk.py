@@ -81,14 +81,8 @@ class Walk:
                 facts = b"replaylog:begin;"
             elif arrival.why == "end":
                 facts = b"replaylog:end;"
-        session.stopped = self.stop_reply(number, facts)
+        session.stopped = stop_reply(session, number, facts)
         return [*words, session.stopped]
-
-    def stop_reply(self, number: int, facts: bytes) -> bytes:
-        """A T packet: signal, thread, what it was, and the registers that are asked for first."""
-        session = self.session
-        values = b"".join(b"%02x:%s;" % (one, session.shown(one)) for one in (PC, _SP))
-        return b"T%02xthread:%x;%s%s" % (number, session.hart + 1, facts, values)
 
     def _fact(self, hit: Hit) -> bytes:
         session = self.session
@@ -101,6 +95,12 @@ class Walk:
             if not hardware and session.says_swbreak:
                 return b"swbreak:;"
         return b""
+
+
+def stop_reply(session: Session, number: int, facts: bytes) -> bytes:
+    """A T packet: signal, thread, what it was, and the registers that are asked for first."""
+    values = b"".join(b"%02x:%s;" % (one, session.shown(one)) for one in (PC, _SP))
+    return b"T%02xthread:%x;%s%s" % (number, session.hart + 1, facts, values)
 
 
 def said(text: str) -> bytes:

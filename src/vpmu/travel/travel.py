@@ -66,6 +66,8 @@ class Traveller:
         self.end: tuple[int, RunResult] | None = None
         self.asked: Callable[[], bool] = bool
         """Asked between two pieces of a walk: whether it shall end."""
+        self.pace: int | None = None
+        """Virtual ns after which it is asked at the latest, where somebody waits in real time."""
         self._inputs: list[tuple[int, bytes]] = []
         self._given = 0
         self._furthest = machine.instructions
@@ -269,7 +271,7 @@ class Traveller:
                 bounds.append(self.end[0])
             self._met = None
             installed.forget()
-            result = machine.run(max_instructions=max(min(bounds) - here, 1))
+            result = machine.run(max(min(bounds) - here, 1), self.pace)
             if installed.last is not None:
                 self._met = installed.stops, installed.last
                 return Arrival("hit", installed.last)
@@ -280,6 +282,8 @@ class Traveller:
                 return Arrival("end", end=result)
             if self.ring.pass_by():
                 self.console.sent = self.ring.note()
+            if self.pace is not None and self.asked():
+                return Arrival("interrupted")
         return Arrival("there")
 
     def _give(self, here: int) -> None:
