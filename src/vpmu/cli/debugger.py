@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -56,15 +56,30 @@ def new_recorder(args: argparse.Namespace, recorder: Recorder) -> Recorder:
 @contextmanager
 def debugged(args: argparse.Namespace, machine: Machine, loaded: LoadedImage | None) -> Iterator[None]:
     """While a machine runs inside this, a debugger can come, where one is asked for."""
-    if args.gdb is None:
+    with debugging(args) as opened:
+        if opened is not None:
+            opened(machine, loaded)
         yield
+
+
+@contextmanager
+def debugging(args: argparse.Namespace) -> Iterator[Callable[..., None] | None]:
+    """What shall be told of the machine before it runs, where a debugger can come; else None."""
+    if args.gdb is None:
+        yield None
         return
     from ..debug.names import names_of
     from ..gdb.debugged import Debugged
     from ..gdb.listener import parse_address
 
-    server = Debugged(machine, parse_address(args.gdb), names_of(loaded, args.symbols), waits=args.freeze)
+    servers: list[Debugged] = []
+
+    def opened(machine: Machine, loaded: LoadedImage | None = None) -> None:
+        names = names_of(loaded, args.symbols)
+        servers.append(Debugged(machine, parse_address(args.gdb), names, waits=args.freeze))
+
     try:
-        yield
+        yield opened
     finally:
-        server.close()
+        for server in servers:
+            server.close()

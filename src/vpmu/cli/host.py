@@ -9,12 +9,14 @@ where it does not come up, 4 where it cannot be had on this machine.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..files import write_file
+from .debugger import add_debug_options, check_debug, debugging
 from .options import Subparsers, add_host_options, add_json, host_options
-from .parser import out_file
+from .parser import in_file, out_file
 from .peers import lines as peer
 from .peers import tell
 
@@ -31,6 +33,10 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     add_host_options(parser, on=False)
     parser.add_argument("--console", metavar="FILE", type=out_file, help="write what the host printed")
+    add_debug_options(parser)
+    parser.add_argument(
+        "--symbols", metavar="FILE", type=in_file, help="with --gdb: names for `monitor where`: an ELF file"
+    )
     add_json(parser)
     return parser
 
@@ -45,13 +51,15 @@ def run(args: argparse.Namespace) -> int:
 
     if not is_kvm(args.host) or args.host.endswith("@qemu"):
         raise UsageError("host", expected="kvm or kvm:SUITE", got=args.host)
-    try:
-        target = host_target(None, named(args.host, host_options(args)))
-    except HostDown as down:
-        if args.console is not None:
-            write_file(args.console, down.console)
-        raise
-    return tell(args, target, lambda: describe(target, identify(target, "qemu-virt")), lines)
+    check_debug(args)
+    with debugging(args) as opened:
+        try:
+            target = host_target(None, replace(named(args.host, host_options(args)), opened=opened))
+        except HostDown as down:
+            if args.console is not None:
+                write_file(args.console, down.console)
+            raise
+        return tell(args, target, lambda: describe(target, identify(target, "qemu-virt")), lines)
 
 
 def describe(target: HostTarget, found: Found) -> dict[str, object]:
