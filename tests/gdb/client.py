@@ -61,7 +61,8 @@ class Client:
 
     def monitor(self, line: str) -> str:
         self.said = ""
-        assert self.ask(b"qRcmd," + line.encode().hex().encode()) == b"OK"
+        answer = self.ask(b"qRcmd," + line.encode().hex().encode())
+        assert answer == b"OK", answer
         return self.said
 
     def register(self, number: int) -> int:

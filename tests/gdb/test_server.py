@@ -65,7 +65,7 @@ def _instructions() -> int:
 
 
 def test_a_watchpoint_is_exact_in_both_directions() -> None:
-    """Forwards the access has been done when it is told, backwards it has been undone."""
+    """Forwards it is told before the access is done, backwards before it is undone."""
     with serving(_machine("counting")) as (_, debugger):
         debugger.monitor("goto 2000")
         debugger.ask(b"c")
@@ -77,11 +77,13 @@ def test_a_watchpoint_is_exact_in_both_directions() -> None:
         for _ in range(4):
             assert b"watch:%x;" % stack in debugger.ask(b"c")
             seen.append((debugger.position, debugger.ask(b"m%x,8" % stack)))
-        for position, _value in reversed(seen):
+        for position, _value in reversed(seen[:-1]):
             assert b"watch:%x;" % stack in debugger.ask(b"bc")
-            assert debugger.position == position - 1
-        assert b"watch:%x;" % stack in debugger.ask(b"c")
+            assert debugger.position == position + 1
+        debugger.ask(b"bs")
         assert (debugger.position, debugger.ask(b"m%x,8" % stack)) == seen[0]
+        assert b"watch:%x;" % stack in debugger.ask(b"c")
+        assert debugger.position == seen[0][0]
 
 
 def test_catches_in_both_directions() -> None:

@@ -52,7 +52,7 @@ class Debugged:
         self._connection: Connection | None = None
         self._held = waits
         self._going: Go | None = None  # what the debugger waits for
-        self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)  # packets that came while the guest went
+        self._waiting: deque[bytes | Mark] = deque(maxlen=MOST_WAITING)  # packets that came while the guest went
         self._inside, self._stale = False, True
         self._session = self._new_session()
         self._real = self._virtual = 0  # ns, when they were last looked at
@@ -154,18 +154,17 @@ class Debugged:
         go = self._going
         if go is None:
             arrival = self.traveller.onwards(NOTHING, limit)
-            return self._result(arrival)
+            return self._result(arrival, limit)
         try:
             arrival = self.walk.go(go, limit)
         except VpmuError as error:
             self._send([said(str(error)), stop_reply(self._session, TRAP, b"")])
             self._held, self._going = True, None
             return None
-        if self._connection is None:
-            self._going = None
-            return self._result(arrival)
+        if self._going is not go:  # who wanted it is gone
+            return self._result(arrival, limit)
         if arrival.why == "interrupted" and self._late():
-            return self._result(arrival)
+            return self._result(arrival, limit)
         if arrival.why == "end" and arrival.end is not None:
             if arrival.end.stop in FOR_THE_CALLER:
                 return arrival.end
@@ -198,11 +197,11 @@ class Debugged:
         )
         return None
 
-    def _result(self, arrival: Arrival) -> RunResult | None:
+    def _result(self, arrival: Arrival, limit: int | None) -> RunResult | None:
         match arrival.why:
             case "end":
                 return arrival.end
-            case "there":
+            case "there" if limit is not None and self.machine.instructions >= limit:
                 return self._straight(max_instructions=0)
             case _ if self._late():
                 return self._straight(timeout_ns=0)
@@ -222,8 +221,13 @@ class Debugged:
             if source is self._listener:
                 if self._accept():
                     return True
-            elif self._receive(going=True):
-                return True
+            else:
+                self._receive()
+                if self._connection is None:
+                    return True
+        if self._going is not None and Mark.INTERRUPT in self._waiting:
+            self._waiting.clear()
+            return True
         return self._late()
 
     def _keep_pace(self, host: Host) -> None:
@@ -240,13 +244,14 @@ class Debugged:
     def _wait(self) -> RunResult | None:
         """The guest waits: answer until it shall go; the result where the run is ended."""
         while self._waiting:
-            if not self._answer(self._waiting.popleft()):
+            event = self._waiting.popleft()
+            if isinstance(event, bytes) and not self._answer(event):
                 return self._ended()
         for source in ready(self._sources(), None):
             if source is self._listener:
                 self._accept()
             else:
-                self._receive(going=False)
+                self._receive()
         return None
 
     def _ended(self) -> RunResult | None:
@@ -296,16 +301,15 @@ class Debugged:
         say(f"{connection.name} debugs the guest, at instruction {self.machine.instructions:,}")
         return True
 
-    def _receive(self, *, going: bool) -> bool:
-        """Take what the debugger sends; whether a walk shall end."""
+    def _receive(self) -> None:
+        """Take what the debugger sends."""
         connection = self._connection
         assert connection is not None
-        ends = False
         try:
             for event in connection.receive():
                 match event:
                     case Mark.INTERRUPT:
-                        ends = going
+                        self._waiting.append(event)
                     case Mark.AGAIN:
                         connection.again()
                     case Mark.DAMAGED:
@@ -315,8 +319,6 @@ class Debugged:
                         self._waiting.append(event)
         except ConnectionError as gone:
             self._lost(str(gone))
-            ends = going
-        return ends
 
     def _lost(self, why: str) -> None:
         connection = self._connection
@@ -325,6 +327,7 @@ class Debugged:
         waits = f"the guest waits at instruction {self.machine.instructions:,} for another one"
         say(f"{connection.name} is gone ({why}); {waits if self._held else 'the guest goes on'}")
         self._drop()
+        self._going = None
 
     def _drop(self) -> None:
         if self._connection is not None:

@@ -1,4 +1,8 @@
-"""The guest goes, forwards or back, until something is there to be told: the answers to c, s, bc and bs."""
+"""The guest goes, forwards or back, until something is there to be told: the answers to c, s, bc and bs.
+
+A watched access is told when it is about to be done, or backwards about to be undone: debuggers of RISC-V
+then take the step themselves and compare the bytes (gdbarch_have_nonsteppable_watchpoint).
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,8 @@ class Walk:
         self.destination: int | None = None
         self.over: RunResult | None = None
         """How the run ended, once the debugger has been told."""
+        self._behind: tuple[int, int] | None = None  # an access to be undone: where it was, where it stands
+        self._came_back = False
 
     def go(self, go: Go, limit: int | None) -> Arrival:
         """Until the debugger has to be told something."""
@@ -38,29 +44,37 @@ class Walk:
             traveller.keep()
         if self.destination is not None:
             to, self.destination = self.destination, None
+            self._behind, self._came_back = None, True
             return traveller.goto(to)
         if go.how == "back":
             assert isinstance(traveller, Traveller)
-            if go.step:
-                return traveller.step_back(go.hart)
-            stops = session.points.stops()
-            return traveller.backwards(stops) if stops else self._to_the_beginning(traveller)
-        for vcpu in traveller.machine.vcpus:
-            vcpu.hart.set("watched", 0)  # an access that was undone is watched again when it is done again
+            return self._back(traveller, go)
+        if self._came_back:
+            self._came_back = False
+            for vcpu in traveller.machine.vcpus:
+                vcpu.hart.set("watched", 0)  # an access that was undone is watched when it is done again
+        self._behind = None
         if not go.step:
-            arrival = traveller.onwards(session.points.stops(), limit)
-        else:
-            here = traveller.machine.vcpus[go.hart].hart.pc
-            arrival = traveller.step(go.hart, session.points.stops(but=here))
-        if arrival.hit is not None and arrival.hit.kind == "watchpoint":
-            # gdb compares values, and so expects the access to have been done (bpstat_check_watchpoint).
-            traveller.step(arrival.hit.hart, NOTHING)
-        return arrival
+            return traveller.onwards(session.points.stops(), limit)
+        here = traveller.machine.vcpus[go.hart].hart.pc
+        return traveller.step(go.hart, session.points.stops(but=here))
 
-    @staticmethod
-    def _to_the_beginning(traveller: Traveller) -> Arrival:
-        traveller.goto(traveller.first)
-        return Arrival("beginning")
+    def _back(self, traveller: Traveller, go: Go) -> Arrival:
+        self._came_back = True
+        behind, self._behind = self._behind, None
+        if go.step:
+            return traveller.step_back(go.hart)
+        stops = self.session.points.stops()
+        if not stops:
+            traveller.goto(traveller.first)
+            return Arrival("beginning")
+        if behind is not None and behind[1] == traveller.position:
+            traveller.goto(behind[0])
+        arrival = traveller.backwards(stops)
+        if arrival.hit is not None and arrival.hit.kind == "watchpoint":
+            traveller.step(arrival.hit.hart, NOTHING)
+            self._behind = arrival.hit.position, traveller.position
+        return arrival
 
     def told(self, go: Go, arrival: Arrival) -> list[bytes]:
         """The packets that say how it went."""
