@@ -18,24 +18,25 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from tests.gdb.client import serving
+
 from vpmu.gdb.framing import checksum, packet
 from vpmu.vmm.machine import Machine
 
-REAL = [
-    b"?", b"g", b"G" + b"00" * 264, b"p20", b"p1000", b"Pa=0000000000000080", b"P20=0000208000000000", b"m80200000,40",
-    b"M80200000,4:13000000", b"X80200000,4:\x13\x00\x00\x00", b"c", b"s", b"vCont;c", b"vCont;s:1;c", b"vCont?",
-    b"bc", b"bs", b"Z0,80200010,4", b"z0,80200010,4", b"Z1,80200020,2", b"Z2,80201000,8", b"z2,80201000,8",
-    b"Z3,80201000,8", b"Z4,80200000,1000", b"Hg1", b"Hc-1", b"Hgp1.1", b"T1", b"qSupported:swbreak+;hwbreak+", b"qC",
-    b"qfThreadInfo", b"qsThreadInfo", b"qThreadExtraInfo,1", b"qAttached", b"qSymbol::",
-    b"qXfer:features:read:target.xml:0,ffb", b"qXfer:features:read:target.xml:ffffffff,1", b"vMustReplyEmpty",
-    b"Qqemu.PhyMemMode:1", b"Qqemu.PhyMemMode:0", b"qqemu.PhyMemMode", b"vKill", b"qOffsets", b"R00", b"!", b"C05",
-    b"S05;80200000", b"c80200000", b"qHostInfo", b"qRcmd,", b"qRcmd,6", b"qRcmd,zz", b"D1", b"vRun;a", b"j{}",
-]  # fmt: skip
+REAL = b"""
+? g p20 p1000 Pa=0000000000000080 P20=0000208000000000 m80200000,40 M80200000,4:13000000 c s vCont;c
+vCont;s:1;c vCont? bc bs Z0,80200010,4 z0,80200010,4 Z1,80200020,2 Z2,80201000,8 z2,80201000,8 Z3,80201000,8
+Z4,80200000,1000 Hg1 Hc-1 Hgp1.1 T1 qSupported:swbreak+;hwbreak+ qC qfThreadInfo qsThreadInfo
+qThreadExtraInfo,1 qAttached qSymbol:: qXfer:features:read:target.xml:0,ffb
+qXfer:features:read:target.xml:ffffffff,1 vMustReplyEmpty Qqemu.PhyMemMode:1 Qqemu.PhyMemMode:0
+qqemu.PhyMemMode vKill qOffsets R00 ! C05 S05;80200000 c80200000 qHostInfo qRcmd, qRcmd,6 qRcmd,zz D1 vRun;a
+j{} """.split()
+REAL += [b"X80200000,4:\x13\x00\x00\x00", b"G" + b"00" * 264]
 MONITOR = [
-    "help", "where", "mode", "counters", "sbi", "sbi 3", "trace 100", "profile", "faults", "catch", "catch overflow",
-    "catch sbi PMU", "catch csr 0xc00", "catch nonsense", "uncatch", "position", "goto 100", "goto 99999999999999999999",
-    "goto -1", "phys 0x80200000 16", "phys 0 16", "phys", "\0", "\xff" * 500,
-]  # fmt: skip
+    *("help", "where", "mode", "counters", "sbi", "sbi 3", "trace 100", "profile", "faults", "catch"),
+    *("catch overflow", "catch sbi PMU", "catch csr 0xc00", "catch nonsense", "uncatch", "position"),
+    *("goto 100", "goto 99999999999999999999", "goto -1", "phys 0x80200000 16", "phys 0 16", "phys"),
+    *("\0", "\xff" * 500),
+]
 LETTERS = b"?gGpPmMXcsCSbzZHTqQvDkR!0123456789abcdef,;:.-+$#}*\x03\x00\xff"
 
 
@@ -61,7 +62,9 @@ def hostile(chosen: random.Random) -> bytes:
             case 2:
                 data[where : where + 1] = chosen.randbytes(1)
             case _:
-                data[where:where] = chosen.choice((b"ffffffffffffffff", b"-1", b"0" * 40, b"80200000", b"," * 9))
+                data[where:where] = chosen.choice(
+                    (b"ffffffffffffffff", b"-1", b"0" * 40, b"80200000", b"," * 9)
+                )
     if data[:1] in (b"k", b"D") or data[:5] == b"vKill":
         data[:1] = b"x"  # those end the session: others ask them
     if kind == 3:
@@ -79,8 +82,8 @@ class Over(Exception):
 
 
 def attack(count: int, seed: int, build: Callable[[], Machine], *, told: bool = False) -> tuple[int, int]:
-    """Send so many to a server, to a new one when a guest has come to its end; (answers that came, guests). The server
-    has to answer a plain question in between. What it raises is raised.
+    """Send so many to a server, to a new one when a guest has come to its end; (answers that came, guests).
+    The server has to answer a plain question in between. What it raises is raised.
     """
     chosen = random.Random(seed)
     came, guests, number = [0], 0, 0
@@ -89,7 +92,7 @@ def attack(count: int, seed: int, build: Callable[[], Machine], *, told: bool = 
         with serving(build()) as (served, client), suppress(Over):
             client.socket.settimeout(20)
             while number < count:
-                client.socket.sendall(hostile(chosen))
+                sent(client.socket, hostile(chosen))
                 number += 1
                 if number % 50 == 0:
                     plain(client.socket, came)
@@ -101,6 +104,14 @@ def attack(count: int, seed: int, build: Callable[[], Machine], *, told: bool = 
         if served.error is not None:
             raise served.error
     return came[0], guests
+
+
+def sent(line: socket.socket, data: bytes) -> None:
+    """Send it. Over where the run is."""
+    try:
+        line.sendall(data)
+    except ConnectionError:
+        raise Over from None
 
 
 def received(line: socket.socket) -> bytes:
@@ -116,7 +127,7 @@ def received(line: socket.socket) -> bytes:
 
 def plain(line: socket.socket, came: list[int]) -> None:
     """After whatever was sent: the guest stops, and a question is answered, within seconds."""
-    line.sendall(b"#00\x03" + packet(b"qThreadExtraInfo,1"))
+    sent(line, b"#00\x03" + packet(b"qThreadExtraInfo,1"))
     held = b""
     while b"$" + b"hart 0".hex().encode() not in held:
         data = received(line)

@@ -82,6 +82,7 @@ def test_gone_while_the_guest_goes() -> None:
     position = second.position
     assert position > 0
     second.send(b"c")
+    time.sleep(0.05)
     second.socket.sendall(b"\x03")
     assert second.answer().startswith(b"T02")
     assert second.position > position
@@ -175,7 +176,7 @@ def test_steps_at_random_land_on_the_state_of_a_straight_run(payload: str) -> No
     with serving(_machine(payload)) as (served, debugger):
         debugger.monitor("catch sbi")
         seen = {}
-        for _ in range(60):
+        for _ in range(40):
             match chosen.randrange(5):
                 case 0:
                     debugger.monitor(f"goto {chosen.randrange(end)}")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Unpack
 
 from vpmu.debug.names import Names
 from vpmu.errors import VpmuError
+from vpmu.gdb.attention import attention
 from vpmu.gdb.forward import OneWay
 from vpmu.gdb.framing import Mark
 from vpmu.gdb.listener import Address, Connection, Listener, ready, say
@@ -19,7 +22,7 @@ from vpmu.gdb.monitor import Monitor
 from vpmu.gdb.points import Points
 from vpmu.gdb.session import OK, Go, Session
 from vpmu.gdb.walk import TRAP, Walk, said, stop_reply
-from vpmu.travel.travel import BUDGET, NOTHING, Arrival, Traveller
+from vpmu.travel.travel import ASKED, BUDGET, NOTHING, Arrival, Traveller
 
 if TYPE_CHECKING:
     from vpmu.vmm.machine import Machine
@@ -52,7 +55,9 @@ class Debugged:
         self._connection: Connection | None = None
         self._held = waits
         self._going: Go | None = None  # what the debugger waits for
-        self._waiting: deque[bytes | Mark] = deque(maxlen=MOST_WAITING)  # packets that came while the guest went
+        self._waiting: deque[bytes | Mark] = deque(
+            maxlen=MOST_WAITING
+        )  # packets that came while the guest went
         self._inside, self._stale = False, True
         self._session = self._new_session()
         self._real = self._virtual = 0  # ns, when they were last looked at
@@ -153,10 +158,15 @@ class Debugged:
         """The guest goes, with a debugger or without; the result where the run is over."""
         go = self._going
         if go is None:
-            arrival = self.traveller.onwards(NOTHING, limit)
+            with self.attention():
+                arrival = self.traveller.onwards(NOTHING, limit)
             return self._result(arrival, limit)
         try:
-            arrival = self.walk.go(go, limit)
+            if go.step:
+                arrival = self.walk.go(go, limit)
+            else:
+                with self.attention():
+                    arrival = self.walk.go(go, limit)
         except VpmuError as error:
             self._send([said(str(error)), stop_reply(self._session, TRAP, b"")])
             self._held, self._going = True, None
@@ -225,10 +235,20 @@ class Debugged:
                 self._receive()
                 if self._connection is None:
                     return True
-        if self._going is not None and Mark.INTERRUPT in self._waiting:
-            self._waiting.clear()
+        if Mark.INTERRUPT in self._waiting:
+            self._waiting.remove(Mark.INTERRUPT)
             return True
         return self._late()
+
+    @contextmanager
+    def attention(self) -> Iterator[None]:
+        """While something takes long: who wants it to end is heard."""
+        turns = self.machine.turns
+        if Mark.INTERRUPT in self._waiting:  # it came with the packet that lets the guest go
+            turns.interrupt(ASKED)
+        with attention(self._sources(), lambda: turns.interrupt(ASKED)):
+            yield
+        turns.uninterrupt(ASKED)
 
     def _keep_pace(self, host: Host) -> None:
         """Take keys; where virtual time is ahead of real time, because the guest sleeps, wait for some."""

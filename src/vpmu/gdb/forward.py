@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vpmu.errors import MachineError
 from vpmu.travel.stops import Installed, Stops
-from vpmu.travel.travel import LOOK, NOTHING, Arrival
+from vpmu.travel.travel import ASKED, LOOK, NOTHING, Arrival
 
 if TYPE_CHECKING:
     from vpmu.vmm.machine import Machine
@@ -44,7 +44,7 @@ class OneWay:
                 result = self.machine.run(left, self.pace)
                 if installed.last is not None:
                     return Arrival("hit", installed.last)
-                if result.stop != "budget":
+                if result.stop not in ("budget", ASKED):
                     return Arrival("end", end=result)
                 if self.asked():
                     return Arrival("interrupted")

@@ -85,7 +85,9 @@ class Monitor:
 
     def _sbi(self, rest: str, vcpu: GuestHart) -> str:
         most = _count(rest, LAST_CALLS)
-        calls = [f"instruction {hit.position:,}: {hit.words}" for hit in self._reversible().last(_SBI, most)]
+        with self._debugged.attention():
+            found = self._reversible().last(_SBI, most)
+        calls = [f"instruction {hit.position:,}: {hit.words}" for hit in found]
         return "\n".join(reversed(calls)) or "no SBI call before here"
 
     def _trace(self, rest: str, vcpu: GuestHart) -> str:
@@ -103,7 +105,8 @@ class Monitor:
             recorder.enabled = on
 
         recorder.records.clear()
-        traveller.again(begin, enable)
+        with self._debugged.attention():
+            traveller.again(begin, enable)
         records = recorder.records[-MOST_RECORDS:]
         left = len(recorder.records) - len(records)
         lines = [as_text(record).rstrip("\n") for record in records]
