@@ -11,13 +11,15 @@ it cannot be had on this machine.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..files import write_file
+from .debugger import add_debug_options, check_debug, debugging
 from .host_guest import add_guest_options, run_guest, wanted
 from .options import Subparsers, add_host_options, add_json, host_options
-from .parser import out_file
+from .parser import in_file, out_file
 from .peers import lines as peer
 from .peers import tell
 
@@ -39,6 +41,10 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         help="compile what its kernel does for a guest: half a minute, once for a kernel",
     )  # fmt: skip
     add_guest_options(parser)
+    add_debug_options(parser)
+    parser.add_argument(
+        "--symbols", metavar="FILE", type=in_file, help="with --gdb: names for `monitor where`: an ELF file"
+    )
     add_json(parser)
     return parser
 
@@ -56,20 +62,22 @@ def run(args: argparse.Namespace) -> int:
 
     if not is_kvm(args.host) or args.host.endswith("@qemu"):
         raise UsageError("host", expected="kvm or kvm:SUITE", got=args.host)
+    check_debug(args)
     options = replace(named(args.host, host_options(args)), progress=Progress(quiet=args.json))
     if wanted(args):
         return run_guest(args, options)
-    try:
-        target = host_target(None, options)
-    except HostDown as down:
-        if args.console is not None:
-            write_file(args.console, down.console)
-        raise
-    if args.compile:
-        from ..conform.host_compiled import compile_host
+    with debugging(args) as opened:
+        try:
+            target = host_target(None, replace(options, opened=opened))
+        except HostDown as down:
+            if args.console is not None:
+                write_file(args.console, down.console)
+            raise
+        if args.compile:
+            from ..conform.host_compiled import compile_host
 
-        compile_host(target.link, target.scratch, options.progress or Progress(quiet=True))
-    return tell(args, target, lambda: describe(target, identify(target, "qemu-virt")), lines)
+            compile_host(target.link, target.scratch, options.progress or Progress(quiet=True))
+        return tell(args, target, lambda: describe(target, identify(target, "qemu-virt")), lines)
 
 
 def describe(target: HostTarget, found: Found) -> dict[str, object]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import FileError, UsageError
 from ..trace.recorder import NULL, Record, Recorder, note_end
+from .debugger import new_recorder
 from .levels import Default, DefaultSize, add_level_options, is_bare, level_arguments
 from .limits import add_limits, count
 from .parser import PerfettoName, in_file, in_file_or_stdin, out_file, perfetto_file
@@ -351,7 +352,7 @@ def build_machine(
         perf=args.perf,
         memory=args.memory,
         harts=args.smp,
-        recorder=recorder,
+        recorder=new_recorder(args, recorder),
         refuse=dict(args.refuse),
         starve=args.starve,
         seed=args.seed,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import VpmuError
 from ..peers.host_source import HostSource
@@ -16,6 +18,9 @@ from .agent import LOST, packed_batch
 from .calls import Call, Ref, pmu
 from .host_facts import HostFacts, parse_facts
 from .target import HostDown, HostStopped, NoAnswer, TargetLost
+
+if TYPE_CHECKING:
+    from ..vmm.machine import Machine
 
 PATIENCE = 400_000_000
 """Instructions of host and guest within which an answer comes."""
@@ -48,7 +53,7 @@ class HostLink:
 
     def __init__(
         self, source: HostSource, progress: Progress, isa: tuple[str, ...] = ISA, host_pmu: str = "full",
-        guest_memory: int = 0,
+        guest_memory: int = 0, opened: Callable[[Machine], None] | None = None,
     ) -> None:  # fmt: skip
         self._folder = source.folder
         self.patience = PATIENCE
@@ -57,11 +62,18 @@ class HostLink:
         if kept is None:
             progress.step("booting the KVM host on vpmu: once, then it is kept")
             self.host = build(source, isa=isa, host_pmu=host_pmu, guest_memory=guest_memory)
+            if opened is not None:
+                opened(self.host.machine)
             self._boot()
-            keep(self.host, path)
+            if opened is None:
+                keep(self.host, path)
+            else:  # who watches it may have changed it
+                self.host.base = self.host.machine.snapshot()
             progress.finish()
         else:
             self.host = kept
+            if opened is not None:
+                opened(self.host.machine)
         self.facts: HostFacts = parse_facts(self.exchange(FACTS)[1:].decode(errors="replace"))
         self.rewind()
 

@@ -292,6 +292,8 @@ def failure_of(result: RunResult, status: int | None, said: Trouble | None, when
         case "budget":
             used = f"{result.virtual_ns / 1e9:.3f} s of virtual time, {result.instructions:,} instructions"
             return f"guest: timed out{when}: {result.reason} ({used})"
+        case "killed":
+            return f"guest: killed{when}: {result.reason}"
         case "left":
             return None
     if when:
