@@ -55,8 +55,10 @@ class Folder:
     OSError; of those that change something EROFS where the folder is read-only.
     """
 
+    _top = -1
+
     def __init__(self, folder: str, clock: Callable[[], int], *, readonly: bool = False) -> None:
-        self._clock, self.readonly, self._top = clock, readonly, -1
+        self._clock, self.readonly = clock, readonly
         self.numbers: dict[tuple[int, int], int] = {}
         """(device, inode) of the host -> number of the guest, in the order in which it saw them."""
         self.last = 0
