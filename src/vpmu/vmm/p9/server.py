@@ -68,6 +68,7 @@ class Server:
         self.folder = folder
         self.size = MOST_SIZE
         self.fids: dict[int, Fid] = {}
+        self._opened = 0  # of them: with a file of the host
 
     def __del__(self) -> None:
         self.reset()
@@ -77,6 +78,7 @@ class Server:
         for fid in self.fids.values():
             fid.close()
         self.fids.clear()
+        self._opened = 0
 
     def handle(self, request: bytes) -> bytes:
         """The answer to a request; Rlerror for what cannot be done."""
@@ -138,8 +140,12 @@ class Server:
         """The host's file of one that is open; after a restore it is opened again, by its path."""
         if fid.fd < 0:
             self._room()
-            fid.fd = self.folder.open(fid.path, fid.flags)
+            self._keep(fid, self.folder.open(fid.path, fid.flags))
         return fid.fd
+
+    def _keep(self, fid: Fid, fd: int) -> None:
+        fid.fd = fd
+        self._opened += 1
 
     def _qid(self, path: Path) -> bytes:
         return _qid(self.folder.look(path))
@@ -171,6 +177,7 @@ class Server:
     def _clunk(self, number: int) -> bytes:
         fid = self._fid(number)
         del self.fids[number]
+        self._opened -= fid.fd >= 0
         fid.close()
         return b""
 
@@ -194,13 +201,14 @@ class Server:
         else:
             self._room()
             host = host_flags(flags)
-            fid.fd, fid.flags = self.folder.open(fid.path, host), host & ~os.O_TRUNC
+            self._keep(fid, self.folder.open(fid.path, host))
+            fid.flags = host & ~os.O_TRUNC
             if host & os.O_TRUNC:
                 self.folder.touched(os.fstat(fid.fd))
         return _qid(seen) + struct.pack("<I", 0)
 
     def _room(self) -> None:
-        if sum(one.fd >= 0 for one in self.fids.values()) >= MOST_OPEN:
+        if self._opened >= MOST_OPEN:
             raise OSError(errno.ENFILE, "too many open files")
 
     def _lcreate(self, number: int, name: bytes, flags: int, mode: int, _gid: int) -> bytes:
@@ -210,7 +218,7 @@ class Server:
         self._room()
         host = host_flags(flags) & ~os.O_TRUNC
         path = (*fid.path, check_name(name))
-        fid.fd = self.folder.create(path, host, mode)
+        self._keep(fid, self.folder.create(path, host, mode))
         fid.path, fid.flags = path, host
         return self._qid(path) + struct.pack("<I", 0)
 
