@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from vpmu.brief import Brief
 from vpmu.vmm.p9 import messages
 from vpmu.vmm.p9.folder import Attributes, Path, check_name
 from vpmu.vmm.p9.messages import HEADER, NOFID, QID, REQUESTS, RLERROR, Malformed, string
@@ -43,8 +44,8 @@ _STATFS = struct.Struct("<IIQQQQQQI")
 U64 = (1 << 64) - 1
 
 
-@dataclass(slots=True)
-class Fid:
+@dataclass(slots=True, repr=False)
+class Fid(Brief):
     """What a number of the client stands for: a path, and how it is open (flags of the host, -1: it is not).
     `listing`: the names of a folder that is read. `fd` is the host's, there when it has been used.
     """
