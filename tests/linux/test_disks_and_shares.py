@@ -13,13 +13,23 @@ from pathlib import Path
 import pytest
 
 from vpmu.cli.main import main
+from vpmu.vmm.isa import FIRMWARE_ISA
+from vpmu.vmm.linux import start
+from vpmu.vmm.linux.boot import LinuxBoot
 from vpmu.vmm.linux.cache import Cache, default_root
+from vpmu.vmm.linux.debian import debian_guest
+from vpmu.vmm.linux.modules import modules_of
+from vpmu.vmm.p9.folder import Share
+from vpmu.vmm.snapshot import Snapshot
+from vpmu.vmm.virtio.plug import images
 
 from . import debian_root
 
 pytestmark = pytest.mark.slow
 Out = pytest.CaptureFixture[str]
 SH = "#!/bin/sh\n"
+FURTHER = 8_000_000
+"""Instructions from a snapshot to where two runs are compared."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -205,3 +215,46 @@ def test_a_command_in_a_debian_on_a_disk(debian_disk: Path, folder: Path, capfd:
         "--exec", command,
     )  # fmt: skip
     assert (status, out) == (7, "disk\n/root\nroot\nof the host\ndev\n"), err
+
+
+@pytest.mark.parametrize("isa", [None, {"h"}])
+def test_a_run_with_a_disk_and_a_share_goes_on_from_a_snapshot(
+    isa: set[str] | None, ext4: Path, folder: Path, tmp_path: Path
+) -> None:
+    """In the middle of its writes: in this machine, in another one, and (without the share) from a file."""
+    guest = debian_guest()
+    found = modules_of(guest.release)
+    command = (
+        "mkdir /m; mount /dev/vda /m; for i in $(seq 60); do seq $i 500 > /m/$i; sync; "
+        "[ -d s ] && cat s/f > /dev/null; done; echo 3 > /proc/sys/vm/drop_caches; md5sum /m/[0-9]*"
+    )
+    options = {} if isa is None else {"isa": {*FIRMWARE_ISA, *isa}, "profile": "opensbi-1.6"}
+    for shares in ([Share(str(folder), "vpmu0")], []):
+        mounts = [start.Mount("vpmu0", "/root/s")] * len(shares)
+        names = (*start.FOR_DISKS, "ext4", *start.FOR_SHARES)
+        archives = [found.archive(names), start.archive(None, mounts)]
+        output = bytearray()
+        boot = LinuxBoot(
+            guest.kernel_image(), guest.initramfs(tiny=True), command=command, archives=archives, start=True,
+            output=output.extend,
+        )  # fmt: skip
+        machine = boot.machine(disks=[str(ext4)], shares=shares, **options)
+        while not boot.console.count(b"@vpmu-begin"):
+            machine.run(max_instructions=20_000_000)
+        machine.run(max_instructions=30_000_000)
+        assert any(image.written for image in images(machine.board))
+        snapshot, digest = machine.snapshot(), machine.state_hash()
+        assert machine.run(max_instructions=FURTHER).stop == "budget"
+        hashes = machine.state_hash()
+        assert hashes != digest
+        end = machine.run(max_instructions=2_000_000_000)
+        assert (end.stop, output.count(b"/m/")) == ("exited", 60)
+        others = [machine, snapshot.machine()]
+        if not shares:
+            snapshot.save(tmp_path / "s")
+            others.append(Snapshot.load(tmp_path / "s").machine())
+        for other in others:
+            other.restore(snapshot)
+            assert other.state_hash() == digest
+            other.run(max_instructions=FURTHER)
+            assert other.state_hash() == hashes
