@@ -177,6 +177,13 @@ def test_what_does_not_fit(ext4: Path, capfd: Out) -> None:
         (("--modules", "nosuch"), "module: unknown module"),
         (("--initrd", str(default_root() / "debian-trixie" / "tiny.cpio"), "--modules", "ext4"), "--initrd"),
         (("--disk", str(ext4), "--append", "root=LABEL=x"), "expected a device"),
+        *(
+            (
+                ("--disk", str(ext4), "--append", "root=/dev/vda", option, "/etc/hostname"),
+                "with a root on a disk",
+            )
+            for option in ("--file", "--get")
+        ),
         (("--share", str(ext4)), "cannot be shared"),
         (("--disk", str(ext4.parent)), "not a disk image"),
     ]

@@ -18,7 +18,7 @@ import pytest
 from vpmu import Machine
 from vpmu.errors import FileError, MachineError, UsageError
 from vpmu.travel.travel import Traveller
-from vpmu.vmm.p9 import messages
+from vpmu.vmm.p9 import messages, server
 from vpmu.vmm.p9.folder import DEEPEST, Share
 from vpmu.vmm.p9.messages import NOFID, REQUESTS, TYPES
 from vpmu.vmm.p9.server import MOST_FIDS, MOST_OPEN
@@ -133,18 +133,31 @@ def test_a_file_without_a_name_lives_on(folder: Path) -> None:
     client.write(fid, b"still there")
     client.ask("setattr", fid, 8, 0, 0, 0, 5, 0, 0, 0, 0)
     assert client.read(fid) == b"still"
-    assert client.attributes(fid)["links"] == 0
+    assert client.attributes(fid)["links"] == client.attributes(fid)["number"] == 0
+
+
+def test_listings_are_read_again_when_there_are_many(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST_NAMES_KEPT", 20)
+    client = Client(folder)
+    fids = [client.open() for _ in range(10)]
+    first = {client.ask("readdir", fid, 0, 50) for fid in fids}
+    rest = {client.ask("readdir", fid, 2, 1000) for fid in fids}
+    assert len(first) == len(rest) == 1
+    assert sum(len(fid.listing or ()) for fid in client.server.fids.values()) <= 27
 
 
 def test_attributes_are_the_guests(folder: Path) -> None:
+    os.utime(folder / "a", ns=(1, NOW - 3))
+    os.utime(folder, ns=(1, 1))
     client = Client(folder)
-    os.utime(folder / "a", ns=(1, 123_456_789_012))
     before = client.attributes(client.walk(b"a"))
-    assert before["changed"] == 123_456_789_012
+    assert before["changed"] == NOW - 3
     assert (before["uid"], before["gid"], before["size"], before["blocks"]) == (0, 0, 12, 1)
     fid = client.open(b"a", flags=1)
     client.write(fid, b"C")
     assert client.attributes(fid)["changed"] == NOW  # not the host's clock
+    client.write(fid, b"C")
+    assert client.attributes(fid)["changed"] == NOW + 1
     client.ask("setattr", fid, 0x20 | 0x100, 0, 0, 0, 0, 0, 0, 77, 5)
     assert client.attributes(fid)["changed"] == 77 * 10**9 + 5 == (folder / "a").stat().st_mtime_ns
     client.ask("setattr", fid, 1, 0o100604, 0, 0, 0, 0, 0, 0, 0)
@@ -154,6 +167,14 @@ def test_attributes_are_the_guests(folder: Path) -> None:
     client.ask("setattr", fid, 6, 0, 0, 0, 0, 0, 0, 0, 0)
     client.ask("setattr", fid, 8, 0, 0, 0, 3, 0, 0, 0, 0)
     assert (folder / "a").read_bytes() == b"Con"
+
+
+def test_what_a_guest_makes_is_newer_than_what_it_made_it_of(folder: Path) -> None:
+    """Also where its clock begins in 1970: for make."""
+    client = Client(folder)
+    source = client.attributes(client.walk(b"a"))["changed"]
+    made = client.attributes(client.create(b"a.o"))["changed"]
+    assert made > source > NOW
 
 
 def test_what_is_seen_does_not_depend_on_the_host(folder: Path, tmp_path: Path) -> None:

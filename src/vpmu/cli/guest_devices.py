@@ -77,7 +77,11 @@ def root_of(args: argparse.Namespace) -> Root | None:
         return None
     from ..vmm.linux.start import Root
 
-    return Root.of(args.append)
+    root = Root.of(args.append)
+    if root is not None and (args.files_in or args.install or getattr(args, "files_out", ())):
+        raise UsageError("--file, --get and --install with a root on a disk",
+                         expected="--share, or the files on the disk", got=f"root={root.device}")  # fmt: skip
+    return root
 
 
 def start_archives(args: argparse.Namespace, guest: DebianGuest | None, kernel: Buffer) -> list[bytes]:

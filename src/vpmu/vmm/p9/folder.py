@@ -22,7 +22,7 @@ LAYER = "share"
 Path = tuple[bytes, ...]
 """From the folder down; () is the folder itself."""
 _STEP = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
-_THING = os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+_THING = os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY | os.O_NONBLOCK)
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 PERMISSIONS = 0o777
 """Of a mode that a guest sets: it makes nobody's program run as somebody else on the host."""
@@ -64,6 +64,8 @@ class Folder:
         self.last = 0
         self.times: dict[int, int] = {}
         """Number -> the guest's time, of what it has changed."""
+        self.newest = 0
+        """The last of all times that it has seen."""
         try:
             self._top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -118,6 +120,8 @@ class Folder:
     # ------------------------------------------------------------ looking
 
     def _number(self, status: os.stat_result) -> int:
+        if not status.st_nlink:
+            return 0  # open, without a name: the host may soon give its number to another one
         key = status.st_dev, status.st_ino
         if key not in self.numbers:
             self.last += 1
@@ -132,12 +136,14 @@ class Folder:
         """What a guest sees of it."""
         number = self._number(status)
         folder = stat.S_ISDIR(status.st_mode)
+        changed = self.times.get(number, status.st_mtime_ns if number else self.newest)
+        self.newest = max(self.newest, changed)
         return Attributes(
             number,
             status.st_mode,
             1 if folder else status.st_nlink,
             FOLDER_SIZE if folder else status.st_size,
-            self.times.get(number, status.st_mtime_ns),
+            changed,
         )
 
     def names(self, path: Path) -> list[bytes]:
@@ -178,8 +184,11 @@ class Folder:
             raise OSError(errno.EROFS, "the share is read-only")
 
     def touched(self, status: os.stat_result) -> None:
-        """It has changed now, by the guest's clock."""
-        self.times[self._number(status)] = self._clock()
+        """It has changed now: by the guest's clock, or just behind all that it has seen, so that what it
+        makes of a file is newer than the file.
+        """
+        self.newest = max(self._clock(), self.newest + 1)
+        self.times[self._number(status)] = self.newest
 
     @contextmanager
     def _changing(self, path: Path) -> Iterator[tuple[int, bytes]]:
@@ -280,6 +289,7 @@ class Folder:
             with self._folder(path[:-1]) as above:
                 os.utime(path[-1], ns=(changed, changed), dir_fd=above, follow_symlinks=False)
         self.times[self._number(status)] = changed
+        self.newest = max(self.newest, changed)
 
 
 def _change_mode(fd: int, mode: int) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 DIALECT = b"9P2000.L"
 LEAST_SIZE, MOST_SIZE = 4096, 512 << 10
 """Of a message (msize): smaller holds no answer, larger is of no use."""
-MOST_FIDS, MOST_OPEN = 1 << 16, 512
+MOST_FIDS, MOST_OPEN, MOST_NAMES_KEPT = 1 << 16, 512, 1 << 18
 MAGIC = 0x01021997
 """V9FS_MAGIC of linux/magic.h."""
 BLOCKS, BLOCK, LONGEST_NAME = 1 << 28, 4096, 255
@@ -70,6 +70,7 @@ class Server:
         self.size = MOST_SIZE
         self.fids: dict[int, Fid] = {}
         self._opened = 0  # of them: with a file of the host
+        self._names = 0  # in their listings, at most
 
     def __del__(self) -> None:
         self.reset()
@@ -246,7 +247,7 @@ class Server:
     def _readdir(self, number: int, offset: int, count: int) -> bytes:
         fid = self._open_fid(number)
         if offset == 0 or fid.listing is None:
-            fid.listing = [b".", b"..", *self.folder.names(fid.path)]
+            fid.listing = self._listed(fid.path)
         out = bytearray()
         room = min(count, self.size - 11)
         for at in range(min(offset, len(fid.listing)), len(fid.listing)):
@@ -261,6 +262,18 @@ class Server:
                 break
             out += entry
         return struct.pack("<I", len(out)) + bytes(out)
+
+    def _listed(self, path: Path) -> list[bytes]:
+        """The names in a folder. Those that are kept for other fids are let go when they become many: they
+        are read again.
+        """
+        found = [b".", b"..", *self.folder.names(path)]
+        self._names += len(found)
+        if self._names > MOST_NAMES_KEPT:
+            for fid in self.fids.values():
+                fid.listing = None
+            self._names = len(found)
+        return found
 
     # ------------------------------------------------------------ attributes
 

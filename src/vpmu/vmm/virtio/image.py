@@ -159,7 +159,7 @@ class Image:
     def flush(self) -> None:
         """What was written to the file is on the host's disk afterwards. OSError."""
         if self.mode == "write":
-            os.fdatasync(self._fd)
+            os.fsync(self._fd)
 
     def put_back(self, written: dict[int, bytes], total: int) -> None:
         """What lies on top, as it was."""

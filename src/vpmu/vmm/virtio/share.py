@@ -51,20 +51,21 @@ class Shared:
 
     def hashed(self) -> dict[str, object]:
         """What the guest has open. The folder itself is not the machine's."""
-        return {**self.server.state(), "times": dict(self.server.folder.times)}
+        folder = self.server.folder
+        return {**self.server.state(), "times": dict(folder.times), "newest": folder.newest}
 
     def state(self) -> dict[str, object]:
         """The server, and how it numbers the files that it has seen."""
         folder = self.server.folder
         return {**self.server.state(), "numbers": dict(folder.numbers), "last": folder.last,
-                "times": dict(folder.times)}  # fmt: skip
+                "times": dict(folder.times), "newest": folder.newest}  # fmt: skip
 
     def resume(self, state: Mapping[str, object]) -> None:
         """What `state` gave; the folder is as it is."""
         folder = self.server.folder
         self.server.resume(state)
         folder.numbers, folder.times = dict(state["numbers"]), dict(state["times"])  # type: ignore[call-overload]
-        folder.last = state["last"]  # type: ignore[assignment]
+        folder.last, folder.newest = state["last"], state["newest"]  # type: ignore[assignment]
 
     def check(self, where: str, state: object) -> None:
         """No file holds one (snapshot_file)."""
