@@ -32,6 +32,8 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("vpmu boot --exec 'perf stat true'", "one command, and its exit status", DEBIAN),
         ("vpmu boot --file README.md --exec 'wc README.md | tee n' --get n", "files in, files out", DEBIAN),
         ("vpmu boot --install strace --exec 'strace true'", "a Debian package by name", PACKAGES),
+        ("vpmu boot --share docs --exec 'ls docs'", "a folder that both see", PACKAGES),
+        ("vpmu boot --modules overlay --exec 'cat /proc/modules'", "a module of its kernel", PACKAGES),
     ),
     "perf": (
         ("vpmu perf stat -e cycles,instructions true", "count", DEBIAN),

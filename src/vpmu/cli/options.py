@@ -337,7 +337,7 @@ def build_machine(
     """
     from ..perf.description import load_host_pmu
     from ..vmm.machine import Machine
-    from .guest_devices import disks_of
+    from .guest_devices import disks_of, shares_of
 
     host_pmu = load_host_pmu(args.host_pmu)
     levels = level_arguments(args, sscofpmf=host_pmu.counters.sscofpmf)
@@ -362,6 +362,7 @@ def build_machine(
         plic=plic,
         second_serial=second_serial,
         disks=disks_of(args),
+        shares=shares_of(args),
         faults=fault_plan(args),
     )
     if args.input is not None:

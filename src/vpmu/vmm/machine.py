@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from vpmu.vmm.outside_counter import OutsideCounter
     from vpmu.vmm.snapshot import Known, Snapshot
     from vpmu.vmm.state_hash import PageHashes
-    from vpmu.vmm.virtio.plug import DiskLike
+    from vpmu.vmm.virtio.plug import DiskLike, ShareLike
 
 __all__ = ["Host", "Machine", "RunResult"]
 
@@ -53,7 +53,8 @@ class Machine:
     None: those of the default; with "h" the image begins in HS mode. firmware: an image (path or bytes) that
     begins in M mode on harts
     with `pmp` PMP entries; then there is no profile. `levels` says what of all this Python plays. disks: raw
-    images (vmm.virtio.image.Disk, or a path), /dev/vda and so on of a Linux; they bring `plic`.
+    images (vmm.virtio.image.Disk, or a path), /dev/vda and so on of a Linux; they bring `plic`. shares:
+    folders (vmm.p9.folder.Share) that it mounts by their tags.
     Raises VpmuError for what cannot be built.
     """
 
@@ -85,8 +86,9 @@ class Machine:
         pmp: int = 16,
         tree: bytes | None = None,
         disks: Sequence[DiskLike] = (),
+        shares: Sequence[ShareLike] = (),
     ) -> None:
-        plic = plic or bool(disks)
+        plic = plic or bool(disks or shares)
         if not 1 <= harts <= MAX_HARTS:
             raise MachineError("number of harts", expected=f"1 to {MAX_HARTS}", got=harts)
         self.user_exits: Counter[str] = Counter()  # since power-on, by kind
@@ -94,7 +96,7 @@ class Machine:
             harts, memory_base, memory, plic=plic, second_serial=second_serial, line=line,
             console_out=console_out, external=self._external_interrupt, exits=self.user_exits,
         )  # fmt: skip
-        rows = self._plug(disks) if disks else ()
+        plugged = self._plug(disks, shares) if disks or shares else {}
         self.memory, self.memory_base, self.memory_size = board.memory, memory_base, memory
         self.bus, self.console, self.serial, self.plic = board.bus, board.console, board.serial, board.plic
         if firmware is not None:
@@ -136,15 +138,19 @@ class Machine:
             "memory_base": memory_base, "harts": harts, "refuse": dict(refuse or {}), "starve": starve,
             "seed": seed, "engine": engine, "bootargs": bootargs, "plic": plic, "mmu": mmu,
             "isa": tuple(sorted(isa)), "firmware": firmware, "pmp": pmp, "tree": tree,
-            "second_serial": second_serial, "line": line, "disks": rows,
+            "second_serial": second_serial, "line": line,
+            "disks": (), "shares": (), **plugged,
         }  # fmt: skip
         if faults:
             self.inject(faults)
 
-    def _plug(self, disks: Sequence[DiskLike]) -> tuple[object, ...]:
-        from vpmu.vmm.virtio.plug import add_disks
+    def _plug(self, disks: Sequence[DiskLike], shares: Sequence[ShareLike]) -> dict[str, object]:
+        from vpmu.vmm.virtio.plug import add_disks, add_shares
 
-        return add_disks(self.board, disks)
+        return {
+            "disks": add_disks(self.board, disks),
+            "shares": add_shares(self.board, shares, lambda: self.time),
+        }
 
     # ------------------------------------------------------------ building
 

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from ..see.guest_hart import GuestHart
     from .machine import Machine
     from .snapshot import Snapshot
-    from .virtio.mmio import VirtioMmio
 
 PAGE = 4096
 DIGEST = 16  # bytes
@@ -202,16 +201,9 @@ def _devices(machine: Machine) -> State:
         "console": console,
         "htif": board.htif,
         "turns": machine.turns.state(),
-        "virtio": [_virtio(device) for device in board.virtio],
+        "virtio": [device.hashed() for device in board.virtio],
         **{name: None if device is None else attributes(device) for name, device in devices.items()},
     }
-
-
-def _virtio(device: VirtioMmio) -> State:
-    """With the sum of what was written to a disk instead of all of it, and what is below that."""
-    state = device.state()
-    backend = {name: value for name, value in device.backend.state().items() if name != "written"}
-    return {**state, "backend": backend, "content": device.backend.content()}
 
 
 def _kept(name: str, value: object) -> bool:
