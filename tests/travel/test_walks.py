@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from vpmu.cli.main import main
 from vpmu.conform.agent import packed_batch
 from vpmu.conform.hooked import HookedHost
 from vpmu.conform.kvm import VPMU, HostOptions
@@ -70,3 +72,26 @@ def test_a_thousand_random_walks(build: Callable[[], Machine]) -> None:
         assert traveller.position == place
         assert traveller.machine.state_hash() == wanted[place], (number, place)
     assert len(modes) > 1
+
+
+def test_a_boot_is_walked_back_from_its_prompt(capfd: pytest.CaptureFixture[str]) -> None:
+    debian()
+    assert main(["travel", "linux:", "--to", "console:# ", "--back", "sbi:PMU", "--back", "1000",
+                 "--to", "sbi:PMU", "--back", "start_kernel", "--json"]) == 0  # fmt: skip
+    prompt, call, before, again, began = json.loads(capfd.readouterr().out)["steps"]
+    assert prompt["instruction"] > call["instruction"] > before["instruction"] > began["instruction"]
+    assert call["met"].startswith("hart 0 calls counter_config_matching")
+    assert again["instruction"] <= call["instruction"]
+    assert any("pmu_sbi" in caller for caller in call["where"][0]["calls"])
+    assert began["where"][0]["symbol"] == "start_kernel"
+
+
+def test_a_host_with_real_kvm_is_walked_in_its_kernel(capfd: pytest.CaptureFixture[str]) -> None:
+    host()
+    start = "kvm_riscv_vcpu_pmu_ctr_start"
+    words = ["--to", start, "--to", "end", "--back", "pmu_sbi_ctr_stop", "--back", start, "--json"]
+    assert main(["travel", "kvm:trixie", *words]) == 0
+    first, end, stop, again = json.loads(capfd.readouterr().out)["steps"]
+    assert first["where"][0]["symbol"] == start
+    assert "kvm_riscv_vcpu_sbi_ecall" in " ".join(first["where"][0]["calls"])
+    assert end["instruction"] > stop["instruction"] > again["instruction"] == first["instruction"]

@@ -19,6 +19,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError, VpmuError
+from .guest_devices import add_device_options
+from .guest_files import add_in_options
 from .limits import count
 from .options import (
     Subparsers,
@@ -65,6 +67,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-instructions", type=count, metavar="N", help="end every walk forwards there, at the latest"
     )
+    add_in_options(parser)
+    add_device_options(parser)
     add_hardware_options(parser)
     add_host_options(parser, on=False)
     add_json(parser)
@@ -172,7 +176,6 @@ def _linux(args: argparse.Namespace) -> tuple[Machine, Names]:
     command = args.guest[len(LINUX) :].strip() or None
     if isinstance(args.memory, DefaultSize):
         args.memory = DEFAULT_MEMORY
-    args.files_in, args.install = [], []
     boot = prepare(args, command, None)
     machine = build_machine(
         args, console_out=boot.sink, bootargs=boot.arguments(args.append), plic=True,
