@@ -19,12 +19,12 @@ from vpmu.conform.kvm import HostOptions, HostTarget, host_target
 from vpmu.conform.kvm_registers import extensions
 from vpmu.conform.model_link import model_target
 from vpmu.conform.target import HostDown, PeerAbsent, TargetLost
-from vpmu.debug.kallsyms import KERNEL_LINK_ADDRESS, Kallsyms
 from vpmu.errors import VpmuError
 from vpmu.peers.host_image import HostImage, host_image
 from vpmu.peers.host_source import HostSource, of_suite, own
 from vpmu.peers.vpmu_host import ISA, kept_path
 from vpmu.spec.sbi import PmuFid
+from vpmu.vmm.kallsyms import KERNEL_LINK_ADDRESS, Kallsyms
 from vpmu.vmm.linux.cache import FetchError
 from vpmu.vmm.linux.progress import Progress
 

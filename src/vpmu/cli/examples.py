@@ -78,6 +78,16 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "record": (("vpmu record overflow -o overflow.vpmu", "a run as a file", ""),),
     "verify": (("vpmu verify overflow.vpmu --engine reference", "is it the same on the other engine?", ""),),
     "report": (("vpmu report results", "what lies in the folder `results`: results/index.html", ""),),
+    "travel": (
+        ("vpmu travel counting --to csr:cycle --back 100", "to the first read of cycle, and before it", ""),
+        ("vpmu travel overflow --host-pmu sampling --to end --back overflow", "to the last overflow", ""),
+        (
+            "vpmu travel linux: --to 'console:# ' --back sbi:PMU",
+            "Debian's boot, back from its prompt",
+            DEBIAN,
+        ),
+        ("vpmu travel kvm:trixie --to kvm_riscv_vcpu_pmu_ctr_start", "in a host of real KVM", DEBIAN),
+    ),
     "symbols": (
         ("vpmu symbols counting -o counting.sym", "of a payload", ""),
         ("vpmu symbols trixie -o vmlinux.sym", "of the fetched Debian's kernel", DEBIAN),

@@ -224,8 +224,8 @@ def fault_plan(args: argparse.Namespace) -> FaultPlan | None:
     return plan.with_seed(plan.seed + getattr(args, "seed", 0))
 
 
-def add_machine_options(parser: argparse.ArgumentParser) -> None:
-    """The machine, and what is recorded of its run."""
+def add_hardware_options(parser: argparse.ArgumentParser) -> None:
+    """The machine, what its host refuses, and what names its addresses."""
     add_profile_options(parser)
     add_fault_options(parser)
     add_inject_option(parser)
@@ -243,6 +243,16 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=natural, default=0, metavar="N", help="seed of everything that is chosen (default 0)"
     )
     add_level_options(parser)
+    parser.add_argument(
+        "--symbols", metavar="FILE", type=in_file,
+        help="names for the addresses of a run that does not end well: an ELF file, an Image or a System.map",
+    )  # fmt: skip
+    parser.add_argument("--input", metavar="FILE", type=in_file_or_stdin, help="console input ('-': stdin)")
+
+
+def add_machine_options(parser: argparse.ArgumentParser) -> None:
+    """The machine, and what is recorded of its run."""
+    add_hardware_options(parser)
     add_limits(parser)
     parser.add_argument(
         "--trace", metavar="FILE", type=out_file, action="append",
@@ -252,12 +262,7 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         "--perfetto", metavar="FILE", dest="trace", type=perfetto_file, action="append",
         help="write a trace that opens in Perfetto",
     )  # fmt: skip
-    parser.add_argument(
-        "--symbols", metavar="FILE", type=in_file,
-        help="names for the addresses of a run that does not end well: an ELF file, an Image or a System.map",
-    )  # fmt: skip
     add_check_option(parser)
-    parser.add_argument("--input", metavar="FILE", type=in_file_or_stdin, help="console input ('-': stdin)")
 
 
 @contextmanager

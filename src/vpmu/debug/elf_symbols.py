@@ -7,9 +7,9 @@ from __future__ import annotations
 import struct
 from io import BytesIO
 
-from vpmu.debug.symbols import Symbol
 from vpmu.errors import ImageError
 from vpmu.vmm.elf import EM_RISCV, ET_REL, MAGIC, machine_name
+from vpmu.vmm.symbols import Symbol
 
 _SYMBOL = struct.Struct("<IBBHQQ")
 _SECTION, _FILE = 3, 4

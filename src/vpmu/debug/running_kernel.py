@@ -16,11 +16,12 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 from vpmu.debug.elf_symbols import elf_symbols
-from vpmu.debug.kallsyms import Kallsyms
-from vpmu.debug.symbols import Symbol
+from vpmu.debug.names import Names
 from vpmu.errors import ImageError, UnknownNameError, VpmuError
 from vpmu.hart.memory import MemoryFault
 from vpmu.vmm.elf import MAGIC
+from vpmu.vmm.kallsyms import Kallsyms
+from vpmu.vmm.symbols import Symbol, SymbolList
 
 if TYPE_CHECKING:
     from vpmu.hart.hart import Hart
@@ -129,6 +130,17 @@ class RunningKernel:
         for function in self.functions.values():
             if function.module:
                 yield Symbol(function.name, function.address, function.size, "t")
+
+    def names(self) -> Names:
+        """What addresses of this kernel are called."""
+
+        def lies(address: int) -> int | None:
+            try:
+                return self.physical(address)
+            except MemoryFault:
+                return None
+
+        return Names(lambda: SymbolList(self.symbols()), lies=lies)
 
     @cached_property
     def slide(self) -> int:

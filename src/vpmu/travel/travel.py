@@ -19,6 +19,7 @@ from vpmu.travel.ring import Ring
 from vpmu.travel.stops import Hit, Installed, Stops
 
 if TYPE_CHECKING:
+    from vpmu.vmm.catch import Catcher
     from vpmu.vmm.machine import Machine, RunResult
 
 BUDGET = 512 << 20
@@ -58,13 +59,16 @@ class Traveller:
     """A machine that can be walked. It is at `position`; `end` is how its run ended, once that is known.
 
     `budget`: bytes for what is kept to go back. MachineError where a machine cannot be walked: real
-    counters, a fault plan, too small a budget.
+    counters, a fault plan, too small a budget. `anew`: one with a fault plan can, too; whoever goes back does
+    its run again.
     """
 
-    def __init__(self, machine: Machine, budget: int = BUDGET) -> None:
+    def __init__(self, machine: Machine, budget: int = BUDGET, *, anew: bool = False) -> None:
         self.machine = machine
         self.console = OnceConsole(machine.console)
-        self.ring = Ring(machine, budget, lambda: self.console.sent)
+        self.ring = Ring(machine, budget, lambda: self.console.sent, anew=anew)
+        self.listening: list[Catcher] = []
+        """Catchers that hear all of the walk, whatever it stops at."""
         self.end: tuple[int, RunResult] | None = None
         self.asked: Callable[[], bool] = bool
         """Asked between two pieces of a walk: whether it shall end."""
@@ -301,7 +305,11 @@ class Traveller:
         self._met = None
 
     def _restore(self, moment: int) -> None:
+        for catcher in reversed(self.listening):
+            catcher.detach()
         self.ring.restore(moment)
+        for catcher in self.listening:
+            catcher.attach()
         self.console.sent = self.ring.note()
         self._given = bisect_left(self._inputs, moment, key=lambda given: given[0])
 
@@ -357,8 +365,8 @@ class Traveller:
         return True
 
 
-def travel(machine: Machine, budget: int = BUDGET) -> Traveller:
+def travel(machine: Machine, budget: int = BUDGET, *, anew: bool = False) -> Traveller:
     """A traveller on a machine whose run begins here. MachineError where it cannot be walked."""
     if machine.arguments["perf"] != "model":
         raise MachineError("time travel", expected="a modelled host PMU", got="this machine's own counters")
-    return Traveller(machine, budget)
+    return Traveller(machine, budget, anew=anew)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from vpmu.vmm.counting import Counting
     from vpmu.vmm.injection import Injection
     from vpmu.vmm.outside_counter import OutsideCounter
+    from vpmu.vmm.points import Point
     from vpmu.vmm.snapshot import Known, Snapshot
     from vpmu.vmm.state_hash import PageHashes
     from vpmu.vmm.virtio.plug import DiskLike, ShareLike
@@ -113,6 +114,7 @@ class Machine:
             check_guest(isa, self.profile)
         self.bootargs, self.seed, self.mmu = bootargs, seed, mmu
         self.tree = tree
+        self.loaded: LoadedImage | None = None  # what `load` has put into memory
         self.device_tree: bytes | None = None  # as `load` put it into memory
         self._vcpus: list[GuestHart] = []
         self.turns = Turns(self._vcpus, board, self.user_exits)
@@ -207,8 +209,8 @@ class Machine:
         """Load a guest image (path, name of a bundled payload, or bytes), an initrd (its parts, in order) and
         the device tree; hart 0 starts at its entry. Raises ImageError.
         """
-        loaded, self.device_tree = place(self, image, kind=kind, initrd=initrd)
-        return loaded
+        self.loaded, self.device_tree = place(self, image, kind=kind, initrd=initrd)
+        return self.loaded
 
     def console_input(self, data: bytes) -> None:
         """Bytes that the guest will read from its serial port or its SBI console."""
@@ -307,6 +309,31 @@ class Machine:
             virtual_ns=self.turns.now(),
             fixed_by=fix,
         )
+
+    def break_at(self, where: str | int) -> Point:
+        """Let runs end (`breakpoint`) before the instruction at a symbol of the loaded image (a kernel's too)
+        or at an address as the hart sees it now; `remove` the answer, or use it in `with`.
+        UnknownNameError, MachineError.
+        """
+        from vpmu.vmm.points import break_at
+
+        return break_at(self, where)
+
+    def watch(self, where: str | int, size: int = 8, access: str = "w") -> Point:
+        """Let runs end (`watchpoint`) before an instruction that reads ("r") or writes ("w", "rw") any of
+        `size` bytes at a symbol or an address. UnknownNameError, MachineError, UsageError.
+        """
+        from vpmu.vmm.points import watch
+
+        return watch(self, where, size, access)
+
+    def until(self, event: str, max_instructions: int | None = None) -> RunResult:
+        """Run on to a happening (`caught`, with `reason` in words): `overflow`, `overflow:3`, `refusal`,
+        `sbi:PMU`, `csr:cycle`, `fault:perf.create`; else to an end or limit, as `run`. UnknownNameError.
+        """
+        from vpmu.vmm.points import until
+
+        return until(self, event, max_instructions)
 
     def _external_interrupt(self, hart: int, level: bool) -> None:
         vcpu = self._vcpus[hart]

@@ -239,6 +239,8 @@ class PageHashes:
 
     def __init__(self, machine: Machine, backings: list[HostMemory]) -> None:
         self.backings = backings
+        self.stale: set[tuple[int, int]] = set()
+        """Pages that somebody has brought into another state, by backing and number."""
         from vpmu.vmm.snapshot import Snapshot
 
         base = _of_snapshot(machine.base) if isinstance(machine.base, Snapshot) else []
@@ -250,13 +252,18 @@ class PageHashes:
 
     def update(self, written: list[bytes]) -> None:
         """Pages of each backing have been written."""
-        for number, (backing, mask) in enumerate(zip(self.backings, written, strict=True)):
-            pages = self.pages[number]
+        for number, mask in enumerate(written):
             for first, last in runs(mask):
                 for page in range(first, last):
-                    new = _page(backing, number, page)
-                    self.total += new - pages.get(page, 0)
-                    pages[page] = new
+                    self._look(number, page)
+        for number, page in self.stale:
+            self._look(number, page)
+        self.stale.clear()
+
+    def _look(self, number: int, page: int) -> None:
+        pages, new = self.pages[number], _page(self.backings[number], number, page)
+        self.total += new - pages.get(page, 0)
+        pages[page] = new
 
 
 def _memory(machine: Machine) -> str:
