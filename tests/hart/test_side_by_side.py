@@ -1,5 +1,5 @@
-"""Accesses side by side, which a region looks up together, from pointers that walk: on one page and on two, in
-code, at the end of memory, behind a slow path. The hot tier against the reference engine.
+"""Accesses side by side, which a region looks up together, from pointers that walk: on one page and on two,
+in code, at the end of memory, behind a slow path. The hot tier against the reference engine.
 """
 
 from __future__ import annotations

@@ -51,7 +51,6 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Boot it or restore it, ask it, print; the exit status."""
-    from dataclasses import replace
 
     from ..conform.identify.fit import identify
     from ..conform.kvm import host_target

@@ -26,11 +26,12 @@ class Readable(Protocol):
 def attention(sources: Sequence[Readable], interrupt: Callable[[], None]) -> Iterator[None]:
     """Inside this, `interrupt` is called in another thread while there is something to read."""
     wake, waker = os.pipe()
+    watched: list[int | Readable] = [wake, *sources]
 
     def watch() -> None:
         while True:
             try:
-                if wake in select.select([wake, *sources], [], [])[0]:
+                if wake in select.select(watched, [], [])[0]:
                     return
             except (OSError, ValueError):  # one was closed: who closed it knows
                 return
