@@ -1,5 +1,5 @@
-"""Recorded tables on the real kernel of today: what differs does so for a reason that is data. Needs the fetched
-hosts; never fetches them.
+"""Recorded tables on the real kernel of today: what differs does so for a reason that is data. Needs the
+fetched hosts; never fetches them.
 """
 
 from __future__ import annotations
