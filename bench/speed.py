@@ -10,7 +10,18 @@ from pathlib import Path
 
 from measure import MEMORY, Cost, Runner, best, measure
 
-SPEED_GUESTS = ("alu", "memory", "calls", "mixed", "fp")
+SPEED_GUESTS = (
+    "alu",
+    "memory",
+    "calls",
+    "mixed",
+    "fp",
+    "interpreter",
+    "matrix",
+    "mixedpage",
+    "sort",
+    "strings",
+)
 """Guests whose time is all their own work; `mixed` is the CoreMark-like one."""
 
 
