@@ -112,19 +112,13 @@ class PhysicalPmu:
         self.whole = whole
         """The hart has all its modes; else VS and VU alone."""
         self._interrupts = layout.sscofpmf and layout.overflow_interrupts
-        self._counters = _Counters(
-            (
-                index,
-                _Counter(
-                    index,
-                    64 if index in FIXED else layout.width,
-                    (FIXED[index],) if index in FIXED else (),
-                    # Smcntrpmf's mcyclecfg and minstretcfg have no OF bit: these two cannot interrupt.
-                    interrupts=self._interrupts and index not in FIXED,
-                ),
-            )
-            for index in layout.indices
-        )
+        self._counters = _Counters()
+        for index in layout.indices:
+            fixed = FIXED.get(index)
+            width, selector = (layout.width, ()) if fixed is None else (64, (fixed,))
+            # Smcntrpmf's mcyclecfg and minstretcfg have no OF bit: these two cannot interrupt.
+            interrupts = self._interrupts and fixed is None
+            self._counters[index] = _Counter(index, width, selector, interrupts=interrupts)
         self._running: list[_Counter] = []
         self._costs = tuple(layout.cycle_costs.items())
         self._most_cycles = 1 + sum(layout.cycle_costs.values())
