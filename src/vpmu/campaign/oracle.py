@@ -15,7 +15,7 @@ from ..hart.memory import MemoryFault
 from ..kvm.pmu import VcpuPmu
 from ..kvm.translate import translate
 from ..perf.event_map import COUNTABLE
-from ..see.exits import SbiExit, SystemEvent
+from ..see.exits import EventResumed, SbiExit, SystemEvent
 from ..see.guest_hart import Args, Ecall, GuestHart
 from ..spec.perf import PerfType, event_name
 from ..spec.sbi import (
@@ -152,8 +152,8 @@ class Oracle:
 
             def watched(
                 vcpu: GuestHart, eid: int, fid: int, args: Args, *, answers: Ecall = answers
-            ) -> SbiRet | SystemEvent | SbiExit:
-                answer: SbiRet | SystemEvent | SbiExit = answers(vcpu, eid, fid, args)
+            ) -> SbiRet | SystemEvent | SbiExit | EventResumed:
+                answer: SbiRet | SystemEvent | SbiExit | EventResumed = answers(vcpu, eid, fid, args)
                 if isinstance(answer, SbiRet) and eid in _WATCHED:
                     self._answered(vcpu, eid, fid, args, answer)
                 return answer
