@@ -96,11 +96,26 @@ def test_files_are_read_and_written(folder: Path) -> None:
 def test_names_come_in_order_and_in_parts(folder: Path) -> None:
     client = Client(folder)
     assert client.names() == [b".", b"..", b"a", b"away", b"out", b"pipe", b"sub"]
-    for number in range(50):
+    for number in range(99):
         (folder / "sub" / f"{number:02}").touch()
     assert client.names(b"sub")[2:] == sorted(os.fsencode(p.name) for p in (folder / "sub").iterdir())
     with refused(errno.ENOTDIR):
         client.ask("readdir", client.open(b"a"), 0, 1000)
+    with refused(errno.EINVAL):
+        client.ask("readdir", client.open(), 0, 20)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"\n", b"a b", b"-rf", b"\\", b"\xff\xfe", "ä".encode(), b"*", b"...", b"~", b"$(id)", b"x" * 255],
+)
+def test_names_are_bytes(name: bytes, folder: Path) -> None:
+    client = Client(folder)
+    client.write(client.create(name), name)
+    client.ask("mkdir", client.walk(b"sub"), name, 0o755, 0)
+    client.ask("renameat", 0, name, client.walk(b"sub", name), name)
+    assert client.names(b"sub", name) == [b".", b"..", name]
+    assert (Path(os.fsdecode(os.fsencode(folder) + b"/sub/" + name + b"/" + name))).read_bytes() == name
 
 
 def test_folders_and_links(folder: Path) -> None:

@@ -195,6 +195,8 @@ class Server:
                 continue
             entry = _qid(seen) + struct.pack("<QB", at + 1, stat.S_IFMT(seen.mode) >> 12) + string(name)
             if len(out) + len(entry) > room:
+                if not out:  # no entry would be the end of the folder
+                    raise OSError(errno.EINVAL, "no room for a name")
                 break
             out += entry
         return struct.pack("<I", len(out)) + bytes(out)
