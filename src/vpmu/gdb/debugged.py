@@ -162,7 +162,7 @@ class Debugged:
                 arrival = self.traveller.onwards(NOTHING, limit)
             return self._result(arrival, limit)
         try:
-            if go.step:
+            if go.step and go.how == "onwards" and self.walk.destination is None:
                 arrival = self.walk.go(go, limit)
             else:
                 with self.attention():
