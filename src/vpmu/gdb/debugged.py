@@ -116,7 +116,7 @@ class Debugged:
         if self._stale:
             self._stale = False
             self.walk = Walk(self._traveller(), self._session)
-        else:
+        elif machine.injection is None:
             self.traveller.keep()  # whoever runs the machine may have changed it since
         self.traveller.asked = self._look
         if host is not None:
@@ -140,17 +140,19 @@ class Debugged:
 
     def _traveller(self) -> Traveller | OneWay:
         machine = self.machine
-        if machine.injection is not None:
-            return OneWay(machine, "it has a fault plan")
         if machine.arguments["perf"] != "model":
             return OneWay(machine, "it counts with this machine's own counters")
-        return Traveller(machine, self._budget)
+        if not _reverses(machine):
+            return OneWay(machine, "its fault plan has begun")
+        return Traveller(machine, self._budget, anew=machine.injection is not None)
 
     def _new_session(self) -> Session:
-        reverses = _reverses(self.machine)
+        machine = self.machine
+        reverses = _reverses(machine) if self._stale else isinstance(self.traveller, Traveller)
         return Session(
-            self.machine, self.points, lambda line, vcpu: self.monitor.answer(line, vcpu), reverses=reverses
-        )
+            machine, self.points, lambda line, vcpu: self.monitor.answer(line, vcpu),
+            reverses=reverses, writes=machine.injection is None or not reverses,
+        )  # fmt: skip
 
     # --- while the guest goes
 
@@ -368,4 +370,5 @@ class Debugged:
 
 def _reverses(machine: Machine) -> bool:
     """Whether a run of it can go back."""
-    return machine.injection is None and machine.arguments["perf"] == "model"
+    begun = machine.injection is not None and machine.injection.injector.begun
+    return machine.arguments["perf"] == "model" and not begun
