@@ -50,6 +50,10 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("vpmu host kvm:trixie", "boot Debian's kernel as a KVM host, and say what it is", DEBIAN),
         ("vpmu host --host-kernel Image --kvm-module kvm.ko", "your own build", DEBIAN),
     ),
+    "costs": (
+        ("vpmu costs kvm:trixie", "instructions of each call, by layer", DEBIAN),
+        ("vpmu costs kvm:trixie --only start", "and the functions on the way of one", DEBIAN),
+    ),
     "peers": (("vpmu peers kvm", "start real KVM and say what it is", KVM),),
     "faults": (
         ("vpmu faults check perf.create:event=cycles,errno=EBUSY", "is this a rule?", ""),

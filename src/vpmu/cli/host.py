@@ -19,6 +19,7 @@ from .peers import lines as peer
 from .peers import tell
 
 if TYPE_CHECKING:
+    from ..conform.hooked import HookedHost
     from ..conform.identify.found import Found
     from ..conform.kvm import HostTarget
 
@@ -41,10 +42,8 @@ def run(args: argparse.Namespace) -> int:
     from ..conform.kvm import host_target
     from ..conform.target import HostDown
     from ..conform.targets import host_options as named
-    from ..conform.targets import is_kvm
 
-    if not is_kvm(args.host) or args.host.endswith("@qemu"):
-        raise UsageError("host", expected="kvm or kvm:SUITE", got=args.host)
+    check(args.host)
     try:
         target = host_target(None, named(args.host, host_options(args)))
     except HostDown as down:
@@ -52,6 +51,30 @@ def run(args: argparse.Namespace) -> int:
             write_file(args.console, down.console)
         raise
     return tell(args, target, lambda: describe(target, identify(target, "qemu-virt")), lines)
+
+
+def check(name: str) -> None:
+    """UsageError for what is no host on vpmu."""
+    from ..conform.targets import is_kvm
+
+    if not is_kvm(name) or name.endswith("@qemu"):
+        raise UsageError("host", expected="kvm or kvm:SUITE", got=name)
+
+
+def hooked_host(args: argparse.Namespace, *, quiet: bool = False) -> HookedHost:
+    """The host that a command line names, with its kernel's functions. Raises UsageError, PeerAbsent,
+    HostDown, FileError.
+    """
+    from dataclasses import replace
+
+    from ..conform.hooked import HookedHost
+    from ..conform.kvm import VPMU
+    from ..conform.targets import host_options as named
+    from ..vmm.linux.progress import Progress
+
+    check(args.host)
+    options = named(args.host, host_options(args))
+    return HookedHost(replace(options, on=VPMU, progress=Progress(quiet=quiet)))
 
 
 def describe(target: HostTarget, found: Found) -> dict[str, object]:

@@ -33,6 +33,7 @@ COMMANDS = {
     "conform": "the conformance suite, against vpmu, real KVM, OpenSBI or a board",
     "identify": "which implementation answers: the fixes it has and lacks, the release that is nearest",
     "host": "a KVM host on vpmu's own hart, Debian's or your own build: what it is, which fixes it has",
+    "costs": "what each call of a guest costs a real host, by function, against a table of before",
     "peers": "start real KVM, on this machine or on a Debian host, and say what it is",
     "faults": "faults to order: the sites, the catalogue of failure scenarios, checks of plans",
     "campaign": "many runs: faults by profiles by host PMUs by guests by seeds, and what became of them",

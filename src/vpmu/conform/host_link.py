@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import VpmuError
 from ..peers.host_source import HostSource
@@ -16,6 +18,9 @@ from .agent import LOST, packed_batch
 from .calls import Call, pmu
 from .host_facts import HostFacts, parse_facts
 from .target import HostDown, HostStopped, NoAnswer, TargetLost
+
+if TYPE_CHECKING:
+    from ..vmm.run_result import RunResult
 
 PATIENCE = 400_000_000
 """Instructions of host and guest within which an answer comes."""
@@ -47,6 +52,8 @@ class HostLink:
     ) -> None:  # fmt: skip
         self._folder = source.folder
         self.patience = PATIENCE
+        self.stopped: Callable[[], RunResult | None] | None = None
+        """Called where a breakpoint has ended the run; the result where it has run the machine to an end."""
         path = kept_path(source, isa, host_pmu, guest_memory)
         kept = _kept(path)
         if kept is None:
@@ -99,6 +106,8 @@ class HostLink:
         """One request to monitor or agent, and its answer. Raises TargetLost."""
         self.host.ask(request)
         result = self.host.run(self.patience)
+        while result.stop == "breakpoint" and self.stopped is not None:
+            result = self.stopped() or self.host.run(self.patience)
         if result.stop == "line":
             answer = self.host.answer()
             if answer[:1] == LOST:

@@ -15,7 +15,7 @@ from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from vpmu.debug.elf_symbols import elf_symbols
+from vpmu.debug.elf_symbols import code_sections, elf_symbols
 from vpmu.debug.kallsyms import Kallsyms
 from vpmu.debug.symbols import Symbol
 from vpmu.errors import ImageError, UnknownNameError, VpmuError
@@ -36,6 +36,8 @@ MODULE_WORDS = 0x800 // 8
 """Of a struct module: the address of its code is somewhere in them."""
 ALIKE = 0.6
 """Share of a page of code that loading leaves as it is in the file, at least: relocations change the rest."""
+ALIKE_SECTION = 0.4
+"""The same for a section of code whose place is known: a short one is calls, and so relocations."""
 INLINED: Mapping[str, str] = {
     "kvm_pmu_create_perf_event": "kvm_riscv_vcpu_pmu_ctr_cfg_match",
     "sbi_ecall": "its callers (__sbi_ecall is there)",
@@ -88,8 +90,8 @@ class RunningKernel:
         for module, elf in self._modules.items():
             base = self.module_base(module, elf)
             if base is not None:
-                for name, address, size in elf_functions(elf):
-                    found.setdefault(name, Function(name, base + address, size, module))
+                for at, symbol in self._code(base, elf):
+                    found.setdefault(symbol.name, Function(symbol.name, at + symbol.address, symbol.size, module))
         return found
 
     def function(self, name: str) -> Function:
@@ -181,6 +183,25 @@ class RunningKernel:
             return best if best and alike[best] >= ALIKE * len(text) else None
         return None
 
+    def _code(self, base: int, elf: bytes) -> Iterator[tuple[int, Symbol]]:
+        """Functions of a module, each with where its section lies: behind `.text`, in the file's order,
+        without those that only loading needs (kernel/module/main.c, layout_sections). Left out where other
+        bytes lie there.
+        """
+        sections = code_sections(elf, "module")
+        seen: set[str] = set()
+        for left_out in ((".init",), (".init", ".exit")):
+            at = 0
+            for section in sections:
+                if section.name.startswith(left_out) or (not at and section.name != ".text"):
+                    continue
+                at = (at or base) + section.alignment - 1 & -section.alignment
+                head = section.data[:4096]
+                if section.name not in seen and self._alike(at, head) >= ALIKE_SECTION * len(head):
+                    seen.add(section.name)
+                    yield from ((at, one) for one in section.symbols if one.size and one.kind in "tTW")
+                at += len(section.data)
+
     def _loaded(self) -> Iterator[int]:
         """The entries of the kernel's list of modules."""
         head = self.symbol("modules")
@@ -243,10 +264,3 @@ def elf_section(elf: bytes, name: str) -> bytes:
 
     section = ELFFile(BytesIO(elf)).get_section_by_name(name)
     return b"" if section is None else bytes(section.data())
-
-
-def elf_functions(elf: bytes) -> Iterator[tuple[str, int, int]]:
-    """(name, offset in .text, size) of every function of a relocatable file that is in .text."""
-    for symbol in elf_symbols(elf, "module"):
-        if symbol.size and symbol.kind in "tTW":
-            yield symbol.name, symbol.address, symbol.size
