@@ -154,3 +154,26 @@ def test_options_that_do_not_go_together(
     error = capsys.readouterr().err
     assert error.startswith("vpmu: error: ")
     assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["kvm", "hello"], "two of PROFILE, kvm:SUITE and --host-kernel"),
+        (["kvm", "kvm:sid", "kvm", "hello"], "got 3 and 0 --host-kernel"),
+        (["kvm", "kvm:sid", "hello", "--host-kernel", "Image"], "got 2 and 1 --host-kernel"),
+        (["hello", "--host-kernel", "Image", "--host-kernel", "Image", "--kvm-module", "t.ko"], "1 for 2"),
+        (["kvm", "kvm-7.2", "hello", "--max-instructions", "5"], "--max-instructions"),
+        (["kvm", "kvm-7.2", "hello", "--host-pmu", "none"], "--host-pmu"),
+        (["kvm:trixie@qemu", "kvm-7.2", "hello"], "a host on vpmu"),
+        (["kvm", "kvm-7.1000x", "hello"], "kvm-7.1000x"),
+        (["kvm-6.9", "hello"], "two profiles or kvm:SUITE, and GUEST"),
+    ],
+)
+def test_sides_of_a_comparison_that_make_no_sense(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1

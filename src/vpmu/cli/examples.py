@@ -64,6 +64,8 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "compare": (
         ("vpmu compare kvm-6.9 kvm-7.2 failing-event", "what the fix changed for this guest", ""),
         ("vpmu compare kvm-6.9 kvm-7.2 'linux: perf stat true'", "and for Linux", DEBIAN),
+        ("vpmu compare kvm:trixie kvm:sid hello", "on two real kernels, with what calls cost them", DEBIAN),
+        ("vpmu compare kvm-6.12.117 kvm:trixie counting", "the model against the real one", DEBIAN),
     ),
     "diverge": (
         ("vpmu diverge kvm-6.9 kvm-7.2 failing-event", "where two releases part", ""),

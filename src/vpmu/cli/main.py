@@ -37,7 +37,7 @@ COMMANDS = {
     "peers": "start real KVM, on this machine or on a Debian host, and say what it is",
     "faults": "faults to order: the sites, the catalogue of failure scenarios, checks of plans",
     "campaign": "many runs: faults by profiles by host PMUs by guests by seeds, and what became of them",
-    "compare": "one guest under two profiles: what changed, and which behaviours explain it",
+    "compare": "one guest under two profiles or on two real kernels: what changed, and why",
     "diverge": "where two runs of one guest part: the first call, count and instruction, and why",
     "record": "write a run's inputs and the hashes of its state as a small file",
     "verify": "do a recorded run again: was it the same, and where not",

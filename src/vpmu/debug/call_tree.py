@@ -49,6 +49,8 @@ class Called:
     own: int = 0
     total: int = 0
     result: int | None = None
+    opens: bool = False
+    """The layer is the function's own, not its caller's."""
 
 
 @dataclass(slots=True)
@@ -154,7 +156,13 @@ class _Tracer:
         """Not the next instruction of the same function: a branch, a call, a return, a trap."""
         sp, ra = hart.x(_SP), hart.x(_RA)
         for frame in reversed(self._frames[-_UNWIND:]):
-            if frame.ra == pc and frame.sp == sp:
+            # A hook that answers in the function's place has the next instruction done as well.
+            if (
+                frame.ra is not None
+                and frame.sp == sp
+                and pc - frame.ra in (0, 2, 4)
+                and (pc == frame.ra or function is not self._function)
+            ):
                 self._returned(frame, hart.x(_A0))
                 if self._frames:
                     return
@@ -186,7 +194,8 @@ class _Tracer:
 
     def _push(self, function: Function | None, ra: int | None, sp: int, layer: str) -> None:
         name = _UNKNOWN if function is None else function.name
-        called = Called(layer_of(function) or layer, name, len(self._frames))
+        own = layer_of(function)
+        called = Called(own or layer, name, len(self._frames), opens=own is not None)
         self._tree.calls.append(called)
         self._frames.append(_Frame(called, ra, sp))
 

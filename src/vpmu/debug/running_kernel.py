@@ -91,7 +91,9 @@ class RunningKernel:
             base = self.module_base(module, elf)
             if base is not None:
                 for at, symbol in self._code(base, elf):
-                    found.setdefault(symbol.name, Function(symbol.name, at + symbol.address, symbol.size, module))
+                    found.setdefault(
+                        symbol.name, Function(symbol.name, at + symbol.address, symbol.size, module)
+                    )
         return found
 
     def function(self, name: str) -> Function:
