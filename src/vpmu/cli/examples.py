@@ -41,6 +41,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("vpmu conform --profile kvm-7.2 --html page.html", "the suite on the model, and a page", ""),
         ("vpmu conform --only cfg --only start --profile spec-3.0", "a part of it", ""),
         ("vpmu conform --target kvm", "the suite on real KVM", KVM),
+        ("vpmu conform --target kvm --baseline before.json", "fail only for what got worse since", KVM),
     ),
     "identify": (
         ("vpmu identify in-process --profile kvm-7.2 --save mine.toml", "vpmu itself, and a profile", ""),
