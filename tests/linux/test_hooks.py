@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -235,3 +238,28 @@ def test_explain_walks_the_real_layers(capsys: pytest.CaptureFixture[str], kept:
     assert "said no" not in granted
     assert "pmu_sbi_event_map (driver) said no: ENOENT" in refused
     assert main(["explain", "cycles", "--on", "qemu"]) == 2
+    assert main(["explain", "cycles", "--kvm-module", "kvm.ko"]) == 2
+
+
+def test_explain_says_what_each_layer_took_exactly(
+    capsys: pytest.CaptureFixture[str], kept: HookedHost
+) -> None:
+    assert main(["explain", "cycles", "--on", "kvm", "--json"]) == 0
+    stages = json.loads(capsys.readouterr().out)["events"][0]["stages"]
+    assert [stage["call"] for stage in stages] == ["config", "start", "stop"]
+    for stage in stages:
+        assert sum(stage["layers"].values()) == stage["instructions"]
+        handler = stage["path"][0]
+        assert (handler["function"], handler["depth"]) == ("kvm_sbi_ext_pmu_handler", 0)
+        assert stage["instructions"] > handler["instructions"] > 100
+    start = {one["function"]: one for one in stages[1]["path"]}
+    assert start["__sbi_ecall"]["layer"] == "sbi"
+    assert start["pmu_sbi_ctr_get_idx"]["depth"] == start["riscv_pmu_add"]["depth"] + 1
+
+
+def test_the_catalogue_as_junit(capsys: pytest.CaptureFixture[str], kept: HookedHost, tmp_path: Path) -> None:
+    path = tmp_path / "faults.xml"
+    assert main(["faults", "run", "F1", "F10", "F3", "--on", "kvm:trixie", "--junit", str(path)]) == 0
+    cases = {case.get("name"): case for case in ElementTree.parse(path).getroot().iter("testcase")}
+    assert set(cases) == {"F1", "F10", "F3"}
+    assert cases["F10"].findtext("system-out", "").startswith("lies\n")

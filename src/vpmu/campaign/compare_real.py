@@ -14,7 +14,7 @@ from ..conform.hooked import HookedHost
 from ..conform.kvm import HostOptions
 from ..conform.real_guest import BASE, MEMORY
 from ..conform.watched_guest import MOST, GuestRun, WatchedGuest, guest_memory, is_linux
-from ..debug.call_tree import Called, CallTree
+from ..debug.call_tree import Called
 from ..errors import UsageError
 from ..faults.plan import FaultPlan
 from ..profiles.profiles import get_profile
@@ -212,7 +212,7 @@ def _texts(one: bytes, two: bytes) -> tuple[str, str]:
 def _paths(one: RealSide, two: RealSide, parted: tuple[int, int]) -> Iterator[Path]:
     """The functions of both kernels on the way of the call where the runs part."""
     trees = [
-        [] if side.guest is None else _told(side.guest.path(at))
+        [] if side.guest is None else _told(side.guest, at)
         for side, at in zip((one, two), parted, strict=True)
     ]
     if not any(trees):
@@ -227,17 +227,6 @@ def _paths(one: RealSide, two: RealSide, parted: tuple[int, int]) -> Iterator[Pa
         yield from (Path("+", None, call) for call in trees[1][m:n])
 
 
-def _told(tree: CallTree | None) -> list[Called]:
-    """The functions that open a layer, from KVM's handler of exits on, with the depth among themselves."""
-    found: list[Called] = []
-    above: list[Called] = []
-    for call in tree.calls if tree is not None else ():
-        if not call.opens:
-            continue
-        while above and above[-1].depth >= call.depth:
-            above.pop()
-        found.append(
-            Called(call.layer, call.function, len(above), call.own, call.total, call.result, opens=True)
-        )
-        above.append(call)
-    return found
+def _told(guest: WatchedGuest, number: int) -> list[Called]:
+    tree = guest.path(number)
+    return [] if tree is None else tree.told()

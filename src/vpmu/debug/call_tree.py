@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..hart.events import Mode
@@ -84,6 +84,19 @@ class CallTree:
         for one in self.calls:
             times, own = found.get((one.layer, one.function), (0, 0))
             found[one.layer, one.function] = times + 1, own + one.own
+        return found
+
+    def told(self) -> list[Called]:
+        """The calls of functions that open a layer, with their depth among themselves."""
+        found: list[Called] = []
+        above: list[Called] = []
+        for call in self.calls:
+            while above and above[-1].depth >= call.depth:
+                above.pop()
+            if not call.opens:
+                continue
+            found.append(replace(call, depth=len(above)))
+            above.append(call)
         return found
 
 

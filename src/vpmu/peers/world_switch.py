@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..vmm.machine import Machine
 
 SWITCH = "__kvm_riscv_switch_to"
+HELLO = b"H"
 SRET = (0x10200073).to_bytes(4, "little")
 ECALL_VS, VIRTUAL = 10, 22
 """scause of an ECALL of VS mode, and of an instruction that the hypervisor emulates."""
@@ -128,6 +129,8 @@ def _stvec(machine: Machine) -> int:
     """stvec of HS mode as it is while a guest runs: on a copy of the state, which is restored."""
     hart, before = machine.vcpu(0).hart, machine.snapshot()
     try:
+        if machine.board.line is not None:
+            machine.board.line.ask(HELLO)  # of the agent: it has the monitor run the guest
         for _ in range(_SEARCH // _SLICE):
             if hart.get("virt"):
                 return hart.get("other_stvec")
