@@ -8,6 +8,7 @@ import struct
 from dataclasses import dataclass
 from io import BytesIO
 
+from vpmu.brief import Brief
 from vpmu.debug.symbols import Symbol
 from vpmu.errors import ImageError
 from vpmu.vmm.elf import EM_RISCV, ET_REL, MAGIC, machine_name
@@ -46,8 +47,8 @@ def elf_symbols(data: bytes, name: str) -> list[Symbol]:
         raise ImageError(name, what) from None
 
 
-@dataclass(frozen=True, slots=True)
-class CodeSection:
+@dataclass(frozen=True, slots=True, repr=False)
+class CodeSection(Brief):
     """A section that is loaded to be executed; its symbols count from its beginning."""
 
     name: str

@@ -227,20 +227,7 @@ class RunningKernel:
         """Guest physical address of one of the kernel's, by the page table in use. MemoryFault where there is
         none.
         """
-        satp = self._hart.get("other_satp" if self._hart.get("virt") else "satp")
-        levels = _LEVELS.get(satp >> 60, 0)
-        table = (satp & _PPN) << 12
-        if not levels:
-            return address
-        for level in reversed(range(levels)):
-            shift = 12 + 9 * level
-            entry = int.from_bytes(self._memory.read(table + 8 * (address >> shift & 511), 8), "little")
-            if not entry & _VALID:
-                break
-            table = (entry >> 10 & _PPN) << 12
-            if entry & _LEAF:
-                return table >> shift << shift | address & (1 << shift) - 1
-        raise MemoryFault(address)
+        return physical(self._hart, self._memory, address)
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes of the kernel's memory. MemoryFault."""
@@ -266,3 +253,23 @@ def elf_section(elf: bytes, name: str) -> bytes:
 
     section = ELFFile(BytesIO(elf)).get_section_by_name(name)
     return b"" if section is None else bytes(section.data())
+
+
+def physical(hart: Hart, memory: PhysicalMemory, address: int) -> int:
+    """The host's physical address of one of its virtual ones, by the page table that it uses now, whatever
+    the mode, permissions and accessed bit are. MemoryFault where there is none.
+    """
+    satp = hart.get("other_satp" if hart.get("virt") else "satp")
+    levels = _LEVELS.get(satp >> 60, 0)
+    table = (satp & _PPN) << 12
+    if not levels:
+        return address
+    for level in reversed(range(levels)):
+        shift = 12 + 9 * level
+        entry = int.from_bytes(memory.read(table + 8 * (address >> shift & 511), 8), "little")
+        if not entry & _VALID:
+            break
+        table = (entry >> 10 & _PPN) << 12
+        if entry & _LEAF:
+            return table >> shift << shift | address & (1 << shift) - 1
+    raise MemoryFault(address)
