@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from .explain_real import NO_NAMES
 from .host import hooked_host
 from .options import Subparsers, add_host_options, add_json, natural
 from .output import print_json, table
@@ -65,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
             print_json(as_document(kernel, found))
         else:
             print(f"{kernel.split(' #')[0]} on vpmu: instructions of the host for each call of a guest\n")
+            if not host.kernel.functions:
+                print(f"{NO_NAMES}\n")
             print(as_table(found))
             for cost in found if args.only or args.verbose else ():
                 print(f"\n{cost.name}")

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..debug.kallsyms import Kallsyms
 from ..errors import VpmuError
-from ..peers.host_source import HostSource
+from ..peers.host_source import HostSource, kernel_image
 from ..peers.kvm_host import trouble
 from ..peers.vpmu_host import BOOT_INSTRUCTIONS, ISA, HostOnVpmu, build, keep, kept_path, restored
 from ..spec.sbi import PmuFid
@@ -59,7 +60,7 @@ class HostLink:
         if kept is None:
             progress.step("booting the KVM host on vpmu: once, then it is kept")
             self.host = build(source, isa=isa, host_pmu=host_pmu, guest_memory=guest_memory)
-            self._boot()
+            self._boot(source.kernel)
             keep(self.host, path)
             progress.finish()
         else:
@@ -67,17 +68,34 @@ class HostLink:
         self.facts: HostFacts = parse_facts(self.exchange(FACTS)[1:].decode(errors="replace"))
         self.rewind()
 
-    def _boot(self) -> None:
+    def _boot(self, kernel: Path) -> None:
         """To the monitor's greeting, and on to a fresh VM of a host that has done everything once."""
         result = self.host.run(BOOT_INSTRUCTIONS)
         if result.stop != "line":
-            spent = f"{result.stop} after {result.instructions / 1e6:.0f} M instructions"
-            why = f"the KVM host does not come up: {spent}: {trouble(self.console())}"
-            raise self._down(why, "host kernel")
+            how = "it hangs" if result.stop == "budget" else f"it ends ({result.stop})"
+            why = f"the KVM host does not come up: {how} after {result.instructions / 1e6:.0f} M instructions"
+            where = self._where(kernel) if result.stop == "budget" else ""
+            said = trouble(self.console()) or "nothing on its console"
+            raise self._down(f"{why}{where}: {said}", "host kernel")
         if self.host.answer()[:1] == REFUSED:
             raise self._refused(self.host.answer()[1:].decode(errors="replace"))
-        self.exchange(packed_batch(b"R", _WARM))
-        self.exchange(packed_batch(FRESH, ()))
+        try:
+            self.exchange(packed_batch(b"R", _WARM))
+            self.exchange(packed_batch(FRESH, ()))
+        except TargetLost as lost:
+            raise self._down(
+                f"the KVM host comes up, and is lost in its first VM: {lost.what}", "kvm"
+            ) from None
+
+    def _where(self, kernel: Path) -> str:
+        """Where a kernel hangs, with the function where its table has one."""
+        hart = self.host.machine.vcpu(0).hart
+        try:
+            found = Kallsyms(kernel_image(kernel)).at(hart.pc)
+        except VpmuError:
+            found = None
+        name = f" ({found.name})" if found is not None else ""
+        return f", {hart.mode.name} mode, pc {hart.pc:#x}{name}"
 
     def _refused(self, why: str) -> HostDown:
         """The monitor could not start: which layer said no, and its own words where it has any."""

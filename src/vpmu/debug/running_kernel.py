@@ -104,7 +104,9 @@ class RunningKernel:
             try:
                 address = int(name, 16)
             except ValueError:
-                raise HookError("address of a function", expected="a hexadecimal number", got=name) from None
+                address = -1
+            if not 0 <= address <= U64 or address & 1:
+                raise HookError("address of a function", expected="an even hexadecimal number", got=name)
             return Function(f"{address:#x}", address, 4)
         found = self.functions.get(name)
         if found is not None:

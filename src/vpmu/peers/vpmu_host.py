@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import ImageError
 from ..payloads import path as payload
 from ..vmm.linux import cpio
 from ..vmm.linux.boot import FAST_BOOT
@@ -93,7 +94,11 @@ def build(
     if files.module is not None:
         ours.append(cpio.file(MODULE, files.module))
     root = cpio.write(ours)
-    machine.load(files.kernel, initrd=[cpio.append(files.initrd, root) if files.initrd else root])
+    try:
+        machine.load(files.kernel, initrd=[cpio.append(files.initrd, root) if files.initrd else root])
+    except ImageError as error:  # it has bytes, not a file
+        what = error.what.removeprefix(f"{error.path}: ")
+        raise ImageError(source.kernel, what, expected=error.expected, got=error.got) from None
     return HostOnVpmu(machine)
 
 
