@@ -76,17 +76,20 @@ def sides(args: argparse.Namespace) -> tuple[Named, Named]:
         raise UsageError("--kvm-module", expected=expected, got=got)
     from ..conform.kvm import VPMU, HostOptions
 
+    labels = _labels(kernels, modules)
     for index, kernel in enumerate(kernels):
         module = modules[index] if modules and modules[index] != BUILT_IN else None
         options = HostOptions(on=VPMU, kernel=Path(kernel), module=None if module is None else Path(module))
-        found.append((_label(kernel, kernels), options))
+        found.append((labels[index], options))
     return found[0], found[1]
 
 
-def _label(kernel: str, kernels: Sequence[str]) -> str:
-    """A build's name in tables: as short as tells it from the other."""
-    short = Path(kernel).name
-    return kernel if [Path(other).name for other in kernels].count(short) > 1 else short
+def _labels(kernels: Sequence[str], modules: Sequence[str]) -> list[str]:
+    """The builds' names in tables: as short as tells one from the other."""
+    choices = [[Path(kernel).name for kernel in kernels], list(kernels)]
+    if modules:
+        choices += [[Path(module).name for module in modules], list(modules)]
+    return next((labels for labels in choices if len(set(labels)) == len(labels)), choices[0])
 
 
 def _named(name: str) -> Named:
