@@ -11,7 +11,7 @@ import toolchain
 
 BENCH = Path(__file__).resolve().parent
 OUTPUT = BENCH / "build"
-FLOATING = ("fp",)
+FLOATING = ("fp", "matrix")
 """Guests that use F and D."""
 RUNTIME = (toolchain.RUNTIME / "start.S", toolchain.RUNTIME / "runtime.c")
 

@@ -19,6 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "campaign",
         "conform",
         "peers",
+        "gdb",
         "debug",
         "travel",
         "vmm",

@@ -26,10 +26,11 @@ ROOT = Path(__file__).resolve().parents[2]
 POSITIONAL = {
     "run": ["x"], "stat": ["x"], "explain": ["x"], "replay": ["x"], "campaign": ["x"], "peers": ["kvm"],
     "fetch": ["debian"], "identify": ["agent"], "compare": ["a", "b", "x"], "diverge": ["a", "b", "x"],
-    "verify": ["x"], "record": ["x"], "perf": ["stat"],
+    "verify": ["x"], "record": ["x"], "perf": ["stat"], "travel": ["x"], "symbols": ["x"],
 }  # fmt: skip
 VALUES = {"count": "3", "natural": "3", "memory_size": "64M", "refusal": "cycles=EBUSY", "seconds": "3s",
-          "verdicts": "guest-lost", "window": "1:2", "typed": "1:a", "int": "3"}  # fmt: skip
+          "verdicts": "guest-lost", "window": "1:2", "typed": "1:a", "int": "3",
+          "address": "0x10"}  # fmt: skip
 
 
 def parser_of(command: str) -> Parser:

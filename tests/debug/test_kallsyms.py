@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpmu.debug.kallsyms import Kallsyms
-from vpmu.debug.symbols import SymbolTable, read_system_map
 from vpmu.errors import FileError, ImageError
+from vpmu.vmm.kallsyms import Kallsyms
+from vpmu.vmm.symbols import SymbolTable, read_system_map
 
 from .kallsyms_image import BASE, FORMS, image
 

@@ -12,8 +12,8 @@ import pytest
 from vpmu.cli.main import main
 from vpmu.debug.elf_symbols import elf_symbols
 from vpmu.debug.symbol_file import symbol_file
-from vpmu.debug.symbols import Symbol
 from vpmu.payloads import find_image, names, path
+from vpmu.vmm.symbols import Symbol
 
 from .kallsyms_image import BASE, FORMS, image
 

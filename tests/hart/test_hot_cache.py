@@ -14,8 +14,8 @@ import pytest
 
 from vpmu.hart import hart, hot_tier, machine_code, native
 from vpmu.hart.hot_cache import CachedRegion, RegionCache
-from vpmu.hart.machine_code import lay_out, position_independent
 from vpmu.hart.memory import PhysicalMemory
+from vpmu.hart.object_file import lay_out, position_independent
 
 ONE = CachedRegion((0, 16), (0, 4, 8, 16, 18), b"\x7fELF one")
 TWO = CachedRegion((64,), (64, 66), b"\x7fELF two" * 100)
@@ -176,8 +176,12 @@ def test_an_object_with_addresses_is_placed_without_a_linker() -> None:
     assert code is not None
     assert position_independent(image) is None
     assert code.symbols == {"run": 2}
-    placed = code.at(0x10000)
+    kept = machine_code.unpack(code.packed())
+    assert kept is not None
+    assert machine_code.unpack(image) is None
+    placed = kept.at(0x10000)
     assert placed is not None
+    assert placed == code.at(0x10000)
     memset = ctypes.cast(ctypes.CDLL(None).memset, ctypes.c_void_p).value
     assert struct.unpack_from("<Q", placed, 8)[0] == memset
     assert struct.unpack_from("<Q", placed, 16)[0] == 0x10000 + 2 + 3

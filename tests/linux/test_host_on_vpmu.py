@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from vpmu.cli.main import main
-from vpmu.conform import host_link
 from vpmu.conform.calls import Call, Ref, Result, pmu
 from vpmu.conform.explore import explore
 from vpmu.conform.host_link import HostLink
@@ -20,12 +19,12 @@ from vpmu.conform.kvm import HostOptions, HostTarget, host_target
 from vpmu.conform.kvm_registers import extensions
 from vpmu.conform.model_link import model_target
 from vpmu.conform.target import HostDown, PeerAbsent, TargetLost
-from vpmu.debug.kallsyms import KERNEL_LINK_ADDRESS, Kallsyms
 from vpmu.errors import VpmuError
 from vpmu.peers.host_image import HostImage, host_image
 from vpmu.peers.host_source import HostSource, of_suite, own
 from vpmu.peers.vpmu_host import ISA, kept_path
 from vpmu.spec.sbi import PmuFid
+from vpmu.vmm.kallsyms import KERNEL_LINK_ADDRESS, Kallsyms
 from vpmu.vmm.linux.cache import FetchError
 from vpmu.vmm.linux.progress import Progress
 
@@ -103,7 +102,7 @@ def test_random_sequences_agree_and_a_miscount_would_be_found(
 def test_a_guest_that_hangs_is_lost_and_comes_back(
     target: HostTarget, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_link, "PATIENCE", 20_000_000)
+    monkeypatch.setattr(target.link, "patience", 20_000_000)
     target.reset()
     with pytest.raises(TargetLost, match=r"no answer within 20 M instructions: VS mode, pc 0x80"):
         target.run([Call("w", (1 << 40,))])

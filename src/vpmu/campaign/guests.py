@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from ..brief import Brief
 from ..errors import BootError, FileError, VpmuError
@@ -19,7 +19,7 @@ from ..perf.description import load_host_pmu
 from ..profiles.profiles import Profile, get_profile
 from ..trace.recorder import Recorder
 from .oracle import Finding, Oracle
-from .plan import Guest
+from .plan import Guest, is_real
 from .script import Script, parse_script
 from .script_text import SIZE
 
@@ -61,6 +61,13 @@ class Station(Protocol):
     def run(self, faults: FaultPlan, seed: int, max_instructions: int) -> Outcome: ...
 
 
+@runtime_checkable
+class Stepping(Protocol):
+    """A station whose guest does steps that it is given."""
+
+    def run_steps(self, steps: list[str], faults: FaultPlan) -> Outcome: ...
+
+
 def prepare(
     guest: Guest,
     profile: str | Profile,
@@ -69,6 +76,10 @@ def prepare(
     recorder: Recorder | None = None,
 ) -> Station:
     """The station of a guest; `folder` keeps snapshots of booted Linux. Raises VpmuError."""
+    if isinstance(profile, str) and is_real(profile):
+        from .real_stations import real_station
+
+        return real_station(guest, profile, host_pmu, recorder)
     kinds: dict[str, Callable[..., Station]] = {
         "payload": PayloadStation, "linux": LinuxStation, "script": ScriptStation, "random": ScriptStation
     }  # fmt: skip

@@ -1,7 +1,7 @@
 """The oracle: what the guest was told against what its hart did.
 
 Stands where the answers reach the guest, behind every fault, and so knows what the guest believes of each
-hardware counter. A value that reaches the guest is held against the hart's own; the trace says what is wrong.
+counter. A value that reaches the guest is held against the hart's own; the trace says what is wrong.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ from ..spec.sbi import (
     StartFlag,
     StopFlag,
 )
+from ..spec.sbi_events import event_name as sbi_event_name
+from ..spec.sbi_events import split_event_idx
+from .firmware_events import EXTENSIONS, JUDGED, FirmwareEvents
 
 if TYPE_CHECKING:
     from ..vmm.machine import Machine
@@ -40,12 +43,12 @@ FAR = 1 << 62
 """Where Linux lets a counter begin, half its range before the overflow: there a difference says more."""
 _TELL_NOTHING = ("num_counters", "counter_get_info", "event_get_info", "snapshot_set_shmem")
 """Functions that configure, start, stop and read no counter."""
-_WATCHED = frozenset({int(Eid.PMU), int(Eid.HSM)})
+_WATCHED = frozenset({int(Eid.PMU), int(Eid.HSM), *EXTENSIONS})
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One value that was not what the hart did. `way`: csr, snapshot or overflow."""
+    """One value that was not what the hart did. `way`: csr, snapshot, fw_read, fw_read_hi or overflow."""
 
     time: int
     hart: int
@@ -77,6 +80,8 @@ class _Belief:
     known: bool = True
     base: int = 0
     mark: int = 0
+    code: int | None = None
+    """Of a firmware event."""
     overflows: int = 0
 
 
@@ -108,6 +113,8 @@ def layer_of(machine: Machine, finding: Finding) -> tuple[str, str]:
                 continue
             return rule.site.partition(".")[0], f"the fault {rule.source}"
     counters = vcpu.pmu.counters if isinstance(vcpu.pmu, VcpuPmu) else []
+    if finding.counter < len(counters) and counters[finding.counter].firmware:
+        counters = []  # perf has no part in it
     event = counters[finding.counter].event if finding.counter < len(counters) else None
     state = None if event is None else str(event.state)
     if state not in (None, "active", "off"):
@@ -133,6 +140,7 @@ class Oracle:
         self._harts: dict[int, _Hart] = {}
         self._wanted: dict[int, frozenset[HartEvent]] = {}
         self._before: list[Ecall] = []
+        self._firmware = FirmwareEvents(self._unknown)
 
     def attach(self) -> None:
         """Begin to watch; nothing is believed yet."""
@@ -165,6 +173,7 @@ class Oracle:
         if eid == Eid.HSM and fid == HsmFid.HART_START and answer.error == SbiError.SUCCESS:
             self._harts[args[0]] = _Hart()
         if eid != Eid.PMU:
+            self._firmware.called(vcpu, eid, fid, args, answer.error)
             return
         if fid == PmuFid.COUNTER_CONFIG_MATCHING:
             if answer.error == SbiError.SUCCESS and answer.value is not None:
@@ -173,6 +182,12 @@ class Oracle:
             self._started(vcpu, args, answer.error)
         elif fid == PmuFid.COUNTER_STOP:
             self._stopped(vcpu, args, answer.error)
+        elif fid in (PmuFid.COUNTER_FW_READ, PmuFid.COUNTER_FW_READ_HI):
+            belief = self._harts[vcpu.id].beliefs.get(args[0])
+            if belief is not None and answer.error == SbiError.SUCCESS and answer.value is not None:
+                # The upper half of a counter is 0 where registers have 64 bits.
+                way, truth = ("fw_read", None) if fid == PmuFid.COUNTER_FW_READ else ("fw_read_hi", 0)
+                self._compare(vcpu, args[0], belief, answer.value & U64, way, truth)
         elif fid == PmuFid.SNAPSHOT_SET_SHMEM and answer.error == SbiError.SUCCESS:
             self._harts[vcpu.id].page = None if args[0] == args[1] == U64 else args[0]
 
@@ -191,8 +206,8 @@ class Oracle:
             modes &= ~Mode.VU
         if flags & ConfigFlag.SET_SINH:
             modes &= ~Mode.VS
-        name, selector = found
-        belief = _Belief(name, selector, modes, mask)
+        name, selector, code = found
+        belief = _Belief(name, selector, modes, mask, code=code)
         self._want(vcpu, selector)
         if flags & ConfigFlag.CLEAR_VALUE:
             belief.base = 0
@@ -258,7 +273,14 @@ class Oracle:
         belief.mark, belief.running = self._count(vcpu, belief), True
         belief.overflows = vcpu.overflows
 
+    def _unknown(self, hart: int, code: int) -> None:
+        for belief in self._harts[hart].beliefs.values() if hart in self._harts else ():
+            if belief.code == code and belief.running:
+                belief.known = False
+
     def _count(self, vcpu: GuestHart, belief: _Belief) -> int:
+        if belief.code is not None:
+            return self._firmware.count(vcpu.id, belief.code)
         total = sum(vcpu.hart.count(event, belief.modes) for event in belief.selector)
         if self._costs and HartEvent.CYCLES in belief.selector:
             total += sum(cost * vcpu.hart.count(event, belief.modes) for event, cost in self._costs.items())
@@ -268,11 +290,14 @@ class Oracle:
         gone = self._count(vcpu, belief) - belief.mark if belief.running else 0
         return belief.base + gone & belief.mask
 
-    def _compare(self, vcpu: GuestHart, index: int, belief: _Belief, told: int, way: str) -> None:
+    def _compare(
+        self, vcpu: GuestHart, index: int, belief: _Belief, told: int, way: str, truth: int | None = None
+    ) -> None:
         if not belief.known:
             return
         self.values += 1
-        truth = self._value(vcpu, belief)
+        if truth is None:
+            truth = self._value(vcpu, belief)
         if len(self.samples) < MAX_FINDINGS:
             self.samples.append(Finding(vcpu.hart.time_ns, vcpu.id, index, belief.event, way, told, truth))
         if told != truth:
@@ -283,6 +308,7 @@ class Oracle:
         sampled = vcpu.hart.get("sie") >> 13 & 1
         if (
             belief.known
+            and belief.code is None
             and sampled
             and belief.base + gone > belief.mask
             and vcpu.overflows == belief.overflows
@@ -303,14 +329,19 @@ class Oracle:
 
     def _selector(
         self, vcpu: GuestHart, event_idx: int, data: int
-    ) -> tuple[str, tuple[HartEvent, ...]] | None:
-        """What a correct counter of this event counts on the hart; None where the hart does not know it."""
+    ) -> tuple[str, tuple[HartEvent, ...], int | None] | None:
+        """What a correct counter of this event counts on the hart, or which firmware event; None where
+        neither is known.
+        """
         event = translate(vcpu.profile, event_idx, data)
-        if event.refusal is not None or event.firmware:
+        if event.firmware:
+            code = split_event_idx(event_idx)[1]
+            return (sbi_event_name(event_idx), (), code) if code in JUDGED else None
+        if event.refusal is not None:
             return None
         name = event_name(event.type, event.config)
         selector = self._raw.get(event.config) if event.type == PerfType.RAW else COUNTABLE.get(name)
-        return None if selector is None else (name, selector)
+        return None if selector is None else (name, selector, None)
 
     def _want(self, vcpu: GuestHart, selector: tuple[HartEvent, ...]) -> None:
         """Make the engine count what the truth is made of, whatever the PMU wants counted."""

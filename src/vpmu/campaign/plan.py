@@ -16,6 +16,9 @@ product.
 A fault can also name a `plan` file or a `scenario` of the catalogue; without [[fault]] there is one fault,
 `none`.
 A guest is a payload's name, the path of an image, `linux: COMMAND`, `script: STEP; STEP` or `random: STEPS`.
+`kvm: GUEST` and `kvm:SUITE GUEST` are the same guests on real KVM, on vpmu's own hart, whatever `profiles`
+says. `kvm:SUITE` as a profile runs all of them there; in SUITE's place may stand IMAGE or IMAGE+MODULE, your
+own build, as paths with a slash, from the plan's folder on.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from ..perf.description import load_host_pmu
 from ..profiles.profiles import get_profile
 
 KINDS = ("payload", "linux", "script", "random")
+KVM, DEFAULT_SUITE, OWN_HOST = "kvm", "trixie", "+"
 LIMITS = {"linux": 1_000_000_000}
 """Instructions of one run where the plan does not say, by kind of guest."""
 OTHERS = 20_000_000
@@ -49,11 +53,14 @@ class Guest:
 
     kind: str
     what: str
+    on: str = ""
+    """The real KVM that it runs on, whatever the plan's profiles are."""
 
     @property
     def name(self) -> str:
         """As in the plan."""
-        return self.what if self.kind == "payload" else f"{self.kind}: {self.what}"
+        name = self.what if self.kind == "payload" else f"{self.kind}: {self.what}"
+        return f"{self.on}{':' * (self.on == KVM)} {name}" if self.on else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +89,36 @@ class CampaignPlan:
     seeds: tuple[int, ...]
     max_instructions: int | None = None
     seconds: float = 60.0
+    files: tuple[tuple[str, str], ...] = ()
+    """Digests of the user's own kernels and modules, by path."""
+
+    def profiles_of(self, guest: Guest) -> tuple[str, ...]:
+        """What a guest runs on."""
+        on = f"{KVM}:{DEFAULT_SUITE}" if guest.on == KVM else guest.on
+        return (on,) if on else self.profiles
+
+    @property
+    def implementations(self) -> tuple[str, ...]:
+        """All that guests run on, in the order of the plan."""
+        return tuple(dict.fromkeys(name for guest in self.guests for name in self.profiles_of(guest)))
 
     def __len__(self) -> int:
-        return (
-            len(self.faults) * len(self.profiles) * len(self.host_pmus) * len(self.guests) * len(self.seeds)
-        )
+        guests = sum(len(self.profiles_of(guest)) for guest in self.guests)
+        return guests * len(self.faults) * len(self.host_pmus) * len(self.seeds)
 
     def run(self, number: int) -> Run:
         """The run of that number, from 0 on."""
         rest, seed = divmod(number, len(self.seeds))
         rest, fault = divmod(rest, len(self.faults))
-        rest, profile = divmod(rest, len(self.profiles))
-        guest, host = divmod(rest, len(self.host_pmus))
+        at = 0
+        while rest >= (cells := len(self.profiles_of(self.guests[at])) * len(self.host_pmus)):
+            rest, at = rest - cells, at + 1
+        guest = self.guests[at]
+        profiles = self.profiles_of(guest)
+        host, profile = divmod(rest, len(profiles))
         return Run(
-            number, self.faults[fault][0], self.profiles[profile], self.host_pmus[host], self.guests[guest],
-            self.seeds[seed],
-        )  # fmt: skip
+            number, self.faults[fault][0], profiles[profile], self.host_pmus[host], guest, self.seeds[seed]
+        )
 
     def limit(self, guest: Guest) -> int:
         """How many instructions a run of that guest may take."""
@@ -115,10 +136,11 @@ class CampaignPlan:
             "faults": [[name, plan.seed, [_rule(rule) for rule in plan.rules]] for name, plan in self.faults],
             "profiles": list(self.profiles),
             "host_pmus": list(self.host_pmus),
-            "guests": [[guest.kind, guest.what] for guest in self.guests],
+            "guests": [[guest.kind, guest.what, *filter(None, [guest.on])] for guest in self.guests],
             "seeds": list(self.seeds),
             "max_instructions": self.max_instructions,
             "seconds": self.seconds,
+            **({"files": dict(self.files)} if self.files else {}),
         }
 
     @classmethod
@@ -130,8 +152,9 @@ class CampaignPlan:
         )
         return cls(
             str(data["name"]), faults, tuple(data["profiles"]), tuple(data["host_pmus"]),  # type: ignore[arg-type]
-            tuple(Guest(kind, what) for kind, what in data["guests"]), tuple(data["seeds"]),  # type: ignore[attr-defined, arg-type]
+            tuple(Guest(*guest) for guest in data["guests"]), tuple(data["seeds"]),  # type: ignore[attr-defined, arg-type]
             data["max_instructions"], float(data["seconds"]),  # type: ignore[arg-type]
+            tuple(data.get("files", {}).items()),  # type: ignore[attr-defined]
         )  # fmt: skip
 
     @property
@@ -166,20 +189,18 @@ def _build(content: Mapping[str, object], folder: Path) -> CampaignPlan:
     for key in content:
         if key not in _TOP:
             raise UnknownNameError("word", key, _TOP)
-    profiles = _names(content, "profiles", ["kvm-7.2"])
-    for profile in profiles:
-        get_profile(profile)
+    profiles = [_implementation(name, folder) for name in _names(content, "profiles", ["kvm-7.2"])]
     host_pmus = _names(content, "host_pmus", ["full"])
     for host in host_pmus:
         load_host_pmu(host)
-    guests = tuple(_guest(text) for text in _names(content, "guests", []))
+    guests = tuple(_guest(text, folder) for text in _names(content, "guests", []))
     if not guests:
         raise UsageError("guests", expected="at least one", got="none")
     faults = _faults(content.get("fault", []), folder)
     plan = CampaignPlan(
         str(content.get("name", "campaign")), faults, tuple(profiles), tuple(host_pmus), guests,
         _seeds(content.get("seeds", 1)), _limit(content),
-        _number(content, "seconds", 60, 1_000_000),
+        _number(content, "seconds", 60, 1_000_000), _files([*profiles, *(guest.on for guest in guests)]),
     )  # fmt: skip
     if not 0 < len(plan) <= MAX_RUNS:
         raise UsageError("runs", expected=f"1 to {MAX_RUNS}", got=len(plan))
@@ -215,7 +236,52 @@ def _seeds(value: object) -> tuple[int, ...]:
     raise UsageError("seeds", expected="how many, or a list of numbers", got=repr(value)[:60])
 
 
-def _guest(text: str) -> Guest:
+def is_real(implementation: str) -> bool:
+    """Whether it is real KVM, not the model of one."""
+    return implementation == KVM or implementation.startswith(f"{KVM}:")
+
+
+def _implementation(name: str, folder: Path) -> str:
+    """A profile, or real KVM: `kvm`, `kvm:SUITE`, `kvm:IMAGE[+MODULE]` with its files found."""
+    if not is_real(name):
+        get_profile(name)
+        return name
+    where = name.partition(":")[2]
+    if "/" in where:
+        paths = [folder / part for part in where.split(OWN_HOST)]
+        if len(paths) > 2:
+            raise UsageError(name, expected="kvm:IMAGE or kvm:IMAGE+MODULE", got=f"{len(paths)} files")
+        return f"{KVM}:{OWN_HOST.join(map(str, paths))}"
+    if ":" in name and not (where and where.replace("-", "").isalnum()):
+        raise UsageError("real KVM", expected="kvm:SUITE, or kvm:IMAGE with a slash in it", got=name)
+    return name
+
+
+def _files(implementations: list[str]) -> tuple[tuple[str, str], ...]:
+    """Digests of what the user's own hosts are made of. FileError."""
+    from ..files import read_bytes
+
+    paths = dict.fromkeys(
+        path
+        for name in implementations
+        if is_real(name) and "/" in name
+        for path in name.partition(":")[2].split(OWN_HOST)
+    )
+    return tuple(
+        (path, hashlib.sha256(read_bytes(path, "campaign", 1 << 30)).hexdigest()[:32]) for path in paths
+    )
+
+
+def _guest(text: str, folder: Path) -> Guest:
+    word = text.split(" ", 1)[0].removesuffix(":")
+    if is_real(word) and word != text:
+        rest = text[len(word) :].removeprefix(":").strip()
+        if not rest:
+            raise UsageError("guest", expected=f"{word}: GUEST", got=text)
+        inner = _guest(rest, folder)
+        if inner.on:
+            raise UsageError("guest", expected="one real KVM", got=text[:60])
+        return Guest(inner.kind, inner.what, _implementation(word, folder))
     kind, colon, what = text.partition(": ")
     if not colon:
         from ..payloads import names

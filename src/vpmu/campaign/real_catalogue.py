@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ..conform.calls import pmu
-from ..peers.host_faults import HostFaults
+from ..peers.host_faults import HARDWARE, HostFaults
 from ..profiles.profiles import get_profile
 from ..spec.sbi import PmuFid
 from .catalogue import SPEC, Scenario
@@ -79,6 +79,8 @@ def run_real(host: HookedHost, scenario: Scenario) -> RealRow:
         return not_carried(f"{profile.name} does not have what it is about")
     if scenario.options.keys() & {"starve", "refuse"}:
         return not_carried("its model is made so, without a fault")
+    if any(rule.site in HARDWARE and "delay" in rule.effect for rule in scenario.plan.rules):
+        return not_carried("its delay is shorter than a step of the agent takes")
     host.fresh()
     total = host.target.run([pmu(PmuFid.NUM_COUNTERS)])[0].value
     script = RealScript(host.target, total)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..conform.calls import Call, Result, ecall
 from ..conform.in_process import WRITE_FORMS
-from ..conform.target import TargetLost
+from ..conform.target import HostStopped, NoAnswer, TargetLost
 from ..perf.event import errno_name
 from ..spec.csr import Csr, Irq
 from ..spec.sbi import PmuFid, SbiError, error_name
@@ -46,6 +46,8 @@ class RealScript(Script):
         self.target = target
         self.lost: str | None = None
         self.host_dead = ""
+        self.hung = self.gone = False
+        """Of what is in `host_dead`: nothing answered in time; it was not the host that ended."""
         self.steps: list[Step] = []  # those that were done, one for each answer
         self.silent: list[str] = []
         """Counts that the guest read although the counter that it started has missed what it did."""
@@ -75,6 +77,7 @@ class RealScript(Script):
             try:
                 observed = _REAL[step.words[0]](self, words)
             except TargetLost as lost:
+                self.hung, self.gone = isinstance(lost, NoAnswer), not isinstance(lost, HostStopped)
                 self.host_dead = observed = f"host lost: {lost.what}"
             self._watch(step.words, observed)
             self.steps.append(step)

@@ -14,9 +14,9 @@ from ..errors import VpmuError
 from ..faults.plan import FaultPlan, Rule
 from ..profiles.profiles import changed, get_profile, watched
 from ..trace.recorder import Record, Recorder
-from .guests import Outcome, PayloadStation, ScriptStation, Station, prepare, random_steps
+from .guests import Outcome, PayloadStation, ScriptStation, Station, Stepping, prepare, random_steps
 from .oracle import Finding
-from .plan import CampaignPlan, Guest
+from .plan import CampaignPlan, Guest, is_real
 from .run import Result, Runner
 from .verdict import Verdict
 
@@ -162,7 +162,7 @@ class _Short:
     def tried(self, station: Station) -> Outcome | None:
         """What the guest does on a station; None for steps that make no sense without others."""
         try:
-            if isinstance(station, ScriptStation) and self.steps:
+            if self.steps and isinstance(station, Stepping):
                 return station.run_steps(list(self.steps), self.faults)
             return station.run(self.faults, self.seed, self.limit)
         except VpmuError:
@@ -234,8 +234,8 @@ def _blamed(short: _Short) -> tuple[str, ...]:
     """Behaviours of the profile, each of which by itself makes the difference: of those that the run asks
     for, as no other can.
     """
-    if short.guest.kind == "linux":  # minutes of booting; a payload or a script shows the same
-        return ()
+    if short.guest.kind == "linux" or is_real(short.profile):
+        return ()  # minutes of booting, a payload or a script shows the same; the real one has no switches
     profile, kind = get_profile(short.profile), _kind(short.guest)
     own, asked = watched(profile)
     short.tried(kind(short.guest, own, short.host_pmu))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..vmm.console import keep
 from .check import Check, checking
+from .debugger import add_debug_options, check_debug, debugged
 from .ended import Ended, ended
 from .guest_devices import add_device_options, has_devices, root_of, start_archives
 from .guest_files import add_get_option, add_in_options, brought, fit_memory, getting, saved
@@ -46,6 +47,7 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
     add_in_options(parser)
     add_device_options(parser)
     add_machine_options(parser)
+    add_debug_options(parser)
     from ..vmm.linux.boot import DEFAULT_MEMORY
 
     parser.set_defaults(memory=DEFAULT_MEMORY)
@@ -70,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     """Boot; the exit status."""
     interactive = args.command is None and not args.json and args.input is None and sys.stdin.isatty()
     streams = Streams(kept=args.json)
+    check_debug(args)
     wanted = getting(args, streams.out)
     if wanted is None:
         boot = prepare(args, args.command, streams.out, errors=streams.err)
@@ -155,7 +158,10 @@ def booting(args: argparse.Namespace, boot: LinuxBoot, check: Check | None = Non
             second_serial=boot.has_command,
         )  # fmt: skip
         boot.load(machine)
-        with watched(machine, recorder, check, boot.loaded) as boot.ended:
+        with (
+            watched(machine, recorder, check, boot.loaded) as boot.ended,
+            debugged(args, machine, boot.loaded),
+        ):
             yield machine
 
 

@@ -188,19 +188,20 @@ def as_junit(results: list[Result], bad: set[str]) -> str:
 
 def print_results(plan: CampaignPlan, results: list[Result], cases: list[Case], *, looked: bool) -> None:
     """Faults by profiles, the shortest plans of what is silently wrong, and why a guest was lost."""
-    rows = []
+    rows, implementations = [], plan.implementations
     for guest in plan.guests:
         for fault, _ in plan.faults:
             row = [guest.name, fault]
-            for profile in plan.profiles:
+            for profile in implementations:
                 counts = Counter(
                     str(result["verdict"])
                     for result in results
                     if (result["guest"], result["fault"], result["profile"]) == (guest.name, fault, profile)
                 )
-                row.append(", ".join(f"{number} {verdict}" for verdict, number in counts.most_common()))
+                told = ", ".join(f"{number} {verdict}" for verdict, number in counts.most_common())
+                row.append(told or "-")
             rows.append(row)
-    print_table(["guest", "fault", *plan.profiles], rows)
+    print_table(["guest", "fault", *implementations], rows)
     for case in cases:
         print(f"\nsilently wrong in {case.profile} ({case.runs} run{'s' * (case.runs != 1)}): {case.finding}")
         print(f"    guest {case.guest}" + (f", steps {'; '.join(case.steps)}" if case.steps else ""))

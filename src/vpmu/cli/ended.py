@@ -45,7 +45,7 @@ def ended(
     """Look at a machine whose run is over. It is of no use behind this. `build` makes the machine of the run
     anew, where the run can be done again.
     """
-    if result.ok or result.stop in ("exited", "left"):
+    if result.ok or result.stop in ("exited", "left", "killed", "unready"):
         return Ended()
     from ..debug.names import names_of
     from ..debug.steps import again, loop_of

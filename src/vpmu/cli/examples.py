@@ -32,6 +32,8 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("vpmu boot --exec 'perf stat true'", "one command, and its exit status", DEBIAN),
         ("vpmu boot --file README.md --exec 'wc README.md | tee n' --get n", "files in, files out", DEBIAN),
         ("vpmu boot --install strace --exec 'strace true'", "a Debian package by name", PACKAGES),
+        ("vpmu boot --share docs --exec 'ls docs'", "a folder that both see", PACKAGES),
+        ("vpmu boot --modules overlay --exec 'cat /proc/modules'", "a module of its kernel", PACKAGES),
     ),
     "perf": (
         ("vpmu perf stat -e cycles,instructions true", "count", DEBIAN),
@@ -50,6 +52,12 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "host": (
         ("vpmu host kvm:trixie", "boot Debian's kernel as a KVM host, and say what it is", DEBIAN),
         ("vpmu host --host-kernel Image --kvm-module kvm.ko", "your own build", DEBIAN),
+        ("vpmu host kvm:trixie --run counting", "a payload in a VM of it, every count checked", DEBIAN),
+        (
+            "vpmu host kvm:trixie --exec 'perf stat -e cycles,instructions true'",
+            "Debian as its guest",
+            DEBIAN,
+        ),
     ),
     "costs": (
         ("vpmu costs kvm:trixie", "instructions of each call, by layer", DEBIAN),
@@ -77,6 +85,16 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "record": (("vpmu record overflow -o overflow.vpmu", "a run as a file", ""),),
     "verify": (("vpmu verify overflow.vpmu --engine reference", "is it the same on the other engine?", ""),),
     "report": (("vpmu report results", "what lies in the folder `results`: results/index.html", ""),),
+    "travel": (
+        ("vpmu travel counting --to csr:cycle --back 100", "to the first read of cycle, and before it", ""),
+        ("vpmu travel overflow --host-pmu sampling --to end --back overflow", "to the last overflow", ""),
+        (
+            "vpmu travel linux: --to 'console:# ' --back sbi:PMU",
+            "Debian's boot, back from its prompt",
+            DEBIAN,
+        ),
+        ("vpmu travel kvm:trixie --to kvm_riscv_vcpu_pmu_ctr_start", "in a host of real KVM", DEBIAN),
+    ),
     "symbols": (
         ("vpmu symbols counting -o counting.sym", "of a payload", ""),
         ("vpmu symbols trixie -o vmlinux.sym", "of the fetched Debian's kernel", DEBIAN),

@@ -1,4 +1,4 @@
-"""--disk and --modules: what else a guest has, and what its kernel needs for it."""
+"""--disk, --share and --modules: what else a guest has, and what its kernel needs for it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from ..errors import UsageError
 
 if TYPE_CHECKING:
     from ..vmm.linux.fetch import DebianGuest
+    from ..vmm.linux.guest_files import SharedFolder
     from ..vmm.linux.start import Root
     from ..vmm.loader import Buffer
+    from ..vmm.p9.folder import Share
     from ..vmm.virtio.image import Disk
 
 
@@ -23,8 +25,13 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
         "IMAGE,write; may be given often",
     )  # fmt: skip
     parser.add_argument(
+        "--share", metavar="FOLDER[:GUEST][,ro]", action="append", default=[], dest="shares",
+        help="a folder of the host that the guest sees while it runs (default: in /root); may be given often",
+    )  # fmt: skip
+    parser.add_argument(
         "--modules", metavar="NAMES", action="append", default=[],
-        help="modules of the fetched kernel, separated by commas, with what they need; a disk brings its own",
+        help="modules of the fetched kernel, separated by commas, with what they need (--disk and --share "
+        "bring theirs)",
     )  # fmt: skip
 
 
@@ -38,9 +45,30 @@ def disks_of(args: argparse.Namespace) -> tuple[Disk, ...]:
     return tuple(map(Disk.parse, texts))
 
 
+def mounts_of(args: argparse.Namespace) -> list[SharedFolder]:
+    """The shares: where they are on both sides. UsageError."""
+    texts: Sequence[str] = getattr(args, "shares", ())
+    if not texts:
+        return []
+    from ..vmm.linux.guest_files import SharedFolder
+
+    return [SharedFolder.parse(text) for text in texts]
+
+
+def shares_of(args: argparse.Namespace) -> tuple[Share, ...]:
+    """The shares of a machine that these options describe. UsageError."""
+    mounts = mounts_of(args)
+    if not mounts:
+        return ()
+    from ..vmm.linux.start import tag
+    from ..vmm.p9.folder import Share
+
+    return tuple(Share(str(one.host), tag(number), one.readonly) for number, one in enumerate(mounts))
+
+
 def has_devices(args: argparse.Namespace) -> bool:
     """Whether the guest starts with a script of ours before its init, or has anything on virtio."""
-    return bool(args.disks or args.modules)
+    return bool(args.disks or args.shares or args.modules)
 
 
 def root_of(args: argparse.Namespace) -> Root | None:
@@ -49,7 +77,11 @@ def root_of(args: argparse.Namespace) -> Root | None:
         return None
     from ..vmm.linux.start import Root
 
-    return Root.of(args.append)
+    root = Root.of(args.append)
+    if root is not None and (args.files_in or args.install or getattr(args, "files_out", ())):
+        raise UsageError("--file, --get and --install with a root on a disk",
+                         expected="--share, or the files on the disk", got=f"root={root.device}")  # fmt: skip
+    return root
 
 
 def start_archives(args: argparse.Namespace, guest: DebianGuest | None, kernel: Buffer) -> list[bytes]:
@@ -65,7 +97,11 @@ def start_archives(args: argparse.Namespace, guest: DebianGuest | None, kernel: 
     from ..vmm.linux import start
 
     root = root_of(args)
-    return [*_modules(args, guest, kernel, root), start.archive(root, [])]
+    mounts = [
+        start.Mount(start.tag(number), str(one.guest), one.readonly)
+        for number, one in enumerate(mounts_of(args))
+    ]
+    return [*_modules(args, guest, kernel, root), start.archive(root, mounts)]
 
 
 def _modules(args: argparse.Namespace, guest: DebianGuest, kernel: Buffer, root: Root | None) -> list[bytes]:
@@ -80,7 +116,7 @@ def _modules(args: argparse.Namespace, guest: DebianGuest, kernel: Buffer, root:
             raise UsageError("--modules", expected=f"the kernel that they are of, {guest.release}",
                              got=f"Linux {release or 'of no known release'}")  # fmt: skip
         return []
-    wanted = list(start.FOR_DISKS) if args.disks else []
+    wanted = [*(start.FOR_DISKS if args.disks else ()), *(start.FOR_SHARES if args.shares else ())]
     if root is not None:
         wanted.append(root.kind)
     elif any(map(start.has_ext4, disks_of(args))):

@@ -2,19 +2,24 @@
 fixes it has in short.
 
 HOST is `kvm:SUITE` (default kvm:trixie) or, with --host-kernel, your own build. `vpmu identify` tells more of
-the fixes, `vpmu conform --target kvm` runs the suite. Exit status 0 where it answers, 1 where it is lost, 2
-where it does not come up, 4 where it cannot be had on this machine.
+the fixes, `vpmu conform --target kvm` runs the suite. With --run or --exec a guest runs in a VM of it, and
+each count that it reads is held against what the hart did; then the exit status is the guest's, 5 where the
+host goes down. Else it is 0 where the host answers, 1 where it is lost, 2 where it does not come up, 4 where
+it cannot be had on this machine.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..files import write_file
+from .debugger import add_debug_options, check_debug, debugging
+from .host_guest import add_guest_options, run_guest, wanted
 from .options import Subparsers, add_host_options, add_json, host_options
-from .parser import out_file
+from .parser import in_file, out_file
 from .peers import lines as peer
 from .peers import tell
 
@@ -32,25 +37,45 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     add_host_options(parser, on=False)
     parser.add_argument("--console", metavar="FILE", type=out_file, help="write what the host printed")
+    parser.add_argument(
+        "--compile", action="store_true",
+        help="compile what its kernel does for a guest: half a minute, once for a kernel",
+    )  # fmt: skip
+    add_guest_options(parser)
+    add_debug_options(parser)
+    parser.add_argument(
+        "--symbols", metavar="FILE", type=in_file, help="with --gdb: names for `monitor where`: an ELF file"
+    )
     add_json(parser)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Boot it or restore it, ask it, print; the exit status."""
+
     from ..conform.identify.fit import identify
     from ..conform.kvm import host_target
     from ..conform.target import HostDown
     from ..conform.targets import host_options as named
+    from ..vmm.linux.progress import Progress
 
     check(args.host)
-    try:
-        target = host_target(None, named(args.host, host_options(args)))
-    except HostDown as down:
-        if args.console is not None:
-            write_file(args.console, down.console)
-        raise
-    return tell(args, target, lambda: describe(target, identify(target, "qemu-virt")), lines)
+    check_debug(args)
+    options = replace(named(args.host, host_options(args)), progress=Progress(quiet=args.json))
+    if wanted(args):
+        return run_guest(args, options)
+    with debugging(args) as opened:
+        try:
+            target = host_target(None, replace(options, opened=opened))
+        except HostDown as down:
+            if args.console is not None:
+                write_file(args.console, down.console)
+            raise
+        if args.compile:
+            from ..conform.host_compiled import compile_host
+
+            compile_host(target.link, target.scratch, options.progress or Progress(quiet=True))
+        return tell(args, target, lambda: describe(target, identify(target, "qemu-virt")), lines)
 
 
 def check(name: str) -> None:

@@ -42,6 +42,7 @@ COMMANDS = {
     "record": "write a run's inputs and the hashes of its state as a small file",
     "verify": "do a recorded run again: was it the same, and where not",
     "report": "one page over a folder of results: runs, campaigns, conformance, comparisons",
+    "travel": "walk through a run in both directions, to what happens on the way and back",
     "symbols": "write the symbols of an image as an ELF file, for gdb, addr2line and nm",
     "fetch": "bring a Debian riscv64 kernel, perf and busybox through APT",
     "new": "make a folder with a guest program that builds, runs and is tested",
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if argv is None:
         # What a run allocates is short-lived and free of cycles: look for them rarely.
-        gc.set_threshold(20_000, 50, 100)
+        gc.set_threshold(100_000, 50, 100)
         _prepare_process()
     try:
         status = _dispatch(arguments)

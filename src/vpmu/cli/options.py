@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import FileError, UsageError
 from ..trace.recorder import NULL, Record, Recorder, note_end
+from .debugger import new_recorder
 from .levels import Default, DefaultSize, add_level_options, is_bare, level_arguments
 from .limits import add_limits, count
 from .parser import PerfettoName, in_file, in_file_or_stdin, out_file, perfetto_file
@@ -223,8 +224,8 @@ def fault_plan(args: argparse.Namespace) -> FaultPlan | None:
     return plan.with_seed(plan.seed + getattr(args, "seed", 0))
 
 
-def add_machine_options(parser: argparse.ArgumentParser) -> None:
-    """The machine, and what is recorded of its run."""
+def add_hardware_options(parser: argparse.ArgumentParser) -> None:
+    """The machine, what its host refuses, and what names its addresses."""
     add_profile_options(parser)
     add_fault_options(parser)
     add_inject_option(parser)
@@ -242,6 +243,16 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         "--seed", type=natural, default=0, metavar="N", help="seed of everything that is chosen (default 0)"
     )
     add_level_options(parser)
+    parser.add_argument(
+        "--symbols", metavar="FILE", type=in_file,
+        help="names for the addresses of a run that does not end well: an ELF file, an Image or a System.map",
+    )  # fmt: skip
+    parser.add_argument("--input", metavar="FILE", type=in_file_or_stdin, help="console input ('-': stdin)")
+
+
+def add_machine_options(parser: argparse.ArgumentParser) -> None:
+    """The machine, and what is recorded of its run."""
+    add_hardware_options(parser)
     add_limits(parser)
     parser.add_argument(
         "--trace", metavar="FILE", type=out_file, action="append",
@@ -251,12 +262,7 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         "--perfetto", metavar="FILE", dest="trace", type=perfetto_file, action="append",
         help="write a trace that opens in Perfetto",
     )  # fmt: skip
-    parser.add_argument(
-        "--symbols", metavar="FILE", type=in_file,
-        help="names for the addresses of a run that does not end well: an ELF file, an Image or a System.map",
-    )  # fmt: skip
     add_check_option(parser)
-    parser.add_argument("--input", metavar="FILE", type=in_file_or_stdin, help="console input ('-': stdin)")
 
 
 @contextmanager
@@ -336,7 +342,7 @@ def build_machine(
     """
     from ..perf.description import load_host_pmu
     from ..vmm.machine import Machine
-    from .guest_devices import disks_of
+    from .guest_devices import disks_of, shares_of
 
     host_pmu = load_host_pmu(args.host_pmu)
     levels = level_arguments(args, sscofpmf=host_pmu.counters.sscofpmf)
@@ -351,7 +357,7 @@ def build_machine(
         perf=args.perf,
         memory=args.memory,
         harts=args.smp,
-        recorder=recorder,
+        recorder=new_recorder(args, recorder),
         refuse=dict(args.refuse),
         starve=args.starve,
         seed=args.seed,
@@ -361,6 +367,7 @@ def build_machine(
         plic=plic,
         second_serial=second_serial,
         disks=disks_of(args),
+        shares=shares_of(args),
         faults=fault_plan(args),
     )
     if args.input is not None:

@@ -24,6 +24,7 @@ from ..vmm.linux.samples import Samples, flame_graph, parse_script
 from ..vmm.loader import LoadedImage, read_file
 from .boot import Streams, add_guest_options, booting, finish, prepare, run_alone, summary
 from .check import checking
+from .debugger import check_debug
 from .ended import ended
 from .options import DEFAULT_HOST_PMU, Subparsers, add_json
 from .output import print_json
@@ -86,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
         command = shlex.join(["perf", *args.arguments])
     kernel: LoadedImage | None
     check = checking(args)
+    check_debug(args)
     if not files and not args.files_in and not args.install and possible(args, command):
         outcome, machine, kernel = run_warm(args, command, output, streams.err)
     else:

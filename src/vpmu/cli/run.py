@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .check import checking
+from .debugger import add_debug_options, check_debug, debugged
 from .ended import ended, kernel_trouble
 from .levels import HTIF_MEMORY, NO_FIRMWARE, DefaultSize, dumped, has_htif, is_bare
 from .limits import limited
@@ -31,6 +32,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "image", metavar="IMAGE", type=in_file, help="ELF or flat image, or the name of a bundled payload"
     )
     add_machine_options(parser)
+    add_debug_options(parser)
     parser.add_argument(
         "--initrd", metavar="FILE", type=in_file,
         help="put this into memory; /chosen of the device tree says where",
@@ -46,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from .images import find_image
 
     check = checking(args)
+    check_debug(args)
     image = find_image(args.image)
     initrd = () if args.initrd is None else (read_file(args.initrd),)
     if args.firmware in (None, NO_FIRMWARE) and has_htif(image):
@@ -61,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         with watched(machine, recorder, check, loaded) as end:
             try:
-                with limited(args, machine) as limits:
+                with debugged(args, machine, loaded), limited(args, machine) as limits:
                     result = machine.run(**limits)
             finally:
                 console.close()

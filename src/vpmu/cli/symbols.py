@@ -20,7 +20,7 @@ from .output import print_json
 from .parser import out_file
 
 if TYPE_CHECKING:
-    from ..debug.symbols import Symbol
+    from ..vmm.symbols import Symbol
 
 
 def address(text: str) -> int:
@@ -38,8 +38,8 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu symbols`."""
     parser = subparsers.add_parser("symbols", description=__doc__)
     parser.add_argument("image", metavar="IMAGE", help="a file, a payload, a suite, or kvm:SUITE")
-    parser.add_argument("-o", "--output", metavar="FILE", type=out_file, required=True,
-                        help="the ELF file")  # fmt: skip
+    parser.add_argument("-o", "--output", metavar="FILE", type=out_file, default="vmlinux.sym",
+                        help="the ELF file (default %(default)s)")  # fmt: skip
     parser.add_argument(
         "--at", metavar="ADDRESS", type=address,
         help="where it runs: a kernel's _start, a module's .text, an ELF file's lowest address (default:"
@@ -83,7 +83,7 @@ def _symbols(args: argparse.Namespace) -> tuple[list[Symbol], int | None]:
     path = _file(args.image)
     data = _unpacked(path)
     if data[0x38:0x3C] == b"RSC\x05" and not data.startswith(b"\x7fELF"):
-        from ..debug.kallsyms import KERNEL_LINK_ADDRESS, Kallsyms
+        from ..vmm.kallsyms import KERNEL_LINK_ADDRESS, Kallsyms
 
         return list(Kallsyms(data, args.image)), KERNEL_LINK_ADDRESS
     if data.startswith(b"\x7fELF"):

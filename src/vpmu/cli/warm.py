@@ -32,7 +32,7 @@ def possible(args: argparse.Namespace, command: str) -> bool:
     given = (args.kernel, args.initrd, args.trace, args.input)
     plain = (*given, args.max_instructions, args.timeout, args.host_timeout) == (None,) * 7
     short = len(command_bytes(command)) <= LONGEST_COMMAND and "\n" not in command
-    plain = plain and not args.check and not has_devices(args)
+    plain = plain and not args.check and args.gdb is None and not has_devices(args)
     return plain and short and not args.append and args.perf == "model" and not args.cold
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..debug.kallsyms import Kallsyms
 from ..errors import VpmuError
 from ..peers.host_source import HostSource, kernel_image
 from ..peers.kvm_host import trouble
@@ -16,30 +15,36 @@ from ..peers.vpmu_host import BOOT_INSTRUCTIONS, ISA, HostOnVpmu, build, keep, k
 from ..spec.sbi import PmuFid
 from ..vmm.linux.progress import Progress
 from .agent import LOST, packed_batch
-from .calls import Call, pmu
+from .calls import Call, Ref, pmu
 from .host_facts import HostFacts, parse_facts
 from .target import HostDown, HostStopped, NoAnswer, TargetLost
 
 if TYPE_CHECKING:
+    from ..vmm.machine import Machine
     from ..vmm.run_result import RunResult
 
 PATIENCE = 400_000_000
 """Instructions of host and guest within which an answer comes."""
 CONSOLE = "console-of-the-last-host-that-did-not-come-up.txt"
 FACTS, REFUSED, FRESH = b"I", b"Z", b"F"
-_WARM = [
-    call
-    for event in (1, 2, 0xF0005)
-    for call in (
-        pmu(PmuFid.COUNTER_CONFIG_MATCHING, 0, 0xFFFF_FFFF_FFFF_FFFD, 0, event, 0),
-        pmu(PmuFid.COUNTER_START, 0, 0xFFFF_FFFF_FFFF_FFFD, 0, 0),
-        Call("w", (100,)),
-        pmu(PmuFid.COUNTER_STOP, 0, 0xFFFF_FFFF_FFFF_FFFD, 1),
-    )
-]
-"""What the host's kernel does once since boot (static keys of perf: it patches its code) is done before the
-snapshot.
-"""
+_COUNTERS = 0xFFFF_FFFD
+"""Of the guest's, those that a host with a PMU has in any case. A set with one more is refused."""
+
+
+def _warm() -> list[Call]:
+    """What the host's kernel does once since boot (static keys of perf: it patches its code) is done before
+    the snapshot.
+    """
+    calls: list[Call] = []
+    for event in (1, 2, 0xF0005):
+        config = Ref(len(calls))
+        calls += [
+            pmu(PmuFid.COUNTER_CONFIG_MATCHING, 0, _COUNTERS, 0, event, 0),
+            pmu(PmuFid.COUNTER_START, config, 1, 0, 0),
+            Call("w", (100,)),
+            pmu(PmuFid.COUNTER_STOP, config, 1, 1),
+        ]
+    return calls
 
 
 class HostLink:
@@ -49,7 +54,7 @@ class HostLink:
 
     def __init__(
         self, source: HostSource, progress: Progress, isa: tuple[str, ...] = ISA, host_pmu: str = "full",
-        guest_memory: int = 0,
+        guest_memory: int = 0, opened: Callable[[Machine], None] | None = None,
     ) -> None:  # fmt: skip
         self._folder = source.folder
         self.patience = PATIENCE
@@ -60,11 +65,18 @@ class HostLink:
         if kept is None:
             progress.step("booting the KVM host on vpmu: once, then it is kept")
             self.host = build(source, isa=isa, host_pmu=host_pmu, guest_memory=guest_memory)
+            if opened is not None:
+                opened(self.host.machine)
             self._boot(source.kernel)
-            keep(self.host, path)
+            if opened is None:
+                keep(self.host, path)
+            else:  # who watches it may have changed it
+                self.host.base = self.host.machine.snapshot()
             progress.finish()
         else:
             self.host = kept
+            if opened is not None:
+                opened(self.host.machine)
         self.facts: HostFacts = parse_facts(self.exchange(FACTS)[1:].decode(errors="replace"))
         self.rewind()
 
@@ -80,7 +92,7 @@ class HostLink:
         if self.host.answer()[:1] == REFUSED:
             raise self._refused(self.host.answer()[1:].decode(errors="replace"))
         try:
-            self.exchange(packed_batch(b"R", _WARM))
+            self.exchange(packed_batch(b"R", _warm()))
             self.exchange(packed_batch(FRESH, ()))
         except TargetLost as lost:
             raise self._down(
@@ -89,6 +101,8 @@ class HostLink:
 
     def _where(self, kernel: Path) -> str:
         """Where a kernel hangs, with the function where its table has one."""
+        from ..vmm.kallsyms import Kallsyms
+
         hart = self.host.machine.vcpu(0).hart
         try:
             found = Kallsyms(kernel_image(kernel)).at(hart.pc)
@@ -124,6 +138,7 @@ class HostLink:
         """One request to monitor or agent, and its answer. Raises TargetLost."""
         self.host.ask(request)
         result = self.host.run(self.patience)
+        self._use_compiled()
         while result.stop == "breakpoint" and self.stopped is not None:
             result = self.stopped() or self.host.run(self.patience)
         if result.stop == "line":
@@ -136,6 +151,15 @@ class HostLink:
             where = f"{hart.mode.name} mode, pc {hart.pc:#x}"
             raise NoAnswer(f"no answer within {self.patience // 1_000_000} M instructions: {where}")
         raise HostStopped(f"the KVM host stopped: {result.stop}, {result.reason}: {trouble(self.console())}")
+
+    def _use_compiled(self) -> None:
+        """A host's runs are too short to be sampled, but what is compiled of its kernel is used."""
+        memory = self.host.machine.memory
+        if memory.hot_tier is None:
+            from ..hart.hot_tier import HotTier
+
+            memory.hot_tier = HotTier(memory)
+        memory.hot_tier.look_up()
 
     def rewind(self) -> None:
         """Back to a fresh VM: the host and all of its kernel."""

@@ -10,7 +10,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +32,7 @@ from .target import PeerAbsent, TargetError, TargetLost
 
 if TYPE_CHECKING:
     from ..peers.host_source import HostSource
+    from ..vmm.machine import Machine
     from .host_link import HostLink
 
 WAIT = 20.0
@@ -152,6 +153,8 @@ class HostOptions:
     """The hart of a host on vpmu: extensions (empty: those that KVM likes to have), and its PMU."""
     guest_memory: int = 0
     """Room for a VM of so many bytes beside the agent's."""
+    opened: Callable[[Machine], None] | None = None
+    """Told of the machine of a host on vpmu before its first run; then it is not kept."""
 
 
 def kvm_target(profile: str | Profile | None = None, options: HostOptions | None = None) -> KvmTarget:
@@ -195,7 +198,9 @@ def host_target(profile: str | Profile | None, options: HostOptions) -> HostTarg
 
     source = source_of(options)
     progress = options.progress if options.progress is not None else Progress(quiet=True)
-    link = HostLink(source, progress, options.isa or ISA, options.host_pmu, options.guest_memory)
+    link = HostLink(
+        source, progress, options.isa or ISA, options.host_pmu, options.guest_memory, options.opened
+    )
     where = f"vpmu, firmware modelled, {link.facts.kernel.split(' #')[0]}"
     return HostTarget(link, where, source.versions, profile)
 

@@ -6,10 +6,12 @@ serial port at 0x10000000, DBCN, and the legacy console. A guest has one vCPU an
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..hart.memory import PAGE
 from ..kvm.errors import KvmRunError
 from ..perf.event import errno_name
 from ..profiles.profiles import SbiExtension
@@ -17,7 +19,7 @@ from ..see.exits import MmioExit, SbiExit, SystemEvent
 from ..spec.sbi import Eid, SbiError
 from ..vmm.devices import Ns16550a
 from ..vmm.devicetree import UART_BASE, UART_SIZE
-from .real_vm import CORE, CSR, PAGE, SBI_EXT, RealVm
+from .real_vm import CORE, SBI_EXT, RealVm
 from .target import HostStopped, NoAnswer
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class RealGuest:
         self._sink = sink
         self._halted: tuple[str, str] | None = None
         self.serial = Ns16550a(self._said)
+        self._kept = self._outside()
 
     def load(self, image: LoadedImage, tree: int = 0) -> None:
         """Put an image into the memory, which is zero so far; the vCPU starts at its entry."""
@@ -100,9 +103,20 @@ class RealGuest:
             raise IndexError(gpa)
         return self.pages[(gpa - BASE) // PAGE] + gpa % PAGE
 
-    def get_csr(self, index: int) -> int:
-        """A word of struct kvm_riscv_csr."""
-        return self.vcpu.get(CSR | index)
+    def keep(self) -> None:
+        """Remember what is not in the host's memory, to come `begin` from: the serial port, what was said."""
+        self._kept = self._outside()
+
+    def begin(self) -> None:
+        """The host was brought back to where `keep` was called."""
+        registers, output = self._kept
+        vars(self.serial).update(_copied(registers))
+        self.output[:] = output
+        self._halted = None
+        self.vcpu.forget()
+
+    def _outside(self) -> tuple[dict[str, Any], bytes]:
+        return _copied(vars(self.serial)), bytes(self.output)
 
     def halt(self, stop: str, reason: str) -> None:
         """End the run at the next exit."""
@@ -129,9 +143,8 @@ class RealGuest:
             try:
                 exit_ = self.vcpu.enter()
             except KvmRunError as error:
-                return ended(
-                    "kvm_run_failed", f"KVM_RUN fails with {errno_name(error.errno)}", errno=error.errno
-                )
+                why = f"KVM_RUN fails with {errno_name(error.errno)}"
+                return ended("kvm_run_failed", why, errno=error.errno)
             except HostStopped as error:
                 return ended("host_lost", str(error))
             except NoAnswer:
@@ -142,8 +155,8 @@ class RealGuest:
                 case MmioExit():
                     self._device(exit_)
                 case SbiExit():
-                    error, value = self._call(exit_)
-                    self.vcpu.complete_sbi(int(error), value)
+                    result, value = self._call(exit_)
+                    self.vcpu.complete_sbi(int(result), value)
                 case SystemEvent(type=kind, reason=reason):
                     stop = "shutdown" if kind == SHUTDOWN else "reset"
                     return ended(stop, f"SBI system reset: {stop}, reason {reason}", reset_reason=reason)
@@ -185,3 +198,8 @@ class RealGuest:
         except IndexError:
             return SbiError.INVALID_PARAM, 0
         return SbiError.SUCCESS, length
+
+
+def _copied(registers: dict[str, Any]) -> dict[str, Any]:
+    """The state of a device, with a queue of its own."""
+    return {name: deque(value) if isinstance(value, deque) else value for name, value in registers.items()}

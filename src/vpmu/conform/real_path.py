@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..debug.call_tree import PERF, Called, CallTree, walk
 from ..peers.world_switch import GuestExit, WorldSwitch
 from ..spec.sbi import PmuFid, StartFlag, StopFlag
-from .calls import Call, Result, pmu
+from .calls import Call, Ref, Result, pmu
 
 if TYPE_CHECKING:
     from ..vmm.run_result import RunResult
@@ -66,6 +66,18 @@ class RealPath:
         given = next((one.result for one in errors if one.layer == PERF), None)
         errors = [one for one in errors if given in (None, one.result)]
         return max(errors, key=lambda one: one.depth, default=None)
+
+
+def counting(event_idx: int, data: int, turns: int) -> list[Call]:
+    """What a guest does that counts an event: ask, start from 0, a loop of so many turns, read, stop."""
+    everything = (1 << 41) - 1 & ~2
+    return [
+        pmu(PmuFid.COUNTER_CONFIG_MATCHING, 0, everything, 0, event_idx, data),
+        pmu(PmuFid.COUNTER_START, 0, Ref(0, bit=True), StartFlag.SET_INIT_VALUE, 0),
+        Call("w", (turns,)),
+        Call("c", (Ref(0),)),
+        pmu(PmuFid.COUNTER_STOP, 0, Ref(0, bit=True), StopFlag.RESET),
+    ]
 
 
 def follow(host: HookedHost, event_idx: int, data: int, counters: int) -> RealPath:

@@ -162,6 +162,10 @@ class RealVcpu:
         numbers = struct.unpack_from(f"<{len(shown) // 8 - 1}Q", shown, 8)
         return dict(Counter(number >> 24 & 0xFF for number in numbers))
 
+    def forget(self) -> None:
+        """The host was brought back: no exit waits for an answer."""
+        self._pending = 0, b""
+
     def complete_mmio(self, value: int) -> None:
         """What a load from a device gives."""
         self._pending = MMIO_DATA, value.to_bytes(8, "little")

@@ -126,15 +126,17 @@ class WatchedGuest:
                 faults.begin()
             switch.clear()
             switch.stop_at = asked
-            ended = guest.run(most)
+            if isinstance(guest, RealLinux):
+                ended, output = guest.run(most).end, guest.guest.output
+            else:
+                ended, output = guest.run(most), guest.output
             fired = 0 if faults is None else faults.fired
         finally:
             host.target.link.patience = patience
             switch.remove()
             if faults is not None:
                 faults.remove()
-        inner = guest.guest if isinstance(guest, RealLinux) else guest
-        return _result(switch.exits, ended, bytes(inner.output), fired)
+        return _result(switch.exits, ended, bytes(output), fired)
 
     def _placed(self) -> tuple[RealGuest | RealLinux, int]:
         """A VM with the guest in it, and the instructions that it may take."""

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 
 from vpmu.brief import Brief
-from vpmu.debug.symbols import Symbol
 from vpmu.errors import ImageError
 from vpmu.vmm.elf import EM_RISCV, ET_REL, MAGIC, machine_name
+from vpmu.vmm.symbols import Symbol
 
 _SYMBOL = struct.Struct("<IBBHQQ")
 _SECTION, _FILE = 3, 4
@@ -57,6 +58,7 @@ class CodeSection(Brief):
     symbols: tuple[Symbol, ...]
 
 
+@lru_cache(maxsize=2)
 def code_sections(data: bytes, name: str) -> list[CodeSection]:
     """Those of a relocatable file, in its order. ImageError as `elf_symbols`."""
     from elftools.elf.elffile import ELFFile

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vpmu.debug.kallsyms import KERNEL_LINK_ADDRESS, Kallsyms
-from vpmu.debug.symbols import Symbols, SymbolTable, read_system_map
 from vpmu.errors import FileError, ImageError
 from vpmu.hart.hart import GuestFault
 from vpmu.vmm import elf
+from vpmu.vmm.kallsyms import KERNEL_LINK_ADDRESS, Kallsyms
 from vpmu.vmm.loader import ImageKind, LoadedImage, read_file
+from vpmu.vmm.symbols import Symbols, SymbolTable, read_system_map
 
 if TYPE_CHECKING:
     from vpmu.see.guest_hart import GuestHart
@@ -31,6 +31,8 @@ class Names:
     base: int = 0
     size: int = 0
     linked: int | None = None
+    lies: Callable[[int], int | None] | None = None
+    """Where an address of the table lies in memory, for who knows better than `base` and `linked`."""
     _table: Symbols | None = None
     _tried: bool = False
 
@@ -52,6 +54,15 @@ class Names:
             return None
         offset = self._to_link(vcpu, address) - found.address
         return f"{found.name}+{offset:#x}" if offset else found.name
+
+    def physical(self, linked: int) -> int | None:
+        """Where the byte lies that the image was linked to have at an address; None: that is not known."""
+        if self.lies is not None:
+            return self.lies(linked)
+        if self.linked is None:
+            return None
+        offset = linked - self.linked
+        return self.base + offset if 0 <= offset < self.size else None
 
     def _to_link(self, vcpu: GuestHart, address: int) -> int:
         if self.linked is None:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from vpmu.debug.elf_symbols import code_sections, elf_symbols
-from vpmu.debug.kallsyms import Kallsyms
-from vpmu.debug.symbols import Symbol
+from vpmu.debug.names import Names
 from vpmu.errors import ImageError, UnknownNameError, VpmuError
 from vpmu.hart.memory import MemoryFault
 from vpmu.vmm.elf import MAGIC
+from vpmu.vmm.kallsyms import Kallsyms
+from vpmu.vmm.symbols import Symbol, SymbolList
 
 if TYPE_CHECKING:
     from vpmu.hart.hart import Hart
@@ -83,18 +84,11 @@ class RunningKernel:
     @cached_property
     def functions(self) -> dict[str, Function]:
         """All of them by name; of several with one name the kernel's first. Empty without kallsyms."""
-        found: dict[str, Function] = {}
-        for name, symbol in self._table.items():
-            if symbol.kind in "tTwW":
-                found[name] = Function(name, symbol.address + self.slide & U64, symbol.size)
-        for module, elf in self._modules.items():
-            base = self.module_base(module, elf)
-            if base is not None:
-                for at, symbol in self._code(base, elf):
-                    found.setdefault(
-                        symbol.name, Function(symbol.name, at + symbol.address, symbol.size, module)
-                    )
-        return found
+        bases = ((name, elf, self.module_base(name, elf)) for name, elf in self._modules.items())
+        loaded = tuple(
+            (name, elf, tuple(self._code(base, elf))) for name, elf, base in bases if base is not None
+        )
+        return _functions(self._image, self.slide, loaded)
 
     def function(self, name: str) -> Function:
         """A function by name, or by its address (`0x...`). HookError and UnknownNameError say what is in the
@@ -106,7 +100,7 @@ class RunningKernel:
             except ValueError:
                 address = -1
             if not 0 <= address <= U64 or address & 1:
-                raise HookError("address of a function", expected="an even hexadecimal number", got=name)
+                raise HookError("address of a function", expected="a hexadecimal number, even", got=name)
             return Function(f"{address:#x}", address, 4)
         found = self.functions.get(name)
         if found is not None:
@@ -143,6 +137,17 @@ class RunningKernel:
             if function.module:
                 yield Symbol(function.name, function.address, function.size, "t")
 
+    def names(self) -> Names:
+        """What addresses of this kernel are called."""
+
+        def lies(address: int) -> int | None:
+            try:
+                return self.physical(address)
+            except MemoryFault:
+                return None
+
+        return Names(lambda: SymbolList(self.symbols()), lies=lies)
+
     @cached_property
     def slide(self) -> int:
         """How far from its link address the kernel runs."""
@@ -151,21 +156,13 @@ class RunningKernel:
         return 0 if linked is None else (vector & ~3) - linked.address & U64
 
     @cached_property
-    def _linked(self) -> list[Symbol]:
+    def _linked(self) -> Sequence[Symbol]:
         """The kernel's own symbols, where they are linked."""
-        try:
-            if self._image.startswith(MAGIC):
-                return elf_symbols(self._image, "kernel")
-            return list(Kallsyms(self._image))
-        except ImageError:
-            return []
+        return _symbols(self._image)
 
     @cached_property
     def _table(self) -> dict[str, Symbol]:
-        found: dict[str, Symbol] = {}
-        for symbol in self._linked:
-            found.setdefault(symbol.name, symbol)
-        return found
+        return _by_name(self._image)
 
     @cached_property
     def _by_address(self) -> tuple[list[int], list[Function]]:
@@ -187,23 +184,21 @@ class RunningKernel:
             return best if best and alike[best] >= ALIKE * len(text) else None
         return None
 
-    def _code(self, base: int, elf: bytes) -> Iterator[tuple[int, Symbol]]:
-        """Functions of a module, each with where its section lies: behind `.text`, in the file's order,
-        without those that only loading needs (kernel/module/main.c, layout_sections). Left out where other
-        bytes lie there.
+    def _code(self, base: int, elf: bytes) -> Iterator[tuple[str, int]]:
+        """Where a module's sections of code lie: behind `.text`, in the file's order, without those that only
+        loading needs (kernel/module/main.c, layout_sections). Left out where other bytes lie there.
         """
-        sections = code_sections(elf, "module")
         seen: set[str] = set()
         for left_out in ((".init",), (".init", ".exit")):
             at = 0
-            for section in sections:
+            for section in code_sections(elf, "module"):
                 if section.name.startswith(left_out) or (not at and section.name != ".text"):
                     continue
                 at = (at or base) + section.alignment - 1 & -section.alignment
                 head = section.data[:4096]
                 if section.name not in seen and self._alike(at, head) >= ALIKE_SECTION * len(head):
                     seen.add(section.name)
-                    yield from ((at, one) for one in section.symbols if one.size and one.kind in "tTW")
+                    yield section.name, at
                 at += len(section.data)
 
     def _loaded(self) -> Iterator[int]:
@@ -247,6 +242,45 @@ class RunningKernel:
     def word(self, address: int) -> int:
         """Eight bytes of the kernel's memory. MemoryFault."""
         return int.from_bytes(self.read(address, 8), "little")
+
+
+@lru_cache(maxsize=2)
+def _symbols(image: bytes) -> tuple[Symbol, ...]:
+    """All symbols of a kernel. A process has the same kernel in many machines."""
+    try:
+        return tuple(elf_symbols(image, "kernel") if image.startswith(MAGIC) else Kallsyms(image))
+    except ImageError:
+        return ()
+
+
+@lru_cache(maxsize=2)
+def _by_name(image: bytes) -> dict[str, Symbol]:
+    """The first one of each name."""
+    found: dict[str, Symbol] = {}
+    for symbol in _symbols(image):
+        found.setdefault(symbol.name, symbol)
+    return found
+
+
+Loaded = tuple[str, bytes, tuple[tuple[str, int], ...]]
+"""A module: its name, its file, and where its sections of code lie."""
+
+
+@lru_cache(maxsize=2)
+def _functions(image: bytes, slide: int, modules: tuple[Loaded, ...]) -> dict[str, Function]:
+    """The functions of a kernel that runs so far from its link address, with modules."""
+    found: dict[str, Function] = {}
+    for name, symbol in _by_name(image).items():
+        if symbol.kind in "tTwW":
+            found[name] = Function(name, symbol.address + slide & U64, symbol.size)
+    for module, elf, places in modules:
+        at = dict(places)
+        for section in code_sections(elf, "module"):
+            for symbol in section.symbols if section.name in at else ():
+                if symbol.size and symbol.kind in "tTW":
+                    address = at[section.name] + symbol.address
+                    found.setdefault(symbol.name, Function(symbol.name, address, symbol.size, module))
+    return found
 
 
 def elf_section(elf: bytes, name: str) -> bytes:

@@ -69,6 +69,11 @@ class Injector:
         return any(site in self._rules for site in sites)
 
     @property
+    def begun(self) -> bool:
+        """Whether a rule has met a call that it is about."""
+        return any(state[_MATCHED] for state in self._states)
+
+    @property
     def fired(self) -> int:
         """How many faults have been injected."""
         return sum(state[_FIRED] for state in self._states)

@@ -8,14 +8,15 @@ that cannot be read or written costs time and nothing else.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import sys
 import threading
 from pathlib import Path
 
-_MAGIC = b"vpmu-code-1\n"
+from vpmu.hart.digest import digest
+
+_MAGIC = b"vpmu-code-2\n"
 _HEAD = len(_MAGIC) + 32  # and a digest
 _ASIDE = ".new-"  # files that are being written, by the process that writes them
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -89,9 +90,7 @@ def folder_trouble(folder: Path) -> str:
 
 
 def _digest(path: Path, data: bytes) -> bytes:
-    digest = hashlib.sha256(f"{path.parent.name}/{path.name}\n".encode())
-    digest.update(data)
-    return digest.digest()
+    return digest(f"{path.parent.name}/{path.name}\n".encode(), data)
 
 
 def _strange(status: os.stat_result, *, is_folder: bool = False) -> str:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from enum import Flag, auto
 
-HOT_EXPORTS = ("hot_load", "hot_store", "hot_resume", "hot_budget_spent")
+INEXACT = ("add", "mul", "div", "sqrt", "madd")
+"""Operations whose results are asked about while NX is clear (generator/floating/inexact.py)."""
+HOT_EXPORTS = (
+    *("hot_load", "hot_store", "hot_resume", "hot_budget_spent"),
+    *(f"hot_inexact_{operation}_{suffix}" for suffix in ("f32", "f64") for operation in INEXACT),
+)
 """Functions of an engine that the hot tier's regions call."""
 
 

@@ -69,3 +69,19 @@ class EventSource(Protocol):
     def want(self, events: frozenset[HartEvent]) -> None:
         """Name every event that is needed from now on; the hart may stop counting the others."""
         ...
+
+
+FAR = 1 << 28
+FOREVER = 1 << 64
+
+
+class Quiet:
+    """How long nobody has to ask for overflows."""
+
+    __slots__ = ("until",)
+
+    def __init__(self) -> None:
+        self.until = 0
+        """Retired instructions of the hart, of its life, before which no counter can request an interrupt,
+        unless it is changed; whoever runs the hart asks again at least every FAR instructions.
+        """

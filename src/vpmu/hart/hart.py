@@ -25,7 +25,7 @@ MASK = (1 << 64) - 1
 _PC, _DBASE, _INSN = state.STATE["pc"], state.STATE["dbase"], state.STATE["insn"]
 CHUNK = 200_000  # instructions from one sample of the hot tier to the next
 REFERENCE_CHUNK = 10_000  # as long, but slower
-HOT_AFTER = 8_000_000  # instructions before the first sample
+HOT_AFTER = 3_000_000  # instructions before the first sample
 # Which words of the context block an event is the sum of, and the engine variant that keeps them.
 CLASS_EVENTS: dict[HartEvent, str] = {
     HartEvent.BRANCHES: "branch", HartEvent.LOADS: "load", HartEvent.STORES: "store",
@@ -70,11 +70,12 @@ HEDELEG = (1 << Cause.FETCH_MISALIGNED | 1 << Cause.BREAKPOINT | 1 << Cause.USER
 
 
 # A run is entered and left at every exit of a guest: the words that it needs are looked up once.
-_TIME = state.STATE["time_ns"]
 _ISA, _STIMECMP = state.STATE["isa"], state.STATE["stimecmp"]
 _COUNT_VU, _COUNT_VS = state.STATE["count_vu"], state.STATE["count_vs"]
 _STOPS = tuple(Stop)
 _BUDGET = int(Stop.BUDGET)
+_TIME, _MODE, _VS, _VU = state.STATE["time_ns"], state.STATE["mode"], Mode.VS, Mode.VU
+_WORD64, _WORD32 = ctypes.c_uint64.from_address, ctypes.c_uint32.from_address
 assert all(stop == position for position, stop in enumerate(_STOPS))
 
 
@@ -131,7 +132,7 @@ class Hart:
         self.block = state.Block(self._block_size)
         self.words = self.block.words
         self._address = self.block.address
-        self._engines: dict[int, Callable[[int, int], int]] = {}  # by the value of their variant
+        self._engines: dict[int, Callable[[int, int], int]] = {}  # by id of their variant: it hashes slowly
         self._variant: Counting | None = None  # that `_native` is the run function of
         self._native: Callable[[int, int], int] = _no_engine
         self._indices: dict[tuple[int, int], tuple[int, ...]] = {}  # where the words of a count are
@@ -170,7 +171,7 @@ class Hart:
 
     @property
     def mode(self) -> Mode:
-        return Mode.VS if self.get("mode") == state.VS else Mode.VU
+        return _VS if self.words[_MODE] == state.VS else _VU
 
     def reset(self) -> None:
         """State after a vCPU reset: VS mode, translation off, everything zero but the counts, which are the
@@ -252,12 +253,11 @@ class Hart:
     def _choose_engine(self) -> None:
         """The engine variant that keeps what is to be counted."""
         self._variant = variant = self.memory.counting
-        known = self._engines.get(variant.value)
-        if known is None:
+        if id(variant) not in self._engines:
             from vpmu.hart.native import engine
 
-            known = self._engines[variant.value] = engine(variant).run
-        self._native = known
+            self._engines[id(variant)] = engine(variant).run
+        self._native = self._engines[id(variant)]
 
     def reference(self) -> ReferenceEngine:
         """The plain-Python engine on this hart's state."""
@@ -281,12 +281,12 @@ class Hart:
             return self.words[_INSN] or None
         if not decoded:
             return None
-        host = ctypes.c_uint64.from_address(decoded + state.DECODED_HOST).value + offset
-        half = ctypes.c_uint16.from_address(host).value
-        if half & 3 != 3:
-            return half
+        host = _WORD64(decoded + state.DECODED_HOST).value + offset
+        word = _WORD32(host).value if offset != 4094 else ctypes.c_uint16.from_address(host).value
+        if word & 3 != 3:
+            return word & 0xFFFF
         # on two pages: where the second one was, only the engine knows
-        return self.words[_INSN] if offset == 4094 else ctypes.c_uint32.from_address(host).value
+        return self.words[_INSN] if offset == 4094 else word
 
     def translate(self, address: int, access: int) -> int:
         """Guest physical address of a virtual one for a load (0), store (1) or fetch (2), in the current

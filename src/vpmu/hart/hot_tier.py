@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import ctypes
-import hashlib
 import os
 import queue
 import threading
@@ -24,8 +23,9 @@ from typing import TYPE_CHECKING
 
 from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
+from vpmu.hart.digest import blake2b
 from vpmu.hart.hot_cache import CachedRegion, RegionCache
-from vpmu.hart.machine_code import CodeArena, position_independent
+from vpmu.hart.machine_code import CodeArena
 from vpmu.hart.memory import HostMemory, PhysicalMemory
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ _keep_alive: list[object] = []  # linked code is never unloaded: a hart may be i
 def compile_job(job: Job) -> int:
     """Compile and link a region, keep its code for other processes; the address of its function."""
     from vpmu.hart import native, program
+    from vpmu.hart.object_file import position_independent
     from vpmu.hart.regions.function import region_ir
 
     text = region_ir(job.region, _NAME, program.constants(), job.counting)
@@ -237,7 +238,13 @@ class HotTier:
         del self._samples[decoded]
         for sampled in samples:
             if sampled not in self._covered.get(decoded, ()):
-                self._compile(decoded, sampled, key)
+                self._compile(decoded, sampled, key, samples)
+
+    def look_up(self) -> None:
+        """Between runs that are too short to be sampled: install what is ready, and what is kept."""
+        while not self.done.empty():
+            self.install(self.done.get_nowait())
+        self._look_up_new_pages()
 
     def _look_up_new_pages(self) -> None:
         """Install what is kept of the pages that have been decoded since the last sample."""
@@ -260,9 +267,9 @@ class HotTier:
             self.install(self.done.get())
             progress(1 - self._pending.total() / total)
 
-    def _compile(self, decoded: int, offset: int, key: str) -> None:
+    def _compile(self, decoded: int, offset: int, key: str, hot: Iterable[int]) -> None:
         """Have the region around an offset compiled, where there is one."""
-        job = self.job(decoded, offset)
+        job = self.job(decoded, offset, hot)
         if job is None:
             self._empty.setdefault(decoded, set()).add(offset)
             region_cache(self._memory.counting).add(key, CachedRegion((), (offset,), b""))
@@ -279,7 +286,7 @@ class HotTier:
     def _key(self, decoded: int) -> str:
         """A name for the contents of the page of memory behind a decoded page."""
         host = self._word(decoded, "DECODED_HOST")
-        return hashlib.sha1(ctypes.string_at(host, 4096), usedforsecurity=False).hexdigest()
+        return blake2b(ctypes.string_at(host, 4096), digest_size=20).hexdigest()
 
     def _install_kept(self, decoded: int, key: str) -> None:
         """Install what another process has compiled of an equal page."""
@@ -295,11 +302,11 @@ class HotTier:
             kept = self._covered if address else self._empty
             kept.setdefault(decoded, set()).update(region.offsets)
 
-    def job(self, decoded: int, offset: int) -> Job | None:
+    def job(self, decoded: int, offset: int, hot: Iterable[int] = ()) -> Job | None:
         """The region around an offset of a decoded page; None where there is nothing to compile."""
         from vpmu.hart.regions.find import find_region
 
-        region = find_region(lambda at: self._record(decoded + 4 * at), offset)
+        region = find_region(lambda at: self._record(decoded + 4 * at), offset, hot)
         return Job(decoded, offset, region, self._memory.counting) if region.blocks else None
 
     @staticmethod

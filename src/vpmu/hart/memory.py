@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vpmu.hart.hot_tier import HotTier
 
 PAGE = 4096
+_NOTHING = Counting.NOTHING  # asked for at every change of what is counted; Enum is slow
 MAX_REGIONS = 8
 _PAGE_CAPACITY = (
     1 << 21
@@ -202,7 +203,7 @@ class PhysicalMemory:
         if self._wanted.get(hart_id) is counting:
             return
         self._wanted[hart_id] = counting
-        union = counting | self.levels
+        union = counting if self.levels is _NOTHING else counting | self.levels
         if len(self._wanted) > 1:
             for wanted in self._wanted.values():
                 union |= wanted

@@ -7,7 +7,6 @@ depends on: the generator's sources, llvmlite's version, the host's CPU and feat
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from pathlib import Path
 from vpmu.errors import VpmuError
 from vpmu.hart import code_cache, machine_code
 from vpmu.hart.codegen_flags import Counting
+from vpmu.hart.digest import blake2b, digest
 
 _HERE = Path(__file__).parent
 _SOURCES = (
@@ -28,11 +28,13 @@ _SOURCES = (
     "csr_table.py",
     "codegen_flags.py",
     "native.py",
+    "object_file.py",
+    "machine_code.py",
     "../spec/csr.py",
     "../spec/privileged.py",
 )
 _SOURCE_FOLDERS = ("generator", "semantics", "isa", "privileged")
-_REGION_SOURCES = ("machine_code.py", "hot_cache.py")  # beside those of the engine, and regions/
+_REGION_SOURCES = ("hot_cache.py",)  # beside those of the engine, and regions/
 _OF_THE_CPU = ("vendor_id", "cpu family", "model", "stepping", "flags")  # in the order of /proc/cpuinfo
 
 
@@ -82,11 +84,11 @@ def cache_key(counting: Counting) -> str:
     """A digest of everything that the compiled engine depends on."""
     import llvmlite  # this alone does not load LLVM
 
-    digest = hashlib.sha256(repr((counting.value, host_identity(), llvmlite.__version__)).encode())
+    key = blake2b(repr((counting.value, host_identity(), llvmlite.__version__)).encode(), digest_size=16)
     for path in _sources():
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a hundred of them, at every start)
-            digest.update(file.read())
-    return digest.hexdigest()[:32]
+            key.update(file.read())
+    return key.hexdigest()
 
 
 def engine_ir(counting: Counting) -> str:
@@ -150,10 +152,9 @@ def region_machine() -> object:
 @lru_cache(maxsize=4)
 def region_folder(counting: Counting) -> Path:
     """Where compiled regions of the hot tier are kept for an engine (hot_cache.py)."""
-    generator = hashlib.sha256()
-    for path in [*sorted((_HERE / "regions").glob("**/*.py")), *(_HERE / name for name in _REGION_SOURCES)]:
-        generator.update(path.read_bytes())
-    return cache_directory() / f"{cache_key(counting)}-{generator.hexdigest()[:16]}.regions"
+    paths = [*sorted((_HERE / "regions").glob("**/*.py")), *(_HERE / name for name in _REGION_SOURCES)]
+    generator = digest(*(path.read_bytes() for path in paths)).hex()[:16]
+    return cache_directory() / f"{cache_key(counting)}-{generator}.regions"
 
 
 @cache  # harts keep its functions: code that may be called is never given back
@@ -166,23 +167,32 @@ def engine(counting: Counting) -> NativeEngine:
             f"hart: the native engine needs llvmlite, which this {os.uname().machine} machine does not have "
             f"({error}); use --engine reference"
         ) from error
-    image = code_cache.load(path)
-    if image is None:
-        image = compile_ir(engine_ir(counting), host_machine()[0])
-        code_cache.store(path, image)
-    return link(image, f"engine{counting.value}")
+    kept = code_cache.load(path)
+    if kept is None:
+        kept = laid_out(compile_ir(engine_ir(counting), host_machine()[0]))
+        code_cache.store(path, kept)
+    return link(kept, f"engine{counting.value}")
+
+
+def laid_out(image: bytes) -> bytes:
+    """What is kept of an object file: its code laid out, or the file itself where LLVM has to link it."""
+    from vpmu.hart.object_file import lay_out
+
+    code = lay_out(image)
+    return image if code is None else code.packed()
 
 
 def link(image: bytes, name: str) -> NativeEngine:
-    """The engine in an object file."""
-    code = machine_code.lay_out(image)
+    """The engine in what `laid_out` has made of an object file."""
+    code = machine_code.unpack(image)
     arena = machine_code.CodeArena(len(code.blob)) if code else None
     symbols = arena.place_object(code) if code and arena else None
     keep_alive: object = arena
     if symbols is None:
         symbols, keep_alive = link_with_llvm(image, name, ("run", "probe", "trap"))
     u64 = ctypes.c_uint64
-    run = ctypes.CFUNCTYPE(u64, u64, u64)(symbols["run"])
+    # a run is entered at every exit: numbers pass quickest as pointers
+    run = ctypes.CFUNCTYPE(u64, ctypes.c_void_p, ctypes.c_void_p)(symbols["run"])
     probe = ctypes.CFUNCTYPE(u64, u64, u64, u64)(symbols["probe"])
     trap = ctypes.CFUNCTYPE(u64, u64, u64, u64)(symbols["trap"])
     return NativeEngine(run, probe, trap, keep_alive)

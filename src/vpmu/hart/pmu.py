@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vpmu.hart.events import ALL_MODES, EventSource, HartEvent, Mode
+from vpmu.hart.events import ALL_MODES, FAR, FOREVER, EventSource, HartEvent, Mode, Quiet
 
 if TYPE_CHECKING:
     from vpmu.hart.published import PublishedCounters
@@ -65,18 +65,9 @@ class CounterLayout:
 
 class _Counter:
     __slots__ = (
-        "base",
-        "counted",
-        "held",
-        "index",
-        "interrupts",
-        "mark",
-        "mask",
-        "modes",
-        "overflow",
-        "running",
+        "base", "counted", "held", "index", "interrupts", "mark", "mask", "modes", "overflow", "running",
         "selector",
-    )
+    )  # fmt: skip
 
     def __init__(self, index: int, width: int, selector: Selector, *, interrupts: bool) -> None:
         self.index = index
@@ -142,6 +133,7 @@ class PhysicalPmu:
         self._exclusive = layout.one_counter_per_event
         self._holders: dict[Selector, int] = {}  # only where `_exclusive`
         self._requests: list[int] = []
+        self.quiet = Quiet()
         self.published: PublishedCounters | None = None
         """Where the hart's engine reads the counters; None: it does not."""
 
@@ -155,6 +147,10 @@ class PhysicalPmu:
             return False
         selectors = self.layout.selectors
         return selectors is None or index in selectors.get(selector, ())
+
+    def selector(self, index: int) -> Selector:
+        """What counter `index` was told to count."""
+        return self._counters[index].selector
 
     def filters(self, index: int) -> bool:
         """True where counter `index` honours a mode filter."""
@@ -181,9 +177,9 @@ class PhysicalPmu:
         counter.modes = modes if self.filters(index) else ALL_MODES
         if counter.overflow:
             self._clear_overflow(counter)
-        if self._exclusive:
+        if self._exclusive and (selector or counter.held is not None):
             self._hold(counter)
-        if counter.modes == _NO_MODE:
+        if counter.modes is _NO_MODE:
             counter.counted = ()
         if running:
             self.start(index)
@@ -214,6 +210,7 @@ class PhysicalPmu:
         if counter.running:
             self._advance(counter)
         counter.base = value & counter.mask
+        self.quiet.until = 0
         self._publish(counter)
 
     def start(self, index: int) -> None:
@@ -228,9 +225,11 @@ class PhysicalPmu:
         if len(wanted) != before:
             self._want()
         counter.mark = self._count(counter)
+        self.quiet.until = 0
         counter.running = True
         self._running.append(counter)
-        self._publish(counter)
+        if self.published is not None:
+            self._publish(counter)
 
     def restart(self, index: int, value: int) -> None:
         """Set the value, clear the overflow flag and start: `write`, `clear_overflow` and `start` at once."""
@@ -238,6 +237,7 @@ class PhysicalPmu:
         counter.base = value & counter.mask
         if counter.overflow:
             self._clear_overflow(counter)
+        self.quiet.until = 0
         if counter.running:
             counter.mark = self._count(counter)
             self._publish(counter)
@@ -252,7 +252,8 @@ class PhysicalPmu:
         self._advance(counter)
         counter.running = False
         self._running.remove(counter)
-        self._publish(counter)
+        if self.published is not None:
+            self._publish(counter)
         wanted = self._wanted
         before = len(wanted)
         for event in counter.counted:
@@ -313,10 +314,8 @@ class PhysicalPmu:
         An event happens at most once per instruction (a cycle as often as the cost model says), so the events
         left are a lower bound: ask again until it is 0.
         """
-        if not self._running or not self._interrupts:
-            return 0 if self._requests else None
         least: int | None = None
-        for counter in self._armed():
+        for counter in self._armed() if self._interrupts else ():
             self._advance(counter)
             if not counter.overflow:
                 left = counter.mask + 1 - counter.base
@@ -324,15 +323,26 @@ class PhysicalPmu:
                     left = max(left // self._most_cycles, 1)  # close to the end one instruction at a time
                 if least is None or left < least:
                     least = left
-        return 0 if self._requests else least
+        if self._requests:
+            return 0
+        if least is None:
+            self.quiet.until = FOREVER
+        elif least > FAR:
+            retired = self._source.count(HartEvent.INSTRUCTIONS, ALL_MODES)
+            self.quiet.until = retired + least - FAR
+        return least
+
+    def settle(self) -> None:
+        """Bring the counters that can overflow up to date, as `poll` does."""
+        if self._interrupts:
+            for counter in self._armed():
+                self._advance(counter)
 
     def poll(self) -> tuple[int, ...]:
         """Indices of the counters whose OF went from 0 to 1 since the last poll: each is one interrupt
         request.
         """
-        if self._interrupts and self._running:
-            for counter in self._armed():
-                self._advance(counter)
+        self.settle()
         if not self._requests:
             return ()
         requests = tuple(self._requests)
@@ -351,10 +361,8 @@ class PhysicalPmu:
     def _publish(self, counter: _Counter) -> None:
         if self.published is None:
             return
-        start, counted = counter.base - counter.mark, counter.counted
-        if not counter.running:
-            start, counted = counter.base, ()
-        self.published.put(counter.index, start, counter.mask, counted, counter.modes)
+        start, counted = (counter.mark, counter.counted) if counter.running else (0, ())
+        self.published.put(counter.index, counter.base - start, counter.mask, counted, counter.modes)
 
     def _publish_overflow(self) -> None:
         if self.published is not None:
@@ -363,6 +371,7 @@ class PhysicalPmu:
 
     def _clear_overflow(self, counter: _Counter) -> None:
         counter.overflow = False
+        self.quiet.until = 0
         self._publish_overflow()
         if counter.index in self._requests:
             self._requests.remove(counter.index)  # whoever takes the interrupt finds no flag
@@ -375,8 +384,6 @@ class PhysicalPmu:
 
     def _count(self, counter: _Counter) -> int:
         counted = counter.counted
-        if len(counted) == 1 and not self._costs:  # nearly always
-            return self._source.count(counted[0], counter.modes)
         total = sum(self._source.count(event, counter.modes) for event in counted)
         if HartEvent.CYCLES in counted:
             total += sum(cost * self._source.count(event, counter.modes) for event, cost in self._costs)
@@ -384,11 +391,14 @@ class PhysicalPmu:
 
     def _advance(self, counter: _Counter) -> None:
         """Bring `base` of a running counter up to date."""
-        now = self._count(counter)
+        counted = counter.counted
+        alone = len(counted) == 1 and not self._costs  # nearly always
+        now = self._source.count(counted[0], counter.modes) if alone else self._count(counter)
         value = counter.base + now - counter.mark
         counter.mark = now
         counter.base = value & counter.mask
         if value > counter.mask and counter.interrupts and not counter.overflow:
             counter.overflow = True
             self._requests.append(counter.index)
+            self.quiet.until = 0
             self._publish_overflow()

@@ -36,6 +36,7 @@ stimecmp vstimecmp sstateen0 siselect vsiselect vsie_own
 count_u count_s count_m traps_u traps_s traps_m
 stip as_store
 passing watched
+host_ieee
 """.split()  # noqa: SIM905 - rows of names
 
 _REGIONS = 8

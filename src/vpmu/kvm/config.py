@@ -16,7 +16,7 @@ from ..profiles.behaviours import B
 from ..spec.sbi import CONFIG_FLAGS, U64, ConfigFlag, SbiError, SbiRet
 from .counter import MAX_COUNTERS, PERIOD_MAX, Counter
 from .errors import KvmRunError
-from .translate import Translation, build_attr, describe, translate
+from .translate import Translation, build_attr, describe
 
 if TYPE_CHECKING:
     from .pmu import VcpuPmu
@@ -36,7 +36,7 @@ def counter_config_matching(
         return pmu.refuse(SbiError.INVALID_PARAM, "counter set", "the set is empty or has an invalid counter")
     if flags & ~CONFIG_FLAGS and not profile.has(B.RESERVED_FLAGS_IGNORED):
         return pmu.refuse(SbiError.INVALID_PARAM, "config_flags", f"reserved bits in {flags:#x}")
-    event = translate(profile, event_idx, event_data)
+    event = pmu.translate(event_idx, event_data)
     if event.refusal is not None:
         reason = f"{describe(event_idx, event_data)}: {event.refusal}"
         return pmu.refuse(SbiError.NOT_SUPPORTED, "event_idx", reason)
@@ -107,7 +107,8 @@ def _bind_as_kvm(
 ) -> SbiRet | None:
     """Release the old perf event, then try to create the new one; None where that succeeded."""
     profile = pmu.profile
-    counter.release()
+    if counter.event is not None:
+        counter.release()
     if flags & CLEAR_VALUE:
         counter.set_value(0)
     period = counter.kvm_period(zero_too_large=profile.has(B.PERIOD_OF_ZERO_TOO_LARGE))

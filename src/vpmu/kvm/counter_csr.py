@@ -11,13 +11,13 @@ from ..spec.csr import Csr
 if TYPE_CHECKING:
     from .pmu import VcpuPmu
 
-_COUNTERS = range(Csr.CYCLE, Csr.HPMCOUNTER31 + 1)
+_CYCLE, _LAST = int(Csr.CYCLE), int(Csr.HPMCOUNTER31)
 _FIXED = (Csr.CYCLE, Csr.INSTRET)
 
 
 def emulates(pmu: VcpuPmu, csr: int) -> bool:
     """True where a trapped access of this CSR is KVM's to answer; any other one is illegal for the guest."""
-    return csr in _COUNTERS and not (csr == Csr.HPMCOUNTER31 and pmu.profile.has(B.CSR_TABLE_ENDS_AT_30))
+    return _CYCLE <= csr < _LAST or (csr == _LAST and not pmu.profile.has(B.CSR_TABLE_ENDS_AT_30))
 
 
 def emulate(
@@ -30,9 +30,9 @@ def emulate(
     scounteren: int = 7,
 ) -> int:
     """See SbiPmu.read_csr; `writes` is KVM's wr_mask."""
-    if not emulates(pmu, csr):
+    if not _CYCLE <= csr < _LAST and not emulates(pmu, csr):
         raise IllegalCounter(f"CSR {csr:#x} is not emulated")
-    index = csr - Csr.CYCLE
+    index = csr - _CYCLE
     if user_mode and not scounteren >> index & 1 and not pmu.profile.has(B.CSR_IGNORES_SCOUNTEREN):
         raise IllegalCounter(f"scounteren closes CSR {csr:#x} to VU mode")
     absent = not pmu.available or not (sbi_enabled or pmu.profile.has(B.CSR_ILLEGAL_WHEN_DISABLED))

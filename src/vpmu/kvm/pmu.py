@@ -7,7 +7,7 @@ The long functions of the extension live in `config` and `startstop`, shared mem
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 from ..perf.event import OverflowHandler, PerfEvent, PerfProvider
 from ..profiles.behaviours import B
@@ -20,6 +20,7 @@ from ..spec.sbi_events import FW_MAX
 from ..trace.recorder import Recorder
 from . import config, counter_csr, event_info, readout, snapshot, startstop
 from .counter import MAX_COUNTERS, MAX_FW_CODES, PERIOD_MAX, Counter, FwState
+from .translate import translate
 
 MAX_HW_COUNTERS = 32
 """RISCV_KVM_MAX_HW_CTRS."""
@@ -59,6 +60,8 @@ class VcpuPmu(SbiPmu):
         self.fw = [FwState() for _ in range(MAX_FW_CODES)]
         """State per firmware event code, where the profile keeps it so."""
         self.snapshot = snapshot.Snapshot()
+        self.translate = lru_cache(maxsize=1024)(partial(translate, profile))
+        """(event_idx, event_data) -> what perf is asked for."""
 
     def _info(self, idx: int, hpm_width: int) -> CounterInfo | None:
         if idx == 1 or idx >= self.num_counters_total:
@@ -87,15 +90,15 @@ class VcpuPmu(SbiPmu):
         self, base: int, mask: int, flags: int, event_idx: int, event_data: int
     ) -> SbiRet:
         """Raises KvmRunError with perf's errno where the profile has `perf-failure-ends-kvm-run`."""
-        self._begin()
+        self.undetermined, self.last_refusal = False, None
         return config.counter_config_matching(self, base, mask, flags, event_idx, event_data)
 
     def counter_start(self, base: int, mask: int, flags: int, initial_value: int) -> SbiRet:
-        self._begin()
+        self.undetermined, self.last_refusal = False, None
         return startstop.counter_start(self, base, mask, flags, initial_value)
 
     def counter_stop(self, base: int, mask: int, flags: int) -> SbiRet:
-        self._begin()
+        self.undetermined, self.last_refusal = False, None
         return startstop.counter_stop(self, base, mask, flags)
 
     def counter_fw_read(self, counter_idx: int) -> SbiRet:
@@ -168,7 +171,7 @@ class VcpuPmu(SbiPmu):
         hart has no such counter, and its illegal-instruction exception is the guest's (KVM 6.12.107 on QEMU
         7.2.22: scause 2).
         """
-        self._begin()
+        self.undetermined, self.last_refusal = False, None
         if idx >= self.num_hw:
             raise IllegalCounter(f"there is no hardware counter {idx}")
         value = readout.read(self, idx)
@@ -239,7 +242,7 @@ class VcpuPmu(SbiPmu):
             raise RuntimeError("a vCPU without host PMU was asked for a perf event")
         if counter is None or not self.profile.has(B.OVERFLOW_INTERRUPT):
             return self.perf.create(attr, None)
-        return self.perf.create(attr, self.overflow_handler(counter))
+        return self.perf.create(attr, partial(self.overflowed, counter))
 
     def overflow_handler(self, counter: Counter) -> OverflowHandler:
         """What a perf event of this counter calls when its period is over."""

@@ -34,16 +34,10 @@ class Translation(NamedTuple):
     event_type: int
     code: int
     refusal: str | None
-
-    @property
-    def firmware(self) -> bool:
-        """True for a firmware event, which perf never sees."""
-        return self.event_type == EventType.FW
-
-    @property
-    def fixed_counter(self) -> int | None:
-        """Index of the counter made for this event: 0 for cycles, 2 for instructions."""
-        return FIXED_COUNTERS.get(self.code) if self.event_type == EventType.HW else None
+    firmware: bool
+    """True for a firmware event, which perf never sees."""
+    fixed_counter: int | None
+    """Index of the counter made for this event: 0 for cycles, 2 for instructions."""
 
 
 @lru_cache(maxsize=1024)
@@ -53,7 +47,8 @@ def translate(profile: Profile, event_idx: int, event_data: int) -> Translation:
     perf_type, config, refusal = _perf_event(profile, event_type, code, event_data)
     if refusal is None and not profile.has(B.EVENT_ARGUMENTS_UNCHECKED):
         refusal = _reserved(profile, event_idx, event_type, code, event_data)
-    return Translation(perf_type, config, event_type, code, refusal)
+    fixed = FIXED_COUNTERS.get(code) if event_type == EventType.HW else None
+    return Translation(perf_type, config, event_type, code, refusal, event_type == EventType.FW, fixed)
 
 
 def _perf_event(profile: Profile, event_type: int, code: int, data: int) -> tuple[int, int, str | None]:

@@ -30,11 +30,11 @@ _FW_ILLEGAL_INSN = 4
 
 def handle(vcpu: Vcpu, stop: Stop) -> VcpuExit | None:
     """Serve the stop of the hart; None: the guest goes on. Raises KvmRunError."""
+    if stop is Stop.VIRTUAL:
+        vcpu_insn.virtual_instruction(vcpu)
+        return None
     details = vcpu.hart.details
     match stop:
-        case Stop.VIRTUAL:
-            vcpu_insn.virtual_instruction(vcpu)
-            return None
         case Stop.ILLEGAL:
             if not vcpu.profile.has(B.ILLEGAL_INSN_DELEGATED):
                 vcpu.pmu.incr_fw(_FW_ILLEGAL_INSN)

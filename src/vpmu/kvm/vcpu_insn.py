@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from vpmu.hart.state import STATE
 from vpmu.kvm.errors import KvmRunError
 from vpmu.see import mmio
 from vpmu.see.counter_read import read_counter_csr
@@ -14,17 +15,19 @@ from vpmu.see.exits import MmioExit
 from vpmu.see.pmu import IllegalCounter
 from vpmu.see.trap import instruction, redirect
 from vpmu.spec.csr import Cause
+from vpmu.spec.sbi import U64
 
 if TYPE_CHECKING:
     from vpmu.kvm.vcpu import Vcpu
 
 # CSRRW and CSRRWI always write; the others write unless rs1 (or the immediate) is 0
+_PC = STATE["pc"]
 _OPCODE_SYSTEM, _CSRRW = 0x73, 1
 
 
 def virtual_instruction(vcpu: Vcpu) -> None:
     """The virtual-instruction exception of the instruction at pc."""
-    word = instruction(vcpu)
+    word = vcpu.hart.fetched_instruction() or 0
     operation, rs1, rd = word >> 12 & 7, word >> 15 & 31, word >> 7 & 31
     if word & 0x7F != _OPCODE_SYSTEM or operation & 3 == 0:
         redirect(vcpu, Cause.ILLEGAL_INSTRUCTION, word)
@@ -34,9 +37,10 @@ def virtual_instruction(vcpu: Vcpu) -> None:
     except IllegalCounter:
         redirect(vcpu, Cause.ILLEGAL_INSTRUCTION, word)
         return
+    words = vcpu.hart.words
     if rd:
-        vcpu.hart.words[rd] = value
-    vcpu.hart.pc += 4
+        words[rd] = value
+    words[_PC] = words[_PC] + 4 & U64
 
 
 def mmio_exit(vcpu: Vcpu, gpa: int, is_write: bool) -> MmioExit:

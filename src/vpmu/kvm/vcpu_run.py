@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _SIP, _TIME = STATE["sip"], STATE["time_ns"]
 _COUNT_VU, _COUNT_VS = STATE["count_vu"], STATE["count_vs"]
 
+_BUDGET, _ECALL, _MMIO_LOAD, _MMIO_STORE = Stop.BUDGET, Stop.ECALL, Stop.MMIO_LOAD, Stop.MMIO_STORE
 # Asked for at every exit: Enum.name is a descriptor, and an enum's member hashes slowly.
 _STOP_NAME = tuple(stop.name for stop in Stop)
 
@@ -29,7 +30,8 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
     vcpu.extensions.ran_at_least_once = True
     vcpu.open_counters()
     vcpu.interrupts.stray = 0  # the hart has no such bit: what KVM reads back does not hold it
-    hart, words, interrupts = vcpu.hart, vcpu.hart.words, vcpu.interrupts
+    hart, words, interrupts, perf = vcpu.hart, vcpu.hart.words, vcpu.interrupts, vcpu.perf
+    quiet = perf.quiet
     limit = UNLIMITED if max_instructions is None else hart.instructions + max_instructions
     while True:
         entered = not vcpu.midway
@@ -51,7 +53,9 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
         left = limit - retired
         if left > SLICE:
             left = SLICE
-        budget = _budget(vcpu, until_ns)
+        budget = UNLIMITED
+        if retired >= quiet.until or until_ns is not None or vcpu.timer is not None:
+            budget = _budget(vcpu, until_ns)
         if budget <= 0 or left <= 0 or vcpu.immediate_exit:
             if left <= 0 < budget and not vcpu.immediate_exit:
                 vcpu.midway = True  # it has been entered, and the limit is the caller's
@@ -62,29 +66,33 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
             vcpu.progress, vcpu.stalled = retired, 0
         elif (hung := hangs(vcpu)) is not None:
             return hung
-        stop = _enter_guest(vcpu, budget if budget < left else left)
+        if budget < left:
+            left = budget
+        end = words[_TIME] + left
+        stop = hart.run(left)
+        if stop is _MMIO_LOAD or stop is _MMIO_STORE:
+            stop = _serve_devices(vcpu, stop, end)
         if words[_SIP] != interrupts.hvip:
             interrupts.sync(words[_SIP])
-        vcpu.perf.poll()
-        if stop is Stop.BUDGET:
+        if words[_COUNT_VU] + words[_COUNT_VS] >= quiet.until:
+            perf.poll()
+        if stop is _BUDGET:
             # The caller's limit or a timer of the hart's own: it goes on as if it had not stopped.
             done = words[_COUNT_VU] + words[_COUNT_VS] - retired
             asked = bool(vcpu.immediate_exit)  # also while the guest ran
             vcpu.midway = 0 < done < budget and not asked and vcpu.stalled < STALLED_EXITS
             continue
         vcpu.exits[_STOP_NAME[stop]] += 1
-        exit_ = sbi_call(vcpu) if stop is Stop.ECALL else handle(vcpu, stop)
+        exit_ = sbi_call(vcpu) if stop is _ECALL else handle(vcpu, stop)
         if exit_ is not None:
             return exit_
 
 
-def _enter_guest(vcpu: Vcpu, budget: int) -> Stop:
-    """Run the hart; accesses to devices on the in-kernel bus are served on the way."""
+def _serve_devices(vcpu: Vcpu, stop: Stop, end: int) -> Stop:
+    """Serve the access of a hart to the in-kernel bus and run it on, until `end` or another stop."""
     hart, words = vcpu.hart, vcpu.hart.words
-    end = words[_TIME] + budget
-    stop = hart.run(budget)
     bus = vcpu.io_bus or _no_bus
-    while stop is Stop.MMIO_LOAD or stop is Stop.MMIO_STORE:
+    while stop is _MMIO_LOAD or stop is _MMIO_STORE:
         vcpu.interrupts.sync(words[_SIP])
         if not serve_on_bus(vcpu, bus, stop is Stop.MMIO_STORE):
             return stop

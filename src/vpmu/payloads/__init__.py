@@ -31,10 +31,10 @@ def find_image(name: str) -> Path:
     file = Path(name)
     if file.exists() or "/" in name or "." in name:
         return file
-    bundled = [known for known in names() if path(known).suffix == ".elf"]  # the others need a monitor
-    if name in bundled:
-        return path(name)
-    raise UnknownNameError("image", name, bundled, layer="loader")
+    bundled = _DIRECTORY / f"{name}.elf"  # the others need a monitor
+    if bundled.is_file():
+        return bundled
+    raise UnknownNameError("image", name, (file.stem for file in _DIRECTORY.glob("*.elf")), layer="loader")
 
 
 def path(name: str) -> Path:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..faults.injector import Effect, Injector
+from ..faults.injector import Drawn, Effect, Injector
 from ..faults.plan import FaultPlan, Rule
 from ..spec.perf import event_name
 from ..spec.sbi import Eid, PmuFid, SbiError
@@ -123,15 +123,26 @@ class HostFaults:
         self.not_carried: list[tuple[Rule, str]] = []
         self.events: dict[int, str] = {}  # struct perf_event * -> the event's name
         self._last: dict[int, int] = {}
+        self._hardware: tuple[Rule, ...] = ()
         self.injector = Injector(plan)
         self._install()
 
-    def begin(self) -> None:
-        """The host was brought back: no rule has fired."""
+    def begin(self, seed: int | None = None) -> None:
+        """The host was brought back: no rule has fired. `seed`: in place of the plan's."""
+        machine = self.hooks.machine
+        if seed is not None:
+            self.plan = self.plan.with_seed(seed)
         self.injector = injector = Injector(self.plan)
-        hart = self.hooks.machine.vcpu(0).hart
+        injectors = [injector]
+        if self._hardware:
+            machine.inject(FaultPlan(self._hardware, seed=self.plan.seed))
+            assert machine.injection is not None
+            injectors.append(machine.injection.injector)
+        hart = machine.vcpu(0).hart
         start = hart.time_ns  # times of a plan count from here: the boot is nobody's test
-        injector.clock, injector.pc = lambda: hart.time_ns - start, lambda _hart: hart.pc
+        for one in injectors:
+            one.clock, one.pc = lambda: hart.time_ns - start, lambda _hart: hart.pc
+            one.drawn = injector.drawn  # chance decides in one order, wherever it is asked
         self.events.clear()
         self._last.clear()
 
@@ -141,6 +152,11 @@ class HostFaults:
         self.hooks.machine.inject(None)
 
     @property
+    def drawn(self) -> list[Drawn]:
+        """What chance has decided, in the kernel and in the hart."""
+        return self.injector.drawn
+
+    @property
     def fired(self) -> int:
         """Faults that have been injected, by hooks and by the hart."""
         injection = self.hooks.machine.injection
@@ -148,17 +164,16 @@ class HostFaults:
 
     def _install(self) -> None:
         functions = self.hooks.kernel.functions
-        carried: list[Rule] = []
-        for rule in self.plan.rules:
-            why = self._why_not(rule)
-            if why:
-                self.not_carried.append((rule, why))
-            else:
-                carried.append(rule)
-        hardware = tuple(rule for rule in carried if rule.site in HARDWARE)
-        self.hooks.machine.inject(FaultPlan(hardware, seed=self.plan.seed) if hardware else None)
-        self.plan = FaultPlan(tuple(rule for rule in carried if rule not in hardware), seed=self.plan.seed)
-        sites = dict.fromkeys(rule.site for rule in self.plan.rules)
+        self.not_carried = [(rule, why) for rule in self.plan.rules if (why := self._why_not(rule))]
+        refused = [rule for rule, _ in self.not_carried]
+        rules = tuple(replace(rule, times=0) if rule in refused else rule for rule in self.plan.rules)
+        self.plan = FaultPlan(rules, seed=self.plan.seed)
+        hardware = [rule for rule in rules if rule.site in HARDWARE]
+        if hardware:  # a rule keeps its number, by which chance decides; the others do nothing there
+            idle = replace(hardware[0], times=0)
+            self._hardware = tuple(rule if rule in hardware else idle for rule in rules)
+        self.hooks.machine.inject(None)
+        sites = dict.fromkeys(rule.site for rule in rules if rule not in hardware and rule.times)
         if any(site.startswith("perf.") for site in sites):
             create = self.hooks.kernel.function("perf_event_create_kernel_counter")
             self.hooks.on(create, self._created)
@@ -170,13 +185,13 @@ class HostFaults:
             for fid, (name, retdata) in SBI_FUNCTIONS.items():
                 if name in functions:  # later kernels have more of them
                     self.hooks.on(functions[name], partial(self._sbi, fid, retdata))
-        called = [rule for rule in self.plan.rules if rule.site == "host.call"]
+        called = [rule for rule in rules if rule.site == "host.call"]
         for name in dict.fromkeys(str(rule.match["function"]) for rule in called):
             self.hooks.on(self.hooks.kernel.function(name), partial(self._called, name))
         for rule in called:
-            for other in (rule.match.get("caller"), rule.effect.get("passed_on")):
-                if other is not None:
-                    self.hooks.kernel.function(str(other))  # it must be there
+            for passed in (rule.match.get("caller"), rule.effect.get("passed_on")):
+                if passed is not None:
+                    self.hooks.kernel.function(str(passed))  # it must be there
             if "passed_on" in rule.effect:
                 self._pass_on(rule)
         self.begin()

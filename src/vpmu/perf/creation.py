@@ -82,10 +82,10 @@ def create(kernel: HostKernel, attr: PerfEventAttr, orders: Mapping[str, int]) -
     """Take all steps: the event that the attr stands for, or PerfError. `orders`: as `parse_orders`
     returns them.
     """
-    ordered: int | None = None
-    if orders:
-        ordered = orders.get(event_name(attr.type, attr.config), orders.get("*"))
     mapped = kernel.driver.event_map(attr.type, attr.config)
+    if not orders and isinstance(mapped, MappedEvent) and not (kernel.no_exclude and attr.excludes):
+        return mapped  # no step has anything to say
+    ordered = orders.get(event_name(attr.type, attr.config), orders.get("*"))
     for step in _CHECKS if ordered is None else STEPS:
         if ordered is not None and ordered in step.orders:
             raise _error(step, Refusal(ordered, f"{step.orders[ordered]} (ordered)"))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
+from vpmu.hart.events import Quiet
 from vpmu.spec.perf import PerfEventAttr
 
 
@@ -107,6 +108,9 @@ class PerfEvent(Protocol):
         ...
 
 
+NEVER_QUIET = Quiet()
+"""Of a provider that is to be asked before every entry; it stays as it is."""
+
 OverflowHandler = Callable[[PerfEvent], None]
 """Called in host interrupt context when `sample_period` events have passed."""
 
@@ -137,6 +141,11 @@ class PerfProvider(Protocol):
 
         As in the kernel, an event whose attr is not `disabled` counts at once.
         """
+        ...
+
+    @property
+    def quiet(self) -> Quiet:
+        """How long `budget` and `poll` need not be asked."""
         ...
 
     def budget(self) -> int | None:

@@ -21,6 +21,8 @@ class Firmware:
         self.held = set(held)
         self._fixed_fallback = fixed_fallback or pmu.layout.smcntrpmf
         self._prefer_programmable = pmu.layout.sscofpmf
+        self.start = pmu.restart
+        """counter_start with SET_INIT_VALUE; the next wrap requests an interrupt."""
 
     def match(self, event: MappedEvent, modes: Mode) -> int | None:
         """counter_config_matching: configure a free counter for the event, or None.
@@ -44,10 +46,6 @@ class Firmware:
         held.add(index)
         self._pmu.configure(index, event.selector, modes)
         return index
-
-    def start(self, index: int, value: int) -> None:
-        """counter_start with SET_INIT_VALUE; the next wrap requests an interrupt."""
-        self._pmu.restart(index, value)
 
     def release(self, index: int) -> None:
         """counter_stop with RESET, of a counter that stands still."""

@@ -16,6 +16,9 @@ from vpmu.perf.host_cpu import Cpu, ctx_resched
 from vpmu.spec.perf import U64, PerfEventAttr
 
 _S64_MIN = 1 << 63
+# an attribute of an enum class takes as long as a call
+_OFF, _INACTIVE, _ACTIVE = EventState.OFF, EventState.INACTIVE, EventState.ACTIVE
+_ERROR, _RELEASED = EventState.ERROR, EventState.RELEASED
 
 
 def _s64(value: int) -> int:
@@ -29,6 +32,7 @@ class HostPmuEvent:
     __slots__ = (
         "_attr_period",
         "_count",
+        "_counts_host",
         "_cpu",
         "_handler",
         "_hw_period",
@@ -49,13 +53,14 @@ class HostPmuEvent:
         self, cpu: Cpu, attr: PerfEventAttr, mapped: MappedEvent, handler: OverflowHandler | None
     ) -> None:
         self.attr = attr
-        self.state = EventState.OFF
+        self.state: EventState = _OFF
         self.host_noise = False
         self._cpu = cpu
         cpu.created += 1
         self._serial = cpu.created  # group_index: pinned events are scheduled in the order of their creation
         self._mapped = mapped
         self._modes: Mode = guest_modes(attr)
+        self._counts_host = counts_host(attr)
         self._handler = handler
         self._attr_period = attr.sample_period  # attr.sample_period: 0 where the event does not sample
         # hw.sample_period: without sampling half the counter's range, so that a counter never laps its last
@@ -89,44 +94,49 @@ class HostPmuEvent:
         return self._attr_period
 
     def enable(self) -> None:
-        if self.state is EventState.OFF or self.state is EventState.ERROR:
-            self.state = EventState.INACTIVE
+        if self.state is _OFF or self.state is _ERROR:
+            self.state = _INACTIVE
             if self.attr.pinned and self._cpu.active:
                 pinned = [event for event in self._cpu.active.values() if event.attr.pinned]
                 ctx_resched([*pinned, self])
             elif not self._schedule_in():
                 if self.attr.pinned:
-                    self.state = EventState.ERROR
+                    self.state = _ERROR
                 else:
                     self._cpu.waiting.append(self)
-        elif self.state is EventState.RELEASED:
+        elif self.state is _RELEASED:
             raise RuntimeError(f"perf: enable of the released event {self.name}")
         if self._cpu.recorder.enabled:
             self._record("enable", self.state.value, counter=self._index)
 
     def disable(self) -> None:
-        self._turn_off()
+        if self.state is _ACTIVE or self.state is _INACTIVE:
+            self._turn_off()
         if self._cpu.recorder.enabled:
             self._record("disable", self.state.value, count=self._count)
 
     def _turn_off(self) -> None:
-        if self.state is EventState.ACTIVE:
-            self.state = EventState.OFF
-            self._schedule_out()
-        elif self.state is EventState.INACTIVE:
-            self.state = EventState.OFF
+        """Of an event that is on a counter or waits for one."""
+        if self.state is _ACTIVE:
+            self.state = _OFF
+            self._leave_counter()
+            if self._cpu.waiting:
+                self._hand_on()
+        elif self.state is _INACTIVE:
+            self.state = _OFF
             self._cpu.waiting.remove(self)
 
     def release(self) -> None:
-        if self.state is EventState.RELEASED:
+        if self.state is _RELEASED:
             return
-        self._turn_off()
-        self.state = EventState.RELEASED
+        if self.state is _ACTIVE or self.state is _INACTIVE:
+            self._turn_off()
+        self.state = _RELEASED
         if self._cpu.recorder.enabled:
             self._record("release", count=self._count)
 
     def read(self) -> int:
-        if self._index is not None:
+        if self._index is not None and not self._up_to_date:
             self._update()
         return self._count
 
@@ -138,11 +148,11 @@ class HostPmuEvent:
         index = cpu.firmware.match(self._mapped, self._modes)
         if index is None:
             return False
-        self.state = EventState.ACTIVE
+        self.state = _ACTIVE
         self._index = index
         self._mask = cpu.pmu.mask(index)
         cpu.active[index] = self
-        if counts_host(self.attr) or not cpu.pmu.filters(index):
+        if self._counts_host or not cpu.pmu.filters(index):
             self.host_noise = True
         self._start()
         return True
@@ -174,10 +184,9 @@ class HostPmuEvent:
         elif self not in waiting:
             insort(waiting, self, key=lambda event: event._serial)
 
-    def _schedule_out(self) -> None:
-        """Give the counter back; the oldest flexible event that can use it gets it."""
+    def _hand_on(self) -> None:
+        """A counter is free: the oldest flexible event that can use it gets it."""
         cpu = self._cpu
-        self._leave_counter()
         for event in cpu.waiting:
             if event._schedule_in():
                 cpu.waiting.remove(event)
@@ -187,8 +196,10 @@ class HostPmuEvent:
 
     def _start(self) -> None:
         """riscv_pmu_start with PERF_EF_RELOAD."""
+        assert self._index is not None
         self._set_period()
-        self._program()
+        self._up_to_date = False
+        self._cpu.firmware.start(self._index, self._prev_count & self._mask)
 
     def _program(self) -> None:
         assert self._index is not None
@@ -199,8 +210,9 @@ class HostPmuEvent:
         """riscv_pmu_stop with PERF_EF_UPDATE."""
         assert self._index is not None
         self._cpu.pmu.stop(self._index)
-        self._update()
-        self._up_to_date = True
+        if not self._up_to_date:
+            self._update()
+            self._up_to_date = True
 
     def _update(self) -> None:
         """riscv_pmu_event_update: move what the counter has counted into the event."""
@@ -211,7 +223,8 @@ class HostPmuEvent:
         delta = (raw - self._prev_count) & self._mask
         self._prev_count = raw
         self._count = (self._count + delta) & U64
-        self._period_left = _s64(self._period_left - delta)
+        left = self._period_left - delta
+        self._period_left = left if left >= -_S64_MIN else _s64(left)
 
     # --- sampling ---------------------------------------------------------------------------------
 
@@ -243,8 +256,9 @@ class HostPmuEvent:
         Kept as the kernel has it, signs included: a period with bit 63 set is negative there, and `left`,
         compared as unsigned, ends as the longest possible run.
         """
-        left = self._period_left
-        period = _s64(self._hw_period)
+        left, period = self._period_left, self._hw_period
+        if period >> 63:
+            period -= 1 << 64
         over = False
         if left <= -period:
             left = self._period_left = period

@@ -57,6 +57,7 @@ class HostPmuPerf:
         self._orders = parse_orders(refuse or {})
         self._kernel = HostKernel(Driver(description, raw_event_bits), no_exclude=not layout.sscofpmf)
         self._cpu = Cpu(pmu, firmware, recorder, hart_id)
+        self.quiet = pmu.quiet
         self.unclaimed: Callable[[int], None] | None = None
         """Told of the overflow of a counter that no event of this provider holds."""
 

@@ -5,9 +5,12 @@ Exists only in machines that have a fault plan.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..faults.injector import Effect, Injector
 from ..spec.perf import U64, PerfEventAttr, event_name
-from .event import EventState, OverflowHandler, PerfError, PerfEvent, PerfProvider
+from .event import NEVER_QUIET, EventState, OverflowHandler, PerfError, PerfEvent, PerfProvider
+from .event_map import COUNTABLE
 from .host_pmu import HostPmuPerf
 
 
@@ -89,8 +92,17 @@ class FaultyPerf:
 
     def __init__(self, inner: PerfProvider, injector: Injector, hart_id: int) -> None:
         self.inner, self.injector, self.hart_id = inner, injector, hart_id
-        self._late: list[tuple[int, FaultyEvent, OverflowHandler]] = []
+        self._late: list[tuple[int, Callable[[], None]]] = []
         self._taken: list[tuple[int, tuple[int, ...]]] = []
+        self._unclaimed: Callable[[int], None] | None = None
+        if isinstance(inner, HostPmuPerf) and inner.unclaimed is not None:
+            self._unclaimed, inner.unclaimed = inner.unclaimed, self._below
+
+    def let_go(self) -> None:
+        """Stand no longer between the hart's counters and the firmware above them."""
+        if self._unclaimed is not None:
+            assert isinstance(self.inner, HostPmuPerf)
+            self.inner.unclaimed = self._unclaimed
 
     @property
     def name(self) -> str:
@@ -107,6 +119,9 @@ class FaultyPerf:
     @property
     def width(self) -> int:
         return self.inner.width
+
+    quiet = NEVER_QUIET
+    """A plan may ask for anything at any time."""
 
     def ask(self, site: str, event: str) -> Effect | None:
         """What the plan says of an event here."""
@@ -129,15 +144,32 @@ class FaultyPerf:
         return event
 
     def _overflow(self, event: FaultyEvent, handler: OverflowHandler) -> None:
-        effect = self.ask("hart.overflow", event.name)
+        def deliver() -> None:
+            if event.inner.state is not EventState.RELEASED:
+                handler(event)
+
+        self._interrupt(event.name, deliver)
+
+    def _below(self, index: int) -> None:
+        """A counter overflows that firmware has programmed, past perf."""
+        host, below = self.inner, self._unclaimed
+        assert isinstance(host, HostPmuPerf)
+        assert below is not None
+        selector = host.physical.selector(index)
+        name = next((name for name, counted in COUNTABLE.items() if counted == selector), "")
+        self._interrupt(name, lambda: below(index))
+
+    def _interrupt(self, event: str, deliver: Callable[[], None]) -> None:
+        """An overflow interrupt of the host, as the plan has it."""
+        effect = self.ask("hart.overflow", event)
         if effect is None:
-            handler(event)
+            deliver()
         elif "duplicate" in effect:
-            handler(event)
-            handler(event)
+            deliver()
+            deliver()
         elif "delay" in effect:
             due = self.injector.clock() + int(effect["delay"])  # type: ignore[call-overload]
-            self._late.append((due, event, handler))
+            self._late.append((due, deliver))
             self.injector.until.append(due)
 
     def budget(self) -> int | None:
@@ -160,8 +192,7 @@ class FaultyPerf:
         for late in [late for late in self._late if late[0] <= now]:
             self._late.remove(late)
             self.injector.until.remove(late[0])
-            if late[1].inner.state is not EventState.RELEASED:
-                late[2](late[1])
+            late[1]()
 
     def elapse(self) -> None:
         """What happens to the host by itself: other users of its counters come and go, a counter changes."""

@@ -22,7 +22,7 @@ import os
 import platform
 import struct
 
-from vpmu.perf.event import EventState, OverflowHandler, PerfError
+from vpmu.perf.event import NEVER_QUIET, EventState, OverflowHandler, PerfError
 from vpmu.spec.perf import U64, PerfEventAttr, PerfType, event_name
 from vpmu.trace.recorder import NULL, Recorder
 
@@ -204,6 +204,9 @@ class LinuxPerf:
         self._events = [known for known in self._events if known.state is not EventState.RELEASED]
         self._events.append(event)
         return event
+
+    quiet = NEVER_QUIET
+    """The kernel's counters count by themselves."""
 
     def budget(self) -> int | None:
         """None: what the host counts is not the guest's instructions, so nothing can be said ahead."""

@@ -35,7 +35,8 @@ def _body(plan: CampaignPlan, results: Sequence[Result], cases: Sequence[Case]) 
     product = " &times; ".join(
         f"{number} {word}{'s' * (number != 1)}"
         for number, word in (
-            (len(plan.guests), "guest"), (len(plan.host_pmus), "host PMU"), (len(plan.profiles), "profile"),
+            (len(plan.guests), "guest"), (len(plan.host_pmus), "host PMU"),
+            (len(plan.implementations), "profile"),
             (len(plan.faults), "fault"), (len(plan.seeds), "seed"),
         )
     )  # fmt: skip
@@ -48,7 +49,7 @@ def _body(plan: CampaignPlan, results: Sequence[Result], cases: Sequence[Case]) 
     if cases:
         yield "<h2>Silently wrong, as short as it gets</h2>"
         yield from map(_case, cases)
-    chosen = {"verdict": [name for name in COLOURS if counts[name]], "profile": plan.profiles}
+    chosen = {"verdict": [name for name in COLOURS if counts[name]], "profile": plan.implementations}
     yield "<h2>All runs</h2>" + tools(chosen, "guest, fault, reason…")
     yield "<p class='muted'>A run's trace: <code>vpmu explain FOLDER:RUN --records</code>.</p>"
     yield _runs(results)
@@ -64,7 +65,7 @@ def _matrix(plan: CampaignPlan, guest: str, host: str, results: Sequence[Result]
     for fault, faults in plan.faults:
         rules = "<br>".join(f"<code>{_rule(rule.source)}</code>" for rule in faults.rules)
         row = [f'{escape(fault)}<div class="muted">{rules}</div>']
-        for profile in plan.profiles:
+        for profile in plan.implementations:
             found = cells.get((fault, profile), Counter())
             row.append(
                 " ".join(
@@ -74,7 +75,7 @@ def _matrix(plan: CampaignPlan, guest: str, host: str, results: Sequence[Result]
                 )
             )
         rows.append(row)
-    return table(["fault", *plan.profiles], rows)
+    return table(["fault", *plan.implementations], rows)
 
 
 def _rule(source: str) -> str:

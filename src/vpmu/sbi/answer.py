@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from ..see.exits import SbiExit, SystemEvent
 from ..see.vcpu_api import VcpuLike
@@ -18,6 +19,13 @@ GuestTrap.
 
 Handler = Callable[[VcpuLike, int, Args], Answer]
 """handle(vcpu, fid, args)."""
+
+
+@lru_cache(maxsize=256)
+def success(value: int) -> SbiRet:
+    """SUCCESS with a value; those that are asked for often are there."""
+    return SbiRet(SbiError.SUCCESS, value)
+
 
 SUCCESS = SbiRet(SbiError.SUCCESS)
 NOT_SUPPORTED = SbiRet(SbiError.NOT_SUPPORTED)

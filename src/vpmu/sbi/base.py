@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
+
 from ..see.exits import SbiExit
 from ..see.vcpu_api import VcpuLike
-from ..spec.sbi import EXPERIMENTAL_EIDS, VENDOR_EIDS, BaseFid, Eid, SbiError, SbiRet
-from .answer import NOT_SUPPORTED, Answer, Args
+from ..spec.sbi import EXPERIMENTAL_EIDS, VENDOR_EIDS, BaseFid, Eid
+from .answer import NOT_SUPPORTED, Answer, Args, success
+
+IDENTITIES: dict[int, Callable[[VcpuLike], int]] = {
+    BaseFid.GET_SPEC_VERSION: attrgetter("profile.sbi_version"),
+    BaseFid.GET_IMPL_ID: attrgetter("profile.impl_id"),
+    BaseFid.GET_IMPL_VERSION: attrgetter("profile.impl_version"),
+    BaseFid.GET_MVENDORID: attrgetter("mvendorid"),
+    BaseFid.GET_MARCHID: attrgetter("marchid"),
+    BaseFid.GET_MIMPID: attrgetter("mimpid"),
+}
+"""FID -> what the vCPU says of its implementation."""
 
 
 def handle(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
     """The functions of BASE; none of them can fail."""
-    profile = vcpu.profile
-    match fid:
-        case BaseFid.GET_SPEC_VERSION:
-            value = profile.sbi_version
-        case BaseFid.GET_IMPL_ID:
-            value = profile.impl_id
-        case BaseFid.GET_IMPL_VERSION:
-            value = profile.impl_version
-        case BaseFid.PROBE_EXTENSION:
-            eid = args[0]
-            if eid >> 24 in (EXPERIMENTAL_EIDS, VENDOR_EIDS) and vcpu.sbi_enabled(eid):
-                # KVM does not know what user space offers there.
-                return SbiExit(Eid.BASE, fid, args)
-            value = int(vcpu.sbi_enabled(eid))
-        case BaseFid.GET_MVENDORID:
-            value = vcpu.mvendorid
-        case BaseFid.GET_MARCHID:
-            value = vcpu.marchid
-        case BaseFid.GET_MIMPID:
-            value = vcpu.mimpid
-        case _:
-            return NOT_SUPPORTED
-    return SbiRet(SbiError.SUCCESS, value)
+    identity = IDENTITIES.get(fid)
+    if identity is not None:
+        return success(identity(vcpu))
+    if fid != BaseFid.PROBE_EXTENSION:
+        return NOT_SUPPORTED
+    eid = args[0]
+    if eid >> 24 in (EXPERIMENTAL_EIDS, VENDOR_EIDS) and vcpu.sbi_enabled(eid):
+        # KVM does not know what user space offers there.
+        return SbiExit(Eid.BASE, fid, args)
+    return success(int(vcpu.sbi_enabled(eid)))

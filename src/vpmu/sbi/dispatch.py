@@ -45,6 +45,9 @@ def ecall(vcpu: VcpuLike, eid: int, fid: int, args: Args) -> Answer:
     a trap instead.
     """
     if not vcpu.recorder.enabled:
+        handler = HANDLERS.get(eid)
+        if handler is not None and vcpu.sbi_enabled(eid):
+            return handler(vcpu, fid, args)
         return _answer(vcpu, eid, fid, args)
     called = function(eid, fid)
     named = dict(zip(called.arguments, args, strict=False))

@@ -24,10 +24,8 @@ FUNCTIONS: dict[int, tuple[str, int]] = {
 def handle(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
     """The nine functions of PMU. Without a PMU of the host the extension does not exist."""
     pmu = vcpu.pmu
-    if not pmu.available:
-        return NOT_SUPPORTED
     function = FUNCTIONS.get(fid)
-    if function is None:
+    if function is None or not pmu.available:
         return NOT_SUPPORTED
     method, arguments = function
     answer: SbiRet = getattr(pmu, method)(*args[:arguments])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vpmu.hart.events import Mode
+from vpmu.hart.state import STATE
 from vpmu.see.pmu import IllegalCounter
 from vpmu.spec.csr import Csr
 from vpmu.spec.sbi import U64, Eid
@@ -13,13 +14,17 @@ if TYPE_CHECKING:
     from vpmu.faults.injector import Injector
     from vpmu.see.guest_hart import GuestHart
 
+_CYCLE, _SCOUNTOVF, _PMU = int(Csr.CYCLE), int(Csr.SCOUNTOVF), int(Eid.PMU)
+_SCOUNTEREN = STATE["scounteren"]
+
 
 def read_counter_csr(vcpu: GuestHart, csr: int, *, writes: bool) -> int:
     """The value of a counter CSR for the guest. Raises IllegalCounter."""
-    if not vcpu.pmu.csrs_trap:
+    traps = vcpu.pmu.csrs_trap
+    if not traps:
         _read(vcpu, csr, writes)  # illegal: it does not retire
         vcpu.hart.advance(1)  # the hart answers, and counts the instruction in what it answers
-    elif csr == Csr.SCOUNTOVF and not writes and vcpu.hart.mode is Mode.VS:
+    elif csr == _SCOUNTOVF and not writes and vcpu.hart.mode is Mode.VS:
         overflowed = vcpu.scountovf()
         if overflowed is not None:
             vcpu.pmu.undetermined = True  # the host's counters, whoever uses them
@@ -28,13 +33,13 @@ def read_counter_csr(vcpu: GuestHart, csr: int, *, writes: bool) -> int:
             return overflowed
     value = _read(vcpu, csr, writes)
     if vcpu.faults is not None:
-        value = faulty_csr(vcpu.faults, vcpu.hart_id, csr - Csr.CYCLE, value)
+        value = faulty_csr(vcpu.faults, vcpu.hart_id, csr - _CYCLE, value)
     if vcpu.watch is not None:
-        vcpu.watch(vcpu, csr - Csr.CYCLE, value)
+        vcpu.watch(vcpu, csr - _CYCLE, value)
     if vcpu.recorder.enabled:
-        layer = "kvm" if vcpu.pmu.csrs_trap else "hart"
+        layer = "kvm" if traps else "hart"
         vcpu.recorder.emit(layer, "csr", "read", value, hart=vcpu.hart_id, csr=csr)
-    if not vcpu.pmu.csrs_trap:
+    if not traps:
         vcpu.hart.count_csr()
         vcpu.perf.poll()  # where the read itself wraps a counter
     return value
@@ -42,8 +47,8 @@ def read_counter_csr(vcpu: GuestHart, csr: int, *, writes: bool) -> int:
 
 def _read(vcpu: GuestHart, csr: int, writes: bool) -> int:
     return vcpu.pmu.read_csr(
-        csr, writes=writes, sbi_enabled=vcpu.sbi_enabled(Eid.PMU), user_mode=vcpu.hart.mode is Mode.VU,
-        scounteren=vcpu.hart.get("scounteren"),
+        csr, writes=writes, sbi_enabled=vcpu.sbi_enabled(_PMU), user_mode=vcpu.hart.mode is Mode.VU,
+        scounteren=vcpu.hart.words[_SCOUNTEREN],
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING
 
 from vpmu.hart.state import STATE
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from vpmu.see.guest_hart import GuestHart
 
 _PC = STATE["pc"]
+_registers = Struct("8Q").unpack_from  # a0 to a7
 MANY_CALLS = 1000
 """Kinds of calls, by EID, FID and error, that are counted each; a guest that makes up more of them has those
 counted as EID and FID of all ones.
@@ -23,9 +25,10 @@ counted as EID and FID of all ones.
 
 def sbi_call(vcpu: GuestHart) -> VcpuExit | None:
     """Answer the ECALL at pc; an exit is user space's to serve."""
-    a0, a1, a2, a3, a4, a5, fid, eid = vcpu.hart.words[10:18]
+    registers = _registers(vcpu.hart.words, 8 * 10)
+    eid, fid = registers[7], registers[6]
     try:
-        answer = vcpu.answers(vcpu, eid, fid, (a0, a1, a2, a3, a4, a5))
+        answer = vcpu.answers(vcpu, eid, fid, registers[:6])
     except GuestTrap as trap:
         redirect(vcpu, trap.cause, trap.stval)
         return None
@@ -42,9 +45,13 @@ def sbi_call(vcpu: GuestHart) -> VcpuExit | None:
 
 def finish(vcpu: GuestHart, eid: int, fid: int, answer: SbiRet) -> None:
     """Put the answer into a0 and a1 and go on behind the ECALL."""
-    error, value = int(answer.error), answer.value
+    error, value = +answer.error, answer.value  # a plain number, of an enum too
     calls, key = vcpu.sbi_calls, (eid, fid, error)
-    calls[key if key in calls or len(calls) < MANY_CALLS else (U64, U64, error)] += 1
+    so_far = calls.get(key)
+    if so_far is None and len(calls) >= MANY_CALLS:
+        key = U64, U64, error
+        so_far = calls.get(key)
+    calls[key] = 1 if so_far is None else so_far + 1
     if vcpu.reset_to is not None and vcpu.mp_state == MP_STATE_RUNNABLE and not vcpu.blocking:
         return
     words = vcpu.hart.words

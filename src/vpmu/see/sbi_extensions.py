@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 
 from ..profiles.behaviours import B
 from ..profiles.opensbi_behaviours import OB
@@ -37,6 +38,20 @@ def extension_of(eid: int) -> SbiExtension | None:
     return None
 
 
+class _Enabled(dict[int, bool]):
+    """Which EIDs reach an extension, as far as they have been asked for."""
+
+    def __init__(self, look_up: Callable[[int], bool]) -> None:
+        super().__init__()
+        self._look_up = look_up
+
+    def __missing__(self, eid: int) -> bool:
+        enabled = self._look_up(eid)
+        if len(self) < 64:  # a guest may try all EIDs
+            self[eid] = enabled
+        return enabled
+
+
 class SbiExtensions:
     """The switches of one vCPU. `pmu_available` is False where the host cannot offer a PMU: then there is no
     switch for it.
@@ -54,19 +69,15 @@ class SbiExtensions:
         if not pmu_available:
             self._enabled.pop(SbiExtension.PMU, None)
         self.ran_at_least_once = False
-        self._by_eid: dict[int, bool] = {}
-
-    def enabled(self, eid: int) -> bool:
+        self._by_eid = _Enabled(self._is_enabled)
+        self.enabled: Callable[[int], bool] = self._by_eid.__getitem__
         """True where an ecall with this EID reaches an extension."""
-        known = self._by_eid.get(eid)
-        if known is None:
-            extension = extension_of(eid)
-            known = eid == Eid.BASE or eid in self._probed
-            known = known or (extension is not None and self._enabled.get(extension, False))
-            known = known and (self._legacy or extension is not SbiExtension.V01)
-            if len(self._by_eid) < 64:  # a guest may try all EIDs
-                self._by_eid[eid] = known
-        return known
+
+    def _is_enabled(self, eid: int) -> bool:
+        extension = extension_of(eid)
+        known = eid == Eid.BASE or eid in self._probed
+        known = known or (extension is not None and self._enabled.get(extension, False))
+        return known and (self._legacy or extension is not SbiExtension.V01)
 
     def get(self, extension: int) -> int:
         """KVM_GET_ONE_REG: 1 enabled, 0 disabled. OSError(ENOENT) where the extension is not available."""

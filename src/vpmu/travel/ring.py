@@ -23,6 +23,7 @@ from vpmu.vmm.snapshot_pages import (
     find_slots,
     find_written,
     forget_code,
+    runs,
     union,
 )
 from vpmu.vmm.snapshot_state import device_state, put_devices, put_vcpu, vcpu_state
@@ -67,15 +68,22 @@ class Base:
 class Ring:
     """Moments of one machine, in order. `budget`: bytes that they may take together; `note`: what each
     remembers beside the machine's state. MachineError where not even the first one fits.
+
+    What a fault plan has come to is no part of a moment. With `anew` a machine may have one that has not
+    begun: then there is the first moment only, and the plan begins anew with it.
     """
 
-    def __init__(self, machine: Machine, budget: int, note: Callable[[], int]) -> None:
-        if machine.injection is not None:
+    def __init__(self, machine: Machine, budget: int, note: Callable[[], int], *, anew: bool = False) -> None:
+        self._plan = machine.injection
+        if self._plan is not None and not anew:
             raise MachineError("time travel", expected="a machine without a fault plan", got="one with it")
         if machine.board.virtio:
             from vpmu.vmm.virtio.plug import check_snapshot
 
             check_snapshot(machine.board, "time travel")
+        if self._plan is not None and self._plan.injector.begun:
+            raise MachineError("time travel", expected="a fault plan at its beginning",
+                               got="one that was asked already")  # fmt: skip
         self.machine, self.budget, self._note = machine, budget, note
         self._history = PageHistory()
         self._moments: list[Moment] = []
@@ -85,8 +93,8 @@ class Ring:
         self.take()
         if self.size > budget:
             raise MachineError("budget of memory for time travel is too small",
-                               expected=f"at least {self.size >> 20} MiB for this guest",
-                               got=f"{budget >> 20} MiB")  # fmt: skip
+                               expected=f"at least {-(-self.size >> 10):,} KiB for this guest",
+                               got=f"{budget >> 10:,} KiB")  # fmt: skip
 
     @property
     def size(self) -> int:
@@ -124,6 +132,8 @@ class Ring:
         machine, memory = self.machine, self.machine.memory
         position = machine.instructions
         known = self._at(position)
+        if self._plan is not None and self._moments and known is None:
+            return
         flags = bytes(memory._flags.view[: memory._next_page])
         if known is None:
             pages = self._changed(flags)
@@ -136,8 +146,12 @@ class Ring:
 
     def pin(self) -> None:
         """Keep the state of now for as long as the run is walked, in place of what was kept for this
-        position: running on to here would not give it. What was behind it is forgotten.
+        position: running on to here would not give it. What was behind it is forgotten. MachineError with a
+        fault plan.
         """
+        if self._plan is not None:
+            raise MachineError("a change of the state", expected="a machine without a fault plan",
+                               got="one with it, whose run is done anew to go back")  # fmt: skip
         self.forget_after(self.machine.instructions)
         known = self._at(self.machine.instructions)
         if known is None:
@@ -192,18 +206,22 @@ class Ring:
             low, high = sorted((self._last.position, position))
             for moment in self._moments[self._index(low) + 1 : self._index(high) + 1]:
                 changed |= moment.pages
+        if machine.hashed is not None:
+            machine.hashed.stale.update((page >> 24, page & (1 << 24) - 1) for page in changed)
         if find_slots(memory, self._backings) != target.slots:
             memory.set_regions(_regions(target.slots, self._backings))
         self._history.put(position, changed, self._backings)
         masks = [bytearray(backing.size // PAGE) for backing in self._backings]
         for page in changed:
             masks[page >> 24][page & (1 << 24) - 1] = 1
-        forget_code(memory, self._backings, [bytes(mask) for mask in masks])
+        forget_code(memory, self._backings, [list(runs(bytes(mask))) for mask in masks])
         for (vcpu, perf), (state, events) in zip(self._harts(), target.vcpus, strict=True):
             put_vcpu(vcpu, perf, state, events)
         put_devices(machine, target.devices)
         memory.want_all(target.wanted)
         self._clean(target)
+        if self._plan is not None:
+            self._plan.begin()
 
     def forget_after(self, position: int) -> None:
         """What lies behind a position will be different: somebody has changed the state there."""
@@ -239,19 +257,26 @@ class Ring:
                                got="others")  # fmt: skip
         masks = find_written(memory, self._backings, flags)
         base = self.machine.base
+        hashed = self.machine.hashed
         if base is not self._base and base is not None:
             if self._moments:
                 raise MachineError("time travel", expected="a machine that nobody else restores",
                                    got="another snapshot in it")  # fmt: skip
             masks = [union(mask, old) for mask, old in zip(masks, base.stored, strict=True)]
-        return pages_of(masks)
+        pages = pages_of(masks)
+        if hashed is not None:
+            hashed.stale.update((page >> 24, page & (1 << 24) - 1) for page in pages)
+        return pages
 
     def _clean(self, moment: Moment) -> None:
+        """The machine is in the state of a moment: changes count from there on."""
         memory = self.machine.memory
+        if self.machine.hashed is not None:
+            self._changed(bytes(memory._flags.view[: memory._next_page]))
         memory._flags.view[: len(moment.flags)] = moment.flags
         for vcpu in self.machine.vcpus:
             forget_translations(vcpu.hart, writes_only=True)
-        self.machine.base, self.machine.hashed = self._base, None
+        self.machine.base = self._base
         self._last = moment
 
     def _thin(self) -> bool:

@@ -19,6 +19,7 @@ from vpmu.travel.ring import Ring
 from vpmu.travel.stops import Hit, Installed, Stops
 
 if TYPE_CHECKING:
+    from vpmu.vmm.catch import Catcher
     from vpmu.vmm.machine import Machine, RunResult
 
 BUDGET = 512 << 20
@@ -27,6 +28,8 @@ INTERVAL = 25_000_000
 """Instructions from one moment to the next on new ground: less than 0.1 s."""
 LOOK = 5_000_000
 """Instructions between two looks at who may want the walk to end."""
+ASKED = "asked"
+"""RunResult.stop of a run that was interrupted (Turns.interrupt) to have a look at once."""
 STEPS_BACK = (1 << 20, 1 << 16, 1 << 12, 1 << 8)
 """Before a position that was gone back to moments are kept: who steps back once does it again."""
 NOTHING = Stops()
@@ -56,16 +59,21 @@ class Traveller:
     """A machine that can be walked. It is at `position`; `end` is how its run ended, once that is known.
 
     `budget`: bytes for what is kept to go back. MachineError where a machine cannot be walked: real
-    counters, a fault plan, too small a budget.
+    counters, a fault plan, too small a budget. `anew`: one with a fault plan can, too; whoever goes back does
+    its run again.
     """
 
-    def __init__(self, machine: Machine, budget: int = BUDGET) -> None:
+    def __init__(self, machine: Machine, budget: int = BUDGET, *, anew: bool = False) -> None:
         self.machine = machine
         self.console = OnceConsole(machine.console)
-        self.ring = Ring(machine, budget, lambda: self.console.sent)
+        self.ring = Ring(machine, budget, lambda: self.console.sent, anew=anew)
+        self.listening: list[Catcher] = []
+        """Catchers that hear all of the walk, whatever it stops at."""
         self.end: tuple[int, RunResult] | None = None
         self.asked: Callable[[], bool] = bool
         """Asked between two pieces of a walk: whether it shall end."""
+        self.pace: int | None = None
+        """Virtual ns after which it is asked at the latest, where somebody waits in real time."""
         self._inputs: list[tuple[int, bytes]] = []
         self._given = 0
         self._furthest = machine.instructions
@@ -96,7 +104,7 @@ class Traveller:
         with self._installed(stops) as installed:
             while True:
                 here = self.position
-                to = here + LOOK if limit is None else min(here + LOOK, limit)
+                to = here + INTERVAL if limit is None else min(here + INTERVAL, limit)
                 arrival = self._advance(to, installed)
                 self._furthest = max(self._furthest, self.position)
                 if arrival.why != "there":
@@ -149,8 +157,8 @@ class Traveller:
         moment = self.ring.before(position)
         if not (here < position and moment <= here) or position == moment:
             self._restore(moment)
-        if position <= self._furthest:
-            self._approach(position)
+        if position <= self._furthest and not self._approach(position):
+            return Arrival("interrupted")
         return self.onwards(NOTHING, position)
 
     def back(self, instructions: int = 1) -> Arrival:
@@ -185,14 +193,41 @@ class Traveller:
             if low <= self.first:
                 self.goto(self.first)
                 return Arrival("beginning")
-            if self.asked():
-                self.goto(low)
+            if not self._search(stops, self.ring.before(low - 1), low):
                 return Arrival("interrupted")
-            self._search(stops, self.ring.before(low - 1), low)
+
+    def last(self, stops: Stops, most: int) -> list[Hit]:
+        """The last hits before here, the newest first. It comes back to where it stands."""
+        found: list[Hit] = []
+        bound = self._bound(stops)
+        with self._returning():
+            while len(found) < most:
+                hit, low = self._known(stops, bound)
+                if hit is not None:
+                    found.append(hit)
+                    bound = hit.position, hit.order
+                elif low <= self.first or not self._search(stops, self.ring.before(low - 1), low):
+                    break
+        return found
+
+    def again(self, position: int, during: Callable[[bool], None]) -> None:
+        """Do what led from an earlier position to here once more; `during` is told when it begins and when
+        it is over.
+        """
+        here = self.position
+        with self._returning():
+            self.goto(position)
+            during(True)
+            try:
+                self.onwards(NOTHING, here)
+            finally:
+                during(False)
 
     def to_hit(self, stops: Stops, hit: Hit) -> Arrival:
         """To a hit that a walk with the same stops has met."""
-        self.goto(max(hit.position - 1, self.first))
+        arrival = self.goto(max(hit.position - 1, self.first))
+        if arrival.why == "interrupted":
+            return arrival
         with self._installed(stops) as installed:
             while True:
                 arrival = self._advance(hit.position + 1, installed)
@@ -201,6 +236,20 @@ class Traveller:
                     return arrival
 
     # --- inside
+
+    @contextmanager
+    def _returning(self) -> Iterator[None]:
+        """Whatever is done inside, it comes back to where it stands, and to what it has met there."""
+        here, met, asked = self.position, self._met, self.asked
+        try:
+            yield
+        finally:
+            self.asked = bool
+            if met is None:
+                self.goto(here)
+            else:
+                self.to_hit(*met)
+            self.asked = asked
 
     @contextmanager
     def _installed(self, stops: Stops) -> Iterator[Installed]:
@@ -212,11 +261,13 @@ class Traveller:
             installed.detach()
 
     def _advance(self, to: int, installed: Installed) -> Arrival:
-        """Run to a position, or to what is met on the way; moments that are passed are used."""
+        """Run to a position, or to what is met on the way; moments that are passed are used. Who may want the
+        walk to end is asked.
+        """
         machine = self.machine
         while (here := self.position) < to:
             self._give(here)
-            bounds = [to]
+            bounds = [to, here + LOOK]
             following = self.ring.after(here)
             if following is not None:
                 bounds.append(following)
@@ -228,17 +279,20 @@ class Traveller:
                 bounds.append(self.end[0])
             self._met = None
             installed.forget()
-            result = machine.run(max_instructions=max(min(bounds) - here, 1))
+            result = machine.run(max(min(bounds) - here, 1), self.pace)
             if installed.last is not None:
                 self._met = installed.stops, installed.last
                 return Arrival("hit", installed.last)
-            if result.stop != "budget":
+            if result.stop not in ("budget", ASKED):
                 if self.end is None:
                     self.end = self.position, result
                 self._furthest = max(self._furthest, self.position)
                 return Arrival("end", end=result)
             if self.ring.pass_by():
                 self.console.sent = self.ring.note()
+            looks = result.stop == ASKED or self.pace is not None or self.position < to
+            if looks and self.asked():
+                return Arrival("interrupted")
         return Arrival("there")
 
     def _give(self, here: int) -> None:
@@ -251,17 +305,25 @@ class Traveller:
         self._met = None
 
     def _restore(self, moment: int) -> None:
+        for catcher in reversed(self.listening):
+            catcher.detach()
         self.ring.restore(moment)
+        for catcher in self.listening:
+            catcher.attach()
         self.console.sent = self.ring.note()
         self._given = bisect_left(self._inputs, moment, key=lambda given: given[0])
 
-    def _approach(self, position: int) -> None:
-        """On the way to a position behind: keep moments nearer and nearer to it."""
+    def _approach(self, position: int) -> bool:
+        """On the way to a position behind: keep moments nearer and nearer to it. False where it was asked to
+        end.
+        """
         for distance in STEPS_BACK:
             before = position - distance
             if before - self.position >= distance:
-                self.onwards(NOTHING, before)
+                if self.onwards(NOTHING, before).why == "interrupted":
+                    return False
                 self.ring.take()
+        return True
 
     def _bound(self, stops: Stops) -> tuple[int, int]:
         """A hit must be before this (position, order) to be behind us."""
@@ -283,22 +345,28 @@ class Traveller:
                 return part.hits[found - 1], part.low
             low = part.low
 
-    def _search(self, stops: Stops, low: int, high: int) -> None:
-        """Meet everything behind `low` and up to `high`; of the beginning what is met there too."""
-        self.goto(low)
+    def _search(self, stops: Stops, low: int, high: int) -> bool:
+        """Meet everything behind `low` and up to `high`; of the beginning what is met there too. False where
+        it was asked to end.
+        """
+        if self.goto(low).why == "interrupted":
+            return False
         part = _Searched(low, high)
         with self._installed(stops) as installed:
             while True:
                 arrival = self._advance(high + 1, installed)
+                if arrival.why == "interrupted":
+                    return False
                 if arrival.hit is None or arrival.hit.position > high:
                     break
                 if arrival.hit.position > low or low == self.first:
                     part.hits.append(arrival.hit)
         self._searched.setdefault(stops, []).append(part)
+        return True
 
 
-def travel(machine: Machine, budget: int = BUDGET) -> Traveller:
+def travel(machine: Machine, budget: int = BUDGET, *, anew: bool = False) -> Traveller:
     """A traveller on a machine whose run begins here. MachineError where it cannot be walked."""
     if machine.arguments["perf"] != "model":
         raise MachineError("time travel", expected="a modelled host PMU", got="this machine's own counters")
-    return Traveller(machine, budget)
+    return Traveller(machine, budget, anew=anew)

@@ -59,8 +59,7 @@ class Console:
 
     def listen_through(self, gate: Callable[[Callable[[bytes], None]], Callable[[bytes], None]]) -> None:
         """Who hears the output hears from now on what `gate` makes of it."""
-        if self._sink is not None:
-            self._sink = gate(self._sink)
+        self._sink = gate(self._sink or (lambda data: None))
         if self._error_sink != self.emit:
             self._error_sink = gate(self._error_sink)
 

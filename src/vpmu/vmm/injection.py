@@ -43,6 +43,7 @@ class Injection:
         self.injector = injector = Injector(self.plan, machine.recorder)
         injector.clock = lambda: machine.time
         injector.pc = lambda hart: machine.vcpus[hart].pc
+        self._let_go()
         for number, vcpu in enumerate(machine.vcpus):
             perf = FaultyPerf(self._plain[number], injector, number)
             self._providers[number] = perf
@@ -54,12 +55,18 @@ class Injection:
 
     def remove(self) -> None:
         """Take the plan out; what it did to the machine stays, but for slots of memory."""
+        self._let_go()
         self._providers[:] = self._plain
         for vcpu, perf in zip(self.machine.vcpus, self._plain, strict=True):
             kvm_injection.strip(vcpu, perf)
             vcpu.answers = ecall
             vcpu.at_entry = None
         self.machine.memory.set_regions(self._regions)
+
+    def _let_go(self) -> None:
+        for perf in self._providers:
+            if isinstance(perf, FaultyPerf):
+                perf.let_go()
 
     def _at_entry(self, vcpu: GuestHart) -> None:
         perf = vcpu.perf

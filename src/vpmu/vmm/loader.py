@@ -83,6 +83,14 @@ class LoadedImage(Brief):
             max((gpa + size for gpa, size in self.zeroes), default=0),
         )
 
+    def physical(self, address: int) -> int:
+        """Where a byte of an ELF image lies that is linked for an address; others lie where they run."""
+        if self.kind is ImageKind.ELF:
+            for segment in elf.parse(bytes(self.data)).segments:
+                if segment.virtual <= address < segment.virtual + segment.memory_size:
+                    return address - segment.virtual + segment.physical
+        return address
+
     def symbols(self) -> dict[str, int]:
         """Symbols of an ELF image; empty for the other kinds.
 

@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from vpmu.vmm.counting import Counting
     from vpmu.vmm.injection import Injection
     from vpmu.vmm.outside_counter import OutsideCounter
+    from vpmu.vmm.points import Point
     from vpmu.vmm.snapshot import Known, Snapshot
     from vpmu.vmm.state_hash import PageHashes
-    from vpmu.vmm.virtio.plug import DiskLike
+    from vpmu.vmm.virtio.plug import DiskLike, ShareLike
 
 __all__ = ["Host", "Machine", "RunResult"]
 
@@ -53,7 +54,8 @@ class Machine:
     None: those of the default; with "h" the image begins in HS mode. firmware: an image (path or bytes) that
     begins in M mode on harts
     with `pmp` PMP entries; then there is no profile. `levels` says what of all this Python plays. disks: raw
-    images (vmm.virtio.image.Disk, or a path), /dev/vda and so on of a Linux; they bring `plic`.
+    images (vmm.virtio.image.Disk, or a path), /dev/vda and so on of a Linux; they bring `plic`. shares:
+    folders (vmm.p9.folder.Share) that it mounts by their tags.
     Raises VpmuError for what cannot be built.
     """
 
@@ -85,8 +87,9 @@ class Machine:
         pmp: int = 16,
         tree: bytes | None = None,
         disks: Sequence[DiskLike] = (),
+        shares: Sequence[ShareLike] = (),
     ) -> None:
-        plic = plic or bool(disks)
+        plic = plic or bool(disks or shares)
         if not 1 <= harts <= MAX_HARTS:
             raise MachineError("number of harts", expected=f"1 to {MAX_HARTS}", got=harts)
         self.user_exits: Counter[str] = Counter()  # since power-on, by kind
@@ -94,7 +97,7 @@ class Machine:
             harts, memory_base, memory, plic=plic, second_serial=second_serial, line=line,
             console_out=console_out, external=self._external_interrupt, exits=self.user_exits,
         )  # fmt: skip
-        rows = self._plug(disks) if disks else ()
+        plugged = self._plug(disks, shares) if disks or shares else {}
         self.memory, self.memory_base, self.memory_size = board.memory, memory_base, memory
         self.bus, self.console, self.serial, self.plic = board.bus, board.console, board.serial, board.plic
         if firmware is not None:
@@ -111,6 +114,7 @@ class Machine:
             check_guest(isa, self.profile)
         self.bootargs, self.seed, self.mmu = bootargs, seed, mmu
         self.tree = tree
+        self.loaded: LoadedImage | None = None  # what `load` has put into memory
         self.device_tree: bytes | None = None  # as `load` put it into memory
         self._vcpus: list[GuestHart] = []
         self.turns = Turns(self._vcpus, board, self.user_exits)
@@ -136,15 +140,19 @@ class Machine:
             "memory_base": memory_base, "harts": harts, "refuse": dict(refuse or {}), "starve": starve,
             "seed": seed, "engine": engine, "bootargs": bootargs, "plic": plic, "mmu": mmu,
             "isa": tuple(sorted(isa)), "firmware": firmware, "pmp": pmp, "tree": tree,
-            "second_serial": second_serial, "line": line, "disks": rows,
+            "second_serial": second_serial, "line": line,
+            "disks": (), "shares": (), **plugged,
         }  # fmt: skip
         if faults:
             self.inject(faults)
 
-    def _plug(self, disks: Sequence[DiskLike]) -> tuple[object, ...]:
-        from vpmu.vmm.virtio.plug import add_disks
+    def _plug(self, disks: Sequence[DiskLike], shares: Sequence[ShareLike]) -> dict[str, object]:
+        from vpmu.vmm.virtio.plug import add_disks, add_shares
 
-        return add_disks(self.board, disks)
+        return {
+            "disks": add_disks(self.board, disks),
+            "shares": add_shares(self.board, shares, lambda: self.time),
+        }
 
     # ------------------------------------------------------------ building
 
@@ -201,8 +209,8 @@ class Machine:
         """Load a guest image (path, name of a bundled payload, or bytes), an initrd (its parts, in order) and
         the device tree; hart 0 starts at its entry. Raises ImageError.
         """
-        loaded, self.device_tree = place(self, image, kind=kind, initrd=initrd)
-        return loaded
+        self.loaded, self.device_tree = place(self, image, kind=kind, initrd=initrd)
+        return self.loaded
 
     def console_input(self, data: bytes) -> None:
         """Bytes that the guest will read from its serial port or its SBI console."""
@@ -301,6 +309,31 @@ class Machine:
             virtual_ns=self.turns.now(),
             fixed_by=fix,
         )
+
+    def break_at(self, where: str | int) -> Point:
+        """Let runs end (`breakpoint`) before the instruction at a symbol of the loaded image (a kernel's too)
+        or at an address as the hart sees it now; `remove` the answer, or use it in `with`.
+        UnknownNameError, MachineError.
+        """
+        from vpmu.vmm.points import break_at
+
+        return break_at(self, where)
+
+    def watch(self, where: str | int, size: int = 8, access: str = "w") -> Point:
+        """Let runs end (`watchpoint`) before an instruction that reads ("r") or writes ("w", "rw") any of
+        `size` bytes at a symbol or an address. UnknownNameError, MachineError, UsageError.
+        """
+        from vpmu.vmm.points import watch
+
+        return watch(self, where, size, access)
+
+    def until(self, event: str, max_instructions: int | None = None) -> RunResult:
+        """Run on to a happening (`caught`, with `reason` in words): `overflow`, `overflow:3`, `refusal`,
+        `sbi:PMU`, `csr:cycle`, `fault:perf.create`; else to an end or limit, as `run`. UnknownNameError.
+        """
+        from vpmu.vmm.points import until
+
+        return until(self, event, max_instructions)
 
     def _external_interrupt(self, hart: int, level: bool) -> None:
         vcpu = self._vcpus[hart]

@@ -39,7 +39,7 @@ class Limits(TypedDict, total=False):
 @dataclass(frozen=True, slots=True, repr=False)
 class RunResult(Brief):
     """How a run ended. `stop` is shutdown, reset, kvm_run_failed, budget, idle, hung, breakpoint,
-    watchpoint, or what
+    watchpoint, caught, or what
     Machine.halt was given; `reason` says it in words.
     """
 

@@ -248,10 +248,12 @@ def _restore(machine: Machine, snapshot: Snapshot) -> None:
     if find_slots(memory, backings) != snapshot.slots:
         check_slots(snapshot.slots, backings, memory._next_page)
         memory.set_regions(_regions(snapshot.slots, backings))
-    for backing, image, mask in zip(backings, snapshot.images, changed, strict=True):
-        for first, last in runs(mask):
-            backing.view[first * PAGE : last * PAGE] = image.view[first * PAGE : last * PAGE]
-    forget_code(memory, backings, changed)
+    copied = [list(runs(mask)) for mask in changed]
+    for backing, image, pages in zip(backings, snapshot.images, copied, strict=True):
+        here_view, image_view = backing.view, image.view
+        for first, last in pages:
+            here_view[first * PAGE : last * PAGE] = image_view[first * PAGE : last * PAGE]
+    forget_code(memory, backings, copied)
     _put_states(machine, snapshot)
     _made_clean(machine, snapshot)
     if machine.injection is not None:

@@ -20,10 +20,10 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .. import __version__
-from ..errors import FileError, VpmuError
+from ..errors import FileError, MachineError, VpmuError
 from ..files import written
 from ..hart import state as layout
 from ..hart.memory import MAX_REGIONS, PAGE, HostMemory
@@ -52,8 +52,18 @@ def layout_name() -> str:
     return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
+MAX_WRITTEN = 32 << 20
+"""Bytes on top of disks that a file holds: they are in the header."""
+
+
 def save(snapshot: Snapshot, path: str | Path) -> None:
-    """Write a snapshot; the file is there completely or not at all. Raises FileError."""
+    """Write a snapshot; the file is there completely or not at all. Raises FileError, or MachineError for a
+    machine whose state is not its own.
+    """
+    if snapshot.arguments.get("shares"):
+        raise MachineError("snapshot in a file", expected="a machine without shares: these are this host's",
+                           got="one with them")  # fmt: skip
+    check_written(snapshot.devices)
     header = json.dumps(_header(snapshot), separators=(",", ":")).encode()
     with written(path) as stream:
         stream.write(_HEAD.pack(MAGIC, VERSION, len(header), zlib.crc32(header)))
@@ -146,6 +156,16 @@ def _header(snapshot: Snapshot) -> dict[str, object]:
     }
 
 
+def check_written(devices: Mapping[str, Any]) -> None:
+    """MachineError where more lies on top of disks than a file holds."""
+    size = sum(
+        len(block) for one in devices.get("virtio", ()) for block in one["backend"]["written"].values()
+    )
+    if size > MAX_WRITTEN:
+        raise MachineError("snapshot in a file", expected=f"at most {MAX_WRITTEN >> 20} MiB written to disks",
+                           got=f"{-(-size >> 20)} MiB")  # fmt: skip
+
+
 def _profile(profile: Profile) -> list[object]:
     """The profile that it comes from, what was switched on and off, what it is called and says of itself."""
     before = _base(profile.base).behaviours
@@ -180,6 +200,9 @@ def _parts(header: Mapping[str, object]) -> tuple[Snapshot, int]:
         and isinstance(devices, dict) and isinstance(wanted, dict) and isinstance(packed, bytes)
     ):  # fmt: skip
         raise _Damaged("a part has the wrong type")
+    disks = arguments.get("disks", ())
+    if arguments.get("shares") or any(disk[1] not in ("copy", "ro") for disk in disks):
+        raise _Damaged("a machine that would change files of this host")
     profile = changed(_base(base), added, removed)  # type: ignore[has-type]
     kinds = {"name": str, "summary": str, "release": str, "impl_version": int}
     if len(told) != len(kinds) or not all(map(isinstance, told, kinds.values())):  # type: ignore[has-type]

@@ -94,6 +94,7 @@ def forget_translations(hart: Hart, *, writes_only: bool = False) -> None:
 
 def physical_state(pmu: PhysicalPmu) -> State:
     """Counters of the hart, who runs, and who has asked for what."""
+    pmu.settle()
     counters = {
         index: {
             **picked(counter, _PHYSICAL),
@@ -131,8 +132,9 @@ def put_physical(pmu: PhysicalPmu, state: Mapping[str, object]) -> None:
             setattr(counter, name, saved[name])
         counter.selector, counter.counted = _selector(*saved["selector"]), _selector(*saved["counted"])
         counter.modes = _modes(saved["modes"])
-    pmu._running = [pmu._counters[index] for index in order]
-    pmu._requests = list(state["requests"])  # type: ignore[call-overload]
+    pmu._running[:] = [pmu._counters[index] for index in order]
+    pmu._requests[:] = state["requests"]  # type: ignore[call-overload]
+    pmu.quiet.until = 0
     pmu._holders = {_selector(*what): index for what, index in holders}
     for counter in pmu._counters.values():
         counter.held = counter.selector if pmu._holders.get(counter.selector) == counter.index else None

@@ -107,10 +107,14 @@ def runs(mask: bytes) -> Iterator[tuple[int, int]]:
         first = mask.find(1, last)
 
 
-def forget_code(memory: PhysicalMemory, backings: list[HostMemory], changed: list[bytes]) -> None:
-    """Decoded instructions of changed pages are void."""
+def forget_code(
+    memory: PhysicalMemory, backings: list[HostMemory], changed: list[list[tuple[int, int]]]
+) -> None:
+    """Decoded instructions of changed pages are void; `changed`: runs of pages, by backing."""
     for region in memory.regions.values():
         number = next(i for i, backing in enumerate(backings) if backing is region.backing)
-        at = region.offset // PAGE
-        for first, last in runs(changed[number][at : at + region.size // PAGE]):
-            memory.forget_code(region.first_page + first, region.first_page + last - 1)
+        begin, end = region.offset // PAGE, (region.offset + region.size) // PAGE
+        origin = region.first_page - begin
+        for first, last in changed[number]:
+            if first < end and begin < last:
+                memory.forget_code(origin + max(first, begin), origin + min(last, end) - 1)

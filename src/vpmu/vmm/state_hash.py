@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from ..see.guest_hart import GuestHart
     from .machine import Machine
     from .snapshot import Snapshot
-    from .virtio.mmio import VirtioMmio
 
 PAGE = 4096
 DIGEST = 16  # bytes
@@ -50,7 +49,7 @@ ENGINE_WORDS = frozenset(
     """
     n n_fold n_start ctx exit exit_a exit_b exit_c fault insn length dbase trap_n trap_fuel shared contexts
     epoch across counters as_guest as_store fp_on fp_other gva tval2 tinst guest_superpages python_m
-    passing watched
+    passing watched host_ieee
     """.split()  # noqa: SIM905 - rows of names
 )
 """Words of a hart's block by which an engine works: pointers, budgets, the last stop, what follows from other
@@ -202,16 +201,9 @@ def _devices(machine: Machine) -> State:
         "console": console,
         "htif": board.htif,
         "turns": machine.turns.state(),
-        "virtio": [_virtio(device) for device in board.virtio],
+        "virtio": [device.hashed() for device in board.virtio],
         **{name: None if device is None else attributes(device) for name, device in devices.items()},
     }
-
-
-def _virtio(device: VirtioMmio) -> State:
-    """With the sum of what was written to a disk instead of all of it, and what is below that."""
-    state = device.state()
-    backend = {name: value for name, value in device.backend.state().items() if name != "written"}
-    return {**state, "backend": backend, "content": device.backend.content()}
 
 
 def _kept(name: str, value: object) -> bool:
@@ -247,6 +239,8 @@ class PageHashes:
 
     def __init__(self, machine: Machine, backings: list[HostMemory]) -> None:
         self.backings = backings
+        self.stale: set[tuple[int, int]] = set()
+        """Pages that somebody has brought into another state, by backing and number."""
         from vpmu.vmm.snapshot import Snapshot
 
         base = _of_snapshot(machine.base) if isinstance(machine.base, Snapshot) else []
@@ -258,13 +252,18 @@ class PageHashes:
 
     def update(self, written: list[bytes]) -> None:
         """Pages of each backing have been written."""
-        for number, (backing, mask) in enumerate(zip(self.backings, written, strict=True)):
-            pages = self.pages[number]
+        for number, mask in enumerate(written):
             for first, last in runs(mask):
                 for page in range(first, last):
-                    new = _page(backing, number, page)
-                    self.total += new - pages.get(page, 0)
-                    pages[page] = new
+                    self._look(number, page)
+        for number, page in self.stale:
+            self._look(number, page)
+        self.stale.clear()
+
+    def _look(self, number: int, page: int) -> None:
+        pages, new = self.pages[number], _page(self.backings[number], number, page)
+        self.total += new - pages.get(page, 0)
+        pages[page] = new
 
 
 def _memory(machine: Machine) -> str:

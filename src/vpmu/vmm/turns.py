@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from _thread import RLock
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -40,6 +41,7 @@ class Turns:
         self.vcpus, self.board, self.exits = vcpus, board, exits
         self.current = 0
         self.halted: Ending | None = None
+        self._halting = RLock()
         self.lost: HostLostError | None = None  # the host went down: it does not come back
         self._polled = 0
         # --- the round, which a snapshot keeps
@@ -67,7 +69,23 @@ class Turns:
 
     def halt(self, stop: str, reason: str) -> None:
         """See Machine.halt. Another thread may call it."""
-        self.halted = (stop, reason, None)
+        with self._halting:
+            self._halt((stop, reason, None))
+
+    def interrupt(self, stop: str) -> None:
+        """As `halt`, unless somebody else has halted it: for a thread that wants to have a look."""
+        with self._halting:
+            if self.halted is None:
+                self._halt((stop, "", None))
+
+    def uninterrupt(self, stop: str) -> None:
+        """What `interrupt` said holds no longer, where no run has ended by it."""
+        with self._halting:
+            if self.halted is not None and self.halted[0] == stop:
+                self.unhalt()
+
+    def _halt(self, ending: Ending) -> None:
+        self.halted = ending
         for vcpu in self.vcpus:
             vcpu.immediate_exit = vcpu.hart.interrupted = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from string import ascii_lowercase
 
 from vpmu.hart.generator.emitter import Emitter
 from vpmu.hart.semantics import ARRAYS, SemanticsError
@@ -98,7 +99,7 @@ class Language(Emitter):
             )
         fresh: dict[str, str] = {}
         result = "0"
-        for letter, line in zip("abcdefgh", intrinsic.ir, strict=False):
+        for letter, line in zip(ascii_lowercase, intrinsic.ir, strict=False):
             text = line.format(*arguments, **fresh)
             if text.startswith("!"):
                 self.emit(text[1:])

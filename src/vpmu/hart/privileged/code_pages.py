@@ -108,6 +108,10 @@ def code_pointer(address):
 
 def fetch_half(address):
     """The 16 bits of instruction memory at an address; `s.fault` on failure."""
+    entry = s.ctx + TLB_FETCH + ((address >> 8) & 4080)
+    if load64(entry) == (address & ~4095):
+        s.fault = 0
+        return load16(load64(load64(entry + 8) + DECODED_HOST) + (address & 4095))
     host = code_pointer(address)
     if s.fault:
         return 0

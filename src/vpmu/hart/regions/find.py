@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 
 from vpmu.hart import state
-from vpmu.hart.generator.convention import DISTANCE, IMM, RD
+from vpmu.hart.generator.convention import DISTANCE, IMM, RD, RS1
 from vpmu.hart.generator.floating import formats
 from vpmu.hart.generator.operations import OPERATIONS, Operation
 from vpmu.hart.isa.instruction import Kind
@@ -15,7 +15,8 @@ from vpmu.hart.isa.table import INSTRUCTIONS
 from vpmu.hart.semantics import signed
 from vpmu.hart.semantics.syntax import parse_expression
 
-MAX_INSTRUCTIONS = 96  # compile time grows faster than the region: about 0.5 ms an instruction at this size
+MAX_INSTRUCTIONS = 160  # compile time grows faster than the region: about 0.5 ms an instruction at this size
+LONGEST = 256  # with the straight line that was begun before: a loop that was unrolled is one block
 _NOT_IN_REGIONS = (*state.SPECIAL_OPERATIONS, "fence.i")
 _STRAIGHT = (Kind.VALUE, Kind.LOAD, Kind.STORE, Kind.AMO, Kind.FP, Kind.FP_LOAD, Kind.FP_STORE, Kind.NOP)
 FLOATING = (Kind.FP, Kind.FP_LOAD, Kind.FP_STORE)
@@ -81,8 +82,9 @@ def _is_left_out(step: Step) -> bool:
 
 def find_beginning(record_at: Callable[[int], int], offset: int) -> int:
     """Where the straight line of decoded instructions that leads to `offset` begins: of a function, its
-    entry.
+    entry; of a long loop, its head.
     """
+    sampled = offset
     for _ in range(MAX_INSTRUCTIONS // 2):
         before = [Step(offset - length, record_at(offset - length)) for length in (2, 4) if offset >= length]
         before = [step for step in before if step.record and step.behind == offset]
@@ -92,20 +94,47 @@ def find_beginning(record_at: Callable[[int], int], offset: int) -> int:
         if _is_left_out(before[0]) or (kind in JUMPS and kind is not Kind.BRANCH and not _links(before[0])):
             break
         offset = before[0].offset
+    else:
+        return find_head(record_at, sampled) or offset
     return offset
 
 
-def find_region(record_at: Callable[[int], int], start: int) -> Region:
+def find_head(record_at: Callable[[int], int], offset: int) -> int:
+    """The target of the next branch behind `offset` that goes back to it or to before it; 0 where there is
+    none near.
+    """
+    at = offset
+    for _ in range(LONGEST):
+        step = Step(at, record_at(at))
+        if not step.record or step.operation.name in _NOT_IN_REGIONS or _is_left_out(step) or at >= 4094:
+            return 0
+        kind = step.operation.row.kind
+        if kind in JUMPS and step.operation.in_page and step.target <= offset and not _links(step):
+            return step.target
+        if kind is Kind.JALR or (kind is Kind.JAL and not _links(step)):
+            return 0
+        at = step.behind
+    return 0
+
+
+def find_region(record_at: Callable[[int], int], start: int, hot: Iterable[int] = ()) -> Region:
     """The region around offset `start` of a page; `record_at(offset)` gives decoded records (0: not
-    decoded).
+    decoded). Where it calls or jumps to what only a register knows, what is `hot` in the page is taken in.
     """
     steps: dict[int, Step] = {}
     first = find_beginning(record_at, start)
     leaders, backward, resumed = {start, first}, set(), set()
-    work = [start, first]
-    while work and len(steps) < MAX_INSTRUCTIONS:
+    work, others = [start, first], [*hot]
+    while len(steps) < MAX_INSTRUCTIONS or (work and work[0] in backward):
+        if not work:
+            if not others or not any(_is_indirect(step) for step in steps.values()):
+                break
+            work = [find_beginning(record_at, other) for other in others]
+            others = []
+            leaders.update(work)
+            resumed.update(work)
         offset = work.pop(0)
-        while offset not in steps and 0 <= offset < 4094 and len(steps) < MAX_INSTRUCTIONS:
+        while offset not in steps and 0 <= offset < 4094 and len(steps) < LONGEST:
             step = Step(offset, record_at(offset))
             kind = step.operation.row.kind
             if step.record == 0 or step.operation.name in _NOT_IN_REGIONS:
@@ -149,6 +178,12 @@ def find_region(record_at: Callable[[int], int], start: int) -> Region:
     }
     region.entries = sorted((backward | resumed | called | {start, first}) & region.blocks.keys())
     return region
+
+
+def _is_indirect(step: Step) -> bool:
+    """A jump or call to an address in a register, but no return."""
+    returns = step.record >> RS1 & 255 == 1 and not _links(step)
+    return step.operation.row.kind is Kind.JALR and not returns
 
 
 def _links(step: Step) -> bool:

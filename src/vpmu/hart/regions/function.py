@@ -10,6 +10,7 @@ from vpmu.hart.generator.floating import formats
 from vpmu.hart.generator.language import Constants
 from vpmu.hart.isa.instruction import Kind
 from vpmu.hart.regions.find import FLOATING, JUMPS, Region, Step
+from vpmu.hart.regions.neighbours import places
 from vpmu.hart.regions.steps import Steps
 from vpmu.hart.semantics.intrinsics import DECLARATIONS
 
@@ -21,7 +22,8 @@ class RegionEmitter(Steps):
         """A block: is there budget for all of it, its steps, and where it goes."""
         self.label(f"B{leader}")
         self.block_steps = steps
-        for of_the_block in (self.known, self.held, self.usual):
+        self.places = places(steps)
+        for of_the_block in (self.known, self.held, self.usual, self.near):
             of_the_block.clear()
         self.n_block = self.value("load i64, ptr %nv")
         enough, short = self.new_label("enough"), self.new_label("short")

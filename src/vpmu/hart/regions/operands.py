@@ -8,10 +8,13 @@ from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.generator.convention import RD, ROUNDING, hot_export_slot
 from vpmu.hart.generator.dispatch import Dispatch
+from vpmu.hart.generator.emitter import LIKELY
 from vpmu.hart.generator.floating import Floating
 from vpmu.hart.generator.floating.formats import DYNAMIC, Precision
+from vpmu.hart.generator.floating.inexact import name_of
 from vpmu.hart.generator.language import Constants
 from vpmu.hart.regions.find import Region, Step
+from vpmu.hart.regions.neighbours import Place, Reach
 from vpmu.hart.semantics import signed
 
 
@@ -32,6 +35,8 @@ class RegionBase(Dispatch, Floating):
         self.known: dict[str, str] = {}
         self.held: dict[int, str] = {}
         self.usual: set[str] = set()
+        self.places: list[Place | None] = []
+        self.near: dict[tuple[int, bool], Reach] = {}  # by root, and whether for stores
 
     # -- what a step cannot do
 
@@ -93,6 +98,12 @@ class RegionBase(Dispatch, Floating):
             self.known["frm"] = "true"
         return self.known["frm"]
 
+    def host_ieee(self) -> str:
+        if "host" not in self.known:
+            self.require(super().host_ieee())
+            self.known["host"] = "true"
+        return self.known["host"]
+
     def begin_floating(self) -> None:
         """What turns sstatus.FS off ends a block, so one look at it, and at NX, is enough for all."""
         if "nx" not in self.known:
@@ -105,9 +116,26 @@ class RegionBase(Dispatch, Floating):
     def zero_or_normal(self, bits: str, p: Precision) -> str:
         return "true" if bits in self.usual else super().zero_or_normal(bits, p)
 
+    def _inexact(
+        self,
+        operation: str,
+        p: Precision,
+        numbers: list[str],
+        operands: tuple[str, ...],
+        result: str,
+        bits: str,
+        done: str,
+    ) -> None:
+        if operation == "sub":
+            numbers = [numbers[0], self.negate(numbers[1], p)]
+        given = [self.bits(number, p) for number in numbers] + ["0"] * (3 - len(numbers))
+        arguments = ", ".join(f"i64 {word}" for word in (*given, bits))
+        stands = self.call_export(name_of(operation, p), f"ptr %S, {arguments}")
+        self.fork(self.compare("ne", stands, 0), done, self.give_up(), LIKELY)
+
     def arithmetic(self, operation: str, p: Precision, *operands: str) -> str:
         result = super().arithmetic(operation, p, *operands)
-        self.usual |= {*operands, result}  # anything else has left the region
+        self.usual.add(result)  # anything else has left the region
         return result
 
     def n_before(self) -> str:

@@ -79,7 +79,29 @@ def _divide(a: int, b: int) -> int:
     return (size if (signed(a) < 0) == (signed(b) < 0) else -size) & MASK
 
 
+def _sums_are_usual(tiny: float, small: float) -> int:
+    """Over the least subnormal number and 2^-60, which the compiler must not know."""
+    return int(tiny + tiny == 2 * tiny != 0.0 and 1.0 + small == 1.0 == 1.0 - small)
+
+
+_HOST_IEEE = Intrinsic(
+    (
+        "alloca double", "!store volatile double 0x0000000000000001, ptr {a}",
+        "load volatile double, ptr {a}", "fadd double {c}, {c}", "bitcast double {d} to i64",
+        "icmp eq i64 {e}, 2",
+        "!store volatile double 0x3C30000000000000, ptr {a}",
+        "load volatile double, ptr {a}", "fadd double 1.0, {h}", "fsub double 1.0, {h}",
+        "fcmp oeq double {i}, 1.0", "fcmp oeq double {j}, 1.0",
+        "and i1 {k}, {l}", "and i1 {f}, {m}", "zext i1 {n} to i64",
+    ),
+    lambda: _sums_are_usual(5e-324, 2.0**-60),
+)  # fmt: skip
+"""Whether this thread of the host rounds to nearest and keeps subnormal numbers: the sum of two of them is
+one, and a 1 is not changed by what is too small for it.
+"""
+
 INTRINSICS: dict[str, Intrinsic] = {
+    "host_ieee": _HOST_IEEE,
     "sext8": _sext(8), "sext16": _sext(16), "sext32": _sext(32), "sext24": _sext(24),
     "zext8": _zext(8), "zext16": _zext(16), "zext32": _zext(32),
     "load8": _load(8, ctypes.c_uint8), "load16": _load(16, ctypes.c_uint16),

@@ -6,6 +6,7 @@ ends when the command has, its output cut out of everything else that the guest 
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ CONSOLE = "earlycon=sbi console=ttyS0"
 _PANIC_END = b"---[ end Kernel panic"
 BEGINS_WITHIN = 60 * 10**9
 """Nanoseconds of virtual time from power-on; a Debian needs half a second."""
+_FAILED = re.compile(rb"@vpmu-failed ([^@\r\n]*)@\r?\n")
 _TAIL = 512  # of the console, looked at for the end of a panic
 
 # What an initramfs may be compressed with (Linux lib/decompress.c), by its first bytes.
@@ -192,9 +194,17 @@ class LinuxBoot:
                 self._machine.halt("exited", f"the command exited with status {self._stream.status}")
         if self._output is not None and shown:
             self._output(shown)
+        if b"\n" in data and self._start:
+            self._watch_start()
         if b"\n" in data and _PANIC_END in self._console[-_TAIL:] and self._machine is not None:
             found = trouble(self._console)
             self._machine.halt("panic", found.words if found is not None else "reason not printed")
+
+    def _watch_start(self) -> None:
+        """The script of vmm.linux.start says why it does not go on."""
+        failed = _FAILED.search(self._console[-_TAIL:])
+        if failed is not None and self._machine is not None:
+            self._machine.halt("unready", failed[1].decode("utf-8", "replace"))
 
     def _error(self, data: bytes) -> None:
         keep(self._console, data)
@@ -283,6 +293,8 @@ def failure_of(result: RunResult, status: int | None, said: Trouble | None, when
             return f"guest: kernel panic{when}: {result.reason}"
         case "kvm_run_failed" if result.kvm_run_errno is not None:
             return f"kvm: KVM_RUN failed with {_errno(result.kvm_run_errno)}{when}: {result.reason}"
+        case "unready":
+            return f"guest: {result.reason}"
         case "host_lost":
             return f"kvm: the host is lost{when}: {result.reason}"
         case "idle" | "hung":
@@ -292,6 +304,8 @@ def failure_of(result: RunResult, status: int | None, said: Trouble | None, when
         case "budget":
             used = f"{result.virtual_ns / 1e9:.3f} s of virtual time, {result.instructions:,} instructions"
             return f"guest: timed out{when}: {result.reason} ({used})"
+        case "killed":
+            return f"guest: killed{when}: {result.reason}"
         case "left":
             return None
     if when:

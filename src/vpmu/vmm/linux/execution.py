@@ -22,7 +22,7 @@ EXEC_INIT = "/vpmu/init"
 _MARK = re.compile(rb"@vpmu-(begin|exit) ([0-9a-f]{16})(?: (\d{1,3}))?@")
 _OURS = re.compile(
     rb"(?:\n@vpmu-file [^@\r\n]*@\r?\n.*?@vpmu-file-end@\r?\n)"
-    rb"|(?:@vpmu-(?:begin|exit|ready)(?: [^@\r\n]*)?@\r?\n?)",
+    rb"|(?:@vpmu-(?:begin|exit|ready|failed)(?: [^@\r\n]*)?@\r?\n?)",
     re.DOTALL,
 )
 _STAMP = re.compile(rb"^\[ *\d+\.\d{6}\] ", re.MULTILINE)
@@ -94,6 +94,10 @@ class ExecStream:
         self._held = b""
         self._logged = False
         self._id = b""
+
+    def resume(self, run_id: bytes) -> None:
+        """The command of this run has begun before anything comes."""
+        self.started, self._id = True, run_id
 
     def feed(self, data: bytes) -> bytes:
         """Take console bytes; returns those that the command wrote, late by a marker's length or a line."""

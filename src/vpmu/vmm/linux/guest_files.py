@@ -49,6 +49,33 @@ class FileIn:
 
 
 @dataclass(frozen=True, slots=True)
+class SharedFolder:
+    """`--share FOLDER[:GUEST][,ro]`: a folder of the host, and where the guest has it."""
+
+    host: Path
+    guest: PurePosixPath
+    readonly: bool
+
+    @classmethod
+    def parse(cls, text: str) -> SharedFolder:
+        """As on the command line. UsageError where it is no folder, or the guest cannot have it there."""
+        plain = text.removesuffix(",ro") if not os.path.lexists(text) else text
+        try:
+            file = FileIn.parse(plain)
+        except UsageError as error:
+            raise UsageError(
+                "--share", expected="FOLDER[:GUEST][,ro]", got=error.got, layer="share"
+            ) from None
+        if not file.host.is_dir():
+            got = "a file" if file.host.exists() else "nothing there"
+            raise FileError(file.host, "cannot be shared", expected="a folder", got=got, layer="share")
+        if file.guest == PurePosixPath("/") or set("\n\r\\") & set(str(file.guest)):
+            raise UsageError("--share", expected="a place below the guest's root", got=repr(str(file.guest)),
+                             layer="share")  # fmt: skip
+        return cls(file.host, file.guest, plain != text)
+
+
+@dataclass(frozen=True, slots=True)
 class FileOut:
     """`--get GUEST[:HOST]`: a file or folder of the guest, and where it goes on the host."""
 

@@ -130,6 +130,9 @@ def contents(deb: Path) -> Iterator[cpio.Entry]:
         with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
             for member in tar:
                 name = placed(member.name)
+                plain = member.name.removeprefix("./").strip("/")
+                if member.issym() and plain in {*MERGED, *MERGED.values()}:
+                    continue  # of base-files: the guest's root has its own
                 if not name or name.startswith(tuple(f"{folder}/" for folder in LEFT_OUT)):
                     continue
                 entry = None

@@ -18,6 +18,7 @@ class Progress:
         self.bar = not quiet and self.stream.isatty()
         self._text = ""
         self._shown = ""
+        self._noted = False
 
     def step(self, text: str) -> None:
         """Begin a step; the one before it is over."""
@@ -40,6 +41,14 @@ class Progress:
             self.stream.flush()
             self._shown = line
 
+    def note(self, text: str) -> None:
+        """Say how far a step is whose end nobody knows; only on a terminal."""
+        if self.bar:
+            columns = shutil.get_terminal_size().columns - 1
+            self.stream.write(f"\r\x1b[K{text}"[: columns + 4])
+            self.stream.flush()
+            self._noted = True
+
     def finish(self, complete: bool = True) -> None:
         """The step is over; on a terminal its bar stays as a full line, or as it was when it failed."""
         if self.bar and self._text:
@@ -47,4 +56,8 @@ class Progress:
                 self.update(1.0)
             self.stream.write("\n")
             self.stream.flush()
+        elif self._noted:
+            self.stream.write("\r\x1b[K")
+            self.stream.flush()
         self._text = self._shown = ""
+        self._noted = False

@@ -147,7 +147,7 @@ class LinuxSession:
             self.restore()
         machine = self.machine
         stream = ExecStream()
-        stream.started, stream._id = True, self._id
+        stream.resume(self._id)
         output, console = bytearray(), bytearray()
 
         def take(data: bytes) -> None:

@@ -51,6 +51,11 @@ class Root:
         return f"{self.device} {self.kind} {self.options} {self.init}"
 
 
+def tag(number: int) -> str:
+    """What the guest mounts a share by: `vpmu0` is the first."""
+    return f"vpmu{number}"
+
+
 @dataclass(frozen=True, slots=True)
 class Mount:
     """A share in the guest: its tag, and where it is."""

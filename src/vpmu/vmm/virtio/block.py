@@ -81,9 +81,9 @@ class Block:
         self.image.write(sector * SECTOR, data)
         return OK
 
-    def content(self) -> str:
-        """The hash of the image below."""
-        return self.image.digest() if self.image.mode != "write" else ""
+    def hashed(self) -> dict[str, object]:
+        """The hash of the image below, and the sum of what lies on top."""
+        return {"content": "" if self.image.mode == "write" else self.image.digest(), "sum": self.image.sum}
 
     def state(self) -> dict[str, object]:
         """What lies on top of the image."""

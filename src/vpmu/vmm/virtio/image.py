@@ -5,6 +5,7 @@ unless that is asked for.
 from __future__ import annotations
 
 import fcntl
+import gc
 import hashlib
 import os
 import stat
@@ -49,13 +50,14 @@ class Disk(NamedTuple):
 class Image:
     """An open image. FileError for what is none, or what somebody else writes to."""
 
+    _fd = -1
+
     def __init__(self, disk: Disk) -> None:
         if disk.mode not in MODES:
             raise UsageError("mode of a disk", expected=", ".join(MODES), got=repr(disk.mode), layer=LAYER)
         self.disk = disk
         self.path, self.mode = disk
         flags = os.O_CLOEXEC | os.O_NONBLOCK | (os.O_RDWR if self.mode == "write" else os.O_RDONLY)
-        self._fd = -1
         try:
             self._fd = os.open(self.path, flags)
         except OSError as error:
@@ -76,13 +78,11 @@ class Image:
             raise FileError(
                 self.path, "not a disk image", expected="a file", got="something else", layer=LAYER
             )
-        try:
-            fcntl.flock(fd, (fcntl.LOCK_EX if self.mode == "write" else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not self._lock() and not (
+            gc.collect() and self._lock()
+        ):  # a machine that is gone may have held it
             raise FileError(self.path, "the image is in use: somebody writes to it, or would see it change",
-                            layer=LAYER) from None  # fmt: skip
-        except OSError:  # a file system without locks
-            pass
+                            layer=LAYER)  # fmt: skip
         start, size = os.pread(fd, 16, 0), os.lseek(fd, 0, os.SEEK_END)
         for magic, name in _FORMATS.items():
             if start.startswith(magic):
@@ -96,6 +96,17 @@ class Image:
             raise FileError(self.path, "not a disk image", expected=f"1 or more times {SECTOR} bytes",
                             got=f"{size} bytes", layer=LAYER)  # fmt: skip
         return size
+
+    def _lock(self) -> bool:
+        """One may write, or many read."""
+        kind = fcntl.LOCK_EX if self.mode == "write" else fcntl.LOCK_SH
+        try:
+            fcntl.flock(self._fd, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            return True
+        return True
 
     @property
     def sectors(self) -> int:
@@ -148,7 +159,7 @@ class Image:
     def flush(self) -> None:
         """What was written to the file is on the host's disk afterwards. OSError."""
         if self.mode == "write":
-            os.fdatasync(self._fd)
+            os.fsync(self._fd)
 
     def put_back(self, written: dict[int, bytes], total: int) -> None:
         """What lies on top, as it was."""

@@ -55,11 +55,11 @@ class Backend(Protocol):
     def reset(self) -> None:
         """The driver has begun anew."""
 
-    def content(self) -> str:
-        """Names what a run finds behind the device and does not change; "" for what is the host's."""
+    def hashed(self) -> dict[str, object]:
+        """What the hash of a state has of it: all that a guest can come to see, but what is the host's."""
 
     def state(self) -> dict[str, object]:
-        """Its state as plain data, for a snapshot and for the hash of a state."""
+        """Its state as plain data, for a snapshot."""
 
     def resume(self, state: Mapping[str, object]) -> None:
         """What `state` gave."""
@@ -180,13 +180,19 @@ class VirtioMmio:
 
     # ------------------------------------------------------------ snapshots
 
-    def state(self) -> dict[str, object]:
-        """As plain data."""
+    def _registers(self) -> dict[str, object]:
         return {
             **{name: getattr(self, name) for name in REGISTERS},
             "queues": [queue.state() for queue in self.queues],
-            "backend": self.backend.state(),
         }
+
+    def state(self) -> dict[str, object]:
+        """As plain data, for a snapshot."""
+        return {**self._registers(), "backend": self.backend.state()}
+
+    def hashed(self) -> dict[str, object]:
+        """As plain data, for the hash of a state."""
+        return {**self._registers(), "backend": self.backend.hashed()}
 
     def resume(self, state: Mapping[str, object]) -> None:
         """What `state` gave; the interrupt controller has its own."""

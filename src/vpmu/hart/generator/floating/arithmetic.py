@@ -1,15 +1,13 @@
 """F and D in the native engine: host arithmetic where it does what the guest's must, integers elsewhere.
 
-The host computes in its default mode, to nearest. Where the guest's rounding mode is that one, the operands
-are zero or normal, and the result is normal and not the least normal number, a result of the host differs
-from the guest's in nothing, and only the inexact flag NX is open. If NX is set already, nothing is; if not,
-the error of the operation, which the host can compute without error, tells (Ogita, Rump and Oishi,
-"Accurate sum and dot product", 2005; Boldo and Muller, "Exact and approximated error of the FMA", 2011).
+The host computes to nearest and keeps subnormal numbers, or nothing is computed on it (`host_ieee`). Where
+the guest's rounding mode is that one, and the result is normal and not the least normal number, a result of
+the host differs from the guest's in nothing, and only the inexact flag NX is open: of a NaN, an infinity, a
+zero divisor or a negative root no such number comes. If NX is set already, nothing is open; if not, the error
+of the operation, which the host can compute without error, tells (Ogita, Rump and Oishi, "Accurate sum and
+dot product", 2005; Boldo and Muller, "Exact and approximated error of the FMA", 2011).
 Everything else branches to `give_up`, and then to `soft`: calls of the integer arithmetic of `soft.py`.
 Comparisons and moves are integer work from the start.
-
-Subnormal operands are soft although hosts do them well: a process may run with its host's subnormals flushed
-to zero.
 """
 
 from __future__ import annotations
@@ -25,13 +23,7 @@ class Arithmetic(FloatBits):
 
     def arithmetic(self, operation: str, p: Precision, *operands: str) -> str:
         """The bits of a result; gives up where it may not be what the host computes."""
-        usual = [self.to_nearest(), *(self.zero_or_normal(bits, p) for bits in operands)]
-        zeros = [self.is_zero(bits, p) for bits in operands]
-        if operation == "div":
-            usual.append(self.value(f"xor i1 {zeros[1]}, true"))
-        if operation == "sqrt":
-            usual.append(self.either(self.compare("ult", operands[0], self.constant(p.sign)), zeros[0]))
-        self.require(self.both(*usual))
+        self.require(self.to_nearest())
         numbers = [self.host(bits, p) for bits in operands]
         for letter in NEGATED.get(operation, ""):
             numbers["abc".index(letter)] = self.negate(numbers["abc".index(letter)], p)
@@ -50,7 +42,7 @@ class Arithmetic(FloatBits):
         )
         self.fork(self.between(bits, p.least_normal + 1, p.infinity, p), ordinary, special, LIKELY)
         self.label(special)  # a zero may stand, when it is exact
-        exact_zero = self._exact_zero(operation, p, zeros, operands)
+        exact_zero = self._exact_zero(operation, p, [self.is_zero(b, p) for b in operands], operands)
         self.fork(self.both(self.is_zero(bits, p), exact_zero), done, self.give_up(), LIKELY)
         self.label(ordinary)
         open_ = self.new_label("open")

@@ -74,8 +74,12 @@ class FloatBits(Operands):
         return self.select(self.compare("eq", own, DYNAMIC), self.load_word("s", "frm"), own)
 
     def to_nearest(self) -> str:
-        """The rounding mode is that of the host."""
-        return self.compare("eq", self.rounding_mode(), RNE)
+        """The rounding mode is that of the host, and the host does as IEEE 754 says."""
+        return self.both(self.compare("eq", self.rounding_mode(), RNE), self.host_ieee())
+
+    def host_ieee(self) -> str:
+        """The host rounds to nearest and keeps subnormal numbers (it was asked when the run began)."""
+        return self.compare("ne", self.load_word("s", "host_ieee"), 0)
 
     def nx_is_set(self) -> str:
         """Another operation was inexact before."""

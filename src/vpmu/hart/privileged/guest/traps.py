@@ -34,6 +34,7 @@ def begin_run(budget):
     s.trap_n = NEVER
     s.exit = 0
     s.pc = s.pc & ~1  # whoever set it: bit 0 of a pc is 0 (3.1.14)
+    s.host_ieee = host_ieee()
     synchronise()
     update_context()
     limit_to_timer()

@@ -119,6 +119,7 @@ def begin_run(budget):
     s.trap_n = NEVER
     s.exit = 0
     s.pc = s.pc & ~1  # whoever set it
+    s.host_ieee = host_ieee()
     synchronise()
     update_fp()
     update_context()

@@ -18,8 +18,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import pairwise
 
-from vpmu.debug.symbols import FARTHEST, Symbol
 from vpmu.errors import ImageError
+from vpmu.vmm.symbols import FARTHEST, Symbol
 
 KERNEL_LINK_ADDRESS = 0xFFFFFFFF80000000
 """Where a 64-bit RISC-V kernel is linked: 2 GiB below the end (arch/riscv/include/asm/pgtable.h)."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -82,6 +82,32 @@ class SymbolTable:
     def _symbol(self, index: int) -> Symbol:
         name, address = self._names[index], self._addresses[index]
         return Symbol(name, address, self._size(address), self._kinds.get(name, ""))
+
+
+class SymbolList:
+    """Symbols as they are: several may have one name (functions of several files)."""
+
+    def __init__(self, symbols: Iterable[Symbol]) -> None:
+        self._symbols = sorted(symbols, key=lambda symbol: symbol.address)
+        self._addresses = [symbol.address for symbol in self._symbols]
+
+    def __len__(self) -> int:
+        return len(self._symbols)
+
+    def at(self, address: int) -> Symbol | None:
+        """The symbol that holds an address: the nearest one below; of several at one address the first."""
+        index = bisect_right(self._addresses, address) - 1
+        if index < 0:
+            return None
+        found = self._symbols[bisect_left(self._addresses, self._addresses[index])]
+        return found if address < found.address + (found.size or FARTHEST) else None
+
+    def find(self, name: str) -> Symbol | None:
+        """The first symbol of a name."""
+        return next((symbol for symbol in self._symbols if symbol.name == name), None)
+
+    def __iter__(self) -> Iterator[Symbol]:
+        return iter(self._symbols)
 
 
 def read_system_map(path: str | Path) -> SymbolTable:
