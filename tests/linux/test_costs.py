@@ -18,6 +18,8 @@ from vpmu.conform.kvm import VPMU, HostOptions
 from vpmu.conform.target import PeerAbsent
 from vpmu.hart.events import HartEvent, Mode
 from vpmu.spec.sbi import Eid
+from vpmu.vmm.linux.cache import FetchError
+from vpmu.vmm.linux.opensbi import fetched_opensbi
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +82,22 @@ def test_fifty_instructions_more_are_seen_where_they_are(host: HookedHost, patch
     base, number = changes(before, after)
     assert (base.by, number.by) == (0, ADDED)
     assert [(one.layer, one.name, one.by) for one in number.functions] == [("kvm", NUMBER, ADDED)]
+
+
+def test_real_firmware_has_its_share_and_changes_no_other(host: HookedHost) -> None:
+    """OpenSBI in M mode below the host: two calls of it in a start, two in a stop, none in a config."""
+    try:
+        firmware = fetched_opensbi()
+    except FetchError as error:
+        pytest.skip(error.what)
+    rows = ["config, granted", "start", "stop"]
+    modelled = {cost.name: cost for cost in costs(host, rows)}
+    for cost in costs(HookedHost(HostOptions(on=VPMU, firmware=firmware)), rows):
+        plain, below = modelled[cost.name], cost.layers.get("firmware", 0)
+        assert (below > 500) == cost.name.startswith(("start", "stop")) or "stopped" in cost.name
+        assert abs(cost.total - below - plain.total) <= 4
+        for layer in ("kvm", "perf", "driver"):
+            assert cost.layers.get(layer) == plain.layers.get(layer)
 
 
 def test_the_command_holds_a_build_against_a_table_of_before(

@@ -2,7 +2,9 @@
 
 HOST is `kvm:SUITE` (default kvm:trixie) or, with --host-kernel, your own build. The layers are KVM, perf, the
 RISC-V PMU driver and the kernel's own SBI calls; what they have others do (locks, memory) is theirs. Firmware
-is modelled and retires nothing. With `--baseline`, a table that `--json` printed before: which calls cost
+is modelled and retires nothing, unless --firmware names a real one.
+
+With `--baseline`, a table that `--json` printed before: which calls cost
 more or less now, and in which functions. Exit status 1 where a call costs more than the baseline says, by
 more than `--slack`, else 0; 1 where the host is lost, 4 where it cannot be had on this machine.
 """
@@ -36,6 +38,10 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     add_host_options(parser, on=False)
     parser.add_argument(
+        "--firmware", metavar="FILE", type=in_file,
+        help="real firmware below the host, and its share: OpenSBI's fw_dynamic.bin, or 'opensbi' (fetched)",
+    )  # fmt: skip
+    parser.add_argument(
         "--only", action="append", default=[], metavar="TEXT",
         help="calls whose name holds TEXT, and the functions that they pass; may be repeated",
     )  # fmt: skip
@@ -58,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if args.slack and baseline is None:
         raise UsageError("--slack", expected="--baseline beside it", got="none")
     named(args.only)
-    host = hooked_host(args)
+    host = hooked_host(args, firmware=args.firmware)
     found = list(costs(host, args.only))
     kernel = host.target.facts.kernel
     if baseline is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
@@ -86,7 +87,7 @@ def check(name: str) -> None:
         raise UsageError("host", expected="kvm or kvm:SUITE", got=name)
 
 
-def hooked_host(args: argparse.Namespace, *, quiet: bool = False) -> HookedHost:
+def hooked_host(args: argparse.Namespace, *, quiet: bool = False, firmware: str | None = None) -> HookedHost:
     """The host that a command line names, with its kernel's functions. Raises UsageError, PeerAbsent,
     HostDown, FileError.
     """
@@ -99,7 +100,22 @@ def hooked_host(args: argparse.Namespace, *, quiet: bool = False) -> HookedHost:
 
     check(args.host)
     options = named(args.host, host_options(args))
-    return HookedHost(replace(options, on=VPMU, progress=Progress(quiet=quiet)))
+    below = None if firmware is None else _firmware(firmware)
+    return HookedHost(replace(options, on=VPMU, progress=Progress(quiet=quiet), firmware=below))
+
+
+def _firmware(name: str) -> Path:
+    """A file of firmware, or `opensbi`, the fetched one. Raises PeerAbsent."""
+    from ..conform.target import PeerAbsent
+    from ..vmm.linux.cache import FetchError
+    from ..vmm.linux.opensbi import fetched_opensbi
+
+    if name != "opensbi":
+        return Path(name)
+    try:
+        return fetched_opensbi()
+    except FetchError as error:
+        raise PeerAbsent(error.what, expected=error.expected, got=error.got) from None
 
 
 def describe(target: HostTarget, found: Found) -> dict[str, object]:

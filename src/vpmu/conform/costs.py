@@ -136,7 +136,7 @@ def _cost(host: HookedHost, switch: WorldSwitch, row: Row) -> Cost:
     seen = _run(host, switch, batch)
     if len(seen) != len(batch):
         raise CostError(f"cost of {row.name}", expected=f"{len(batch)} exits", got=len(seen))
-    best = min(marked[1:], key=lambda index: seen[index].host)
+    best = min(marked[1:], key=lambda index: _all(seen[index]))
     trees: list[CallTree] = []
 
     def stop_at(exit_: GuestExit) -> bool:
@@ -152,9 +152,9 @@ def _cost(host: HookedHost, switch: WorldSwitch, row: Row) -> Cost:
         _run(host, switch, batch)
     finally:
         switch.stop_at = host.target.link.stopped = None
-    if not trees or trees[0].instructions != seen[best].host + seen[best].user:
+    if not trees or trees[0].instructions != _all(seen[best]):
         got = trees[0].instructions if trees else "no steps"
-        raise CostError(f"cost of {row.name}", expected=f"{seen[best].host:,} instructions", got=got)
+        raise CostError(f"cost of {row.name}", expected=f"{_all(seen[best]):,} instructions", got=got)
     tree, layers = trees[0], trees[0].layers()
     return Cost(
         row.name, tree.instructions, {layer: layers[layer] for layer in LAYERS if layers[layer]},
@@ -167,6 +167,11 @@ def _run(host: HookedHost, switch: WorldSwitch, batch: Sequence[Call]) -> list[G
     switch.clear()
     host.target.run(batch)
     return _asked(switch.exits)
+
+
+def _all(exit_: GuestExit) -> int:
+    """Instructions of host and firmware."""
+    return exit_.host + exit_.user + exit_.firmware
 
 
 def _asked(exits: Iterable[GuestExit]) -> list[GuestExit]:

@@ -180,7 +180,7 @@ class _Tracer:
                 if self._frames:
                     return
                 break
-        if not self._frames or self._outside is not None:
+        if not self._frames or (self._outside is not None and self._outside.layer == USER):
             self._base(function, INTERRUPTS if entry and self._outside is None else KERNEL)
             return
         if function is self._function:

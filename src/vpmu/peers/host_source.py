@@ -43,11 +43,17 @@ class HostSource:
     folder: Path
     release: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    firmware: Path | None = None
+    """Real firmware below the host; None: modelled."""
 
     @property
     def files(self) -> list[Path]:
         """All that the host depends on."""
-        return [path for path in (self.kernel, self.module, self.initrd, self.archive) if path is not None]
+        return [path for path in (*self._parts, self.firmware) if path is not None]
+
+    @property
+    def _parts(self) -> tuple[Path | None, ...]:
+        return self.kernel, self.module, self.initrd, self.archive
 
     def read(self) -> HostFiles:
         """The content, checked. Raises FileError, ImageError."""

@@ -85,6 +85,7 @@ def build(
     machine = Machine(
         FIRMWARE, host_pmu=host_pmu, isa=isa, plic=True, line=True,
         memory=_memory(files.kernel, files.initrd) + guest_memory, mmu="riscv,sv48", bootargs=ARGUMENTS,
+        firmware=None if source.firmware is None else str(source.firmware),
     )  # fmt: skip
     ours = [
         *(cpio.character_device(f"dev/{name}", *number) for name, number in DEVICES.items()),
@@ -96,7 +97,10 @@ def build(
     root = cpio.write(ours)
     try:
         machine.load(files.kernel, initrd=[cpio.append(files.initrd, root) if files.initrd else root])
-    except ImageError as error:  # it has bytes, not a file
+    except ImageError as error:
+        if source.firmware is not None and error.path == str(source.firmware):
+            raise
+        # the kernel: it came as bytes
         what = error.what.removeprefix(f"{error.path}: ")
         raise ImageError(source.kernel, what, expected=error.expected, got=error.got) from None
     return HostOnVpmu(machine)

@@ -45,6 +45,8 @@ class GuestExit:
     guest: int
     host: int = 0
     user: int = 0
+    firmware: int = 0
+    """Of M mode, likewise."""
     back: bool = False
     answer: tuple[int, int] = (0, 0)
     """a0 and a1 of the guest when it goes on."""
@@ -89,6 +91,7 @@ class WorldSwitch:
         exit_ = GuestExit(
             hart.get("scause"), hart.get("stval"), hart.get("sepc"), tuple(hart.words[10:18]), hart.time_ns,
             count(what, Mode.VS) + count(what, Mode.VU), count(what, Mode.S), count(what, Mode.U),
+            count(what, Mode.M),
         )  # fmt: skip
         self.exits.append(exit_)
         return self.stop_at is not None and self.stop_at(exit_)
@@ -101,6 +104,7 @@ class WorldSwitch:
         exit_.back, exit_.answer = True, (hart.x(10), hart.x(11))
         exit_.host = hart.count(what, Mode.S) + 1 - exit_.host  # the SRET, too
         exit_.user = hart.count(what, Mode.U) - exit_.user
+        exit_.firmware = hart.count(what, Mode.M) - exit_.firmware
         if exit_.cause == VIRTUAL:
             exit_.written = hart.x(exit_.stval >> 7 & 31)
         return False
