@@ -78,7 +78,7 @@ def read_document(path: str | Path) -> tuple[str, list[Cost]]:
         content = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise FileError.from_os_error(path, error) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise FileError(path, "no table of costs", expected=expected, got="no JSON", layer="costs") from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise FileError(path, "no table of costs", expected=expected, got="other JSON", layer="costs")
