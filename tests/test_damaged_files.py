@@ -22,10 +22,13 @@ from vpmu.campaign.catalogue import read_catalogue
 from vpmu.campaign.plan import load_campaign
 from vpmu.campaign.store import Store, load_results
 from vpmu.cli.main import main
+from vpmu.conform.cost_changes import read_document
 from vpmu.conform.frames import Frame, FrameReader
+from vpmu.debug.elf_symbols import code_sections
 from vpmu.errors import VpmuError
 from vpmu.files import read_text
 from vpmu.payloads import path as payload
+from vpmu.peers.host_source import kernel_image, kvm_module
 from vpmu.vmm.linux import cpio, elf
 from vpmu.vmm.linux.boot import read_initrd, read_kernel
 from vpmu.vmm.linux.cache import Cache
@@ -185,6 +188,19 @@ def kernels() -> list[bytes]:
     return [plain, bytes(stub)]
 
 
+def host_kernels() -> list[bytes]:
+    """An Image of Linux as it is, packed, and in an EFI zboot."""
+    import gzip
+    import lzma
+
+    plain = kernels()[0] + b"Linux version 6.99.1 (me) #1\0"
+    whole = [plain]
+    for kind, packed in ((b"gzip", gzip.compress(plain, mtime=0)), (b"xzkern", lzma.compress(plain))):
+        head = b"MZ\0\0zimg" + (64).to_bytes(4, "little") + len(packed).to_bytes(4, "little") + bytes(8)
+        whole += [packed, (head + kind).ljust(64, b"\0") + packed]
+    return whole
+
+
 def archives() -> list[bytes]:
     """cpio archives, one behind the other, and a compressed one."""
     import gzip
@@ -256,6 +272,19 @@ PARSERS = {
     "samples": Parser(
         function(lambda path: [flame_graph(one, "x") for one in parse_script(read_text(path))]),
         corpus("samples"), TEXT,
+    ),
+    "baseline": Parser(
+        command("conform", "--only", "BASE-VERSION", "--profile", "kvm-7.2", "-q", "--baseline", "FILE"),
+        corpus("baseline"), (*JSON, b"<testsuites>", b"<failure/>", b"pass"),
+    ),
+    "costs": Parser(function(read_document), corpus("costs"), JSON),
+    "host kernel": Parser(function(kernel_image), host_kernels, (*BINARY, b"gzip", b"zimg", b"RSC\x05")),
+    "host module": Parser(
+        function(lambda path: kvm_module(path, "6.99.1")), lambda: [payload("hello").read_bytes()], BINARY
+    ),
+    "module's symbols": Parser(
+        function(lambda path: code_sections(path.read_bytes(), "kvm")),
+        lambda: [payload("hello").read_bytes()], BINARY,
     ),
     "arguments": Parser(arguments, words_of_commands, (*ARGUMENTS, *NUMBERS)),
     "frames": Parser(function(lambda path: FrameReader().feed(path.read_bytes())), frames, BINARY),

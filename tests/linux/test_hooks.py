@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -10,15 +15,19 @@ from vpmu.campaign.catalogue import load_catalogue
 from vpmu.campaign.real_catalogue import Fate, run_real, summary
 from vpmu.cli.main import main
 from vpmu.conform.calls import Result, pmu
+from vpmu.conform.costs import costs
 from vpmu.conform.hooked import HookedHost
 from vpmu.conform.kvm import VPMU, HostOptions
 from vpmu.conform.target import PeerAbsent
+from vpmu.conform.watched_guest import WatchedGuest
 from vpmu.debug.running_kernel import HookError, RunningKernel
 from vpmu.errors import UnknownNameError
 from vpmu.faults import FaultPlan, parse_rule
 from vpmu.hart.events import HartEvent, Mode
-from vpmu.peers.hooks import HostCall
+from vpmu.payloads import path as payload
+from vpmu.peers.hooks import Hooks, HostCall
 from vpmu.peers.host_faults import HostFaults, undo
+from vpmu.peers.host_source import own, release_of
 
 pytestmark = pytest.mark.slow
 
@@ -222,6 +231,44 @@ def test_the_commands(capsys: pytest.CaptureFixture[str], kept: HookedHost) -> N
     assert "no function of the kernel is guest.memory" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["0xzz", "0xffffffff80203641", "-0x10", "0x1" + "0" * 16])
+def test_an_address_that_is_none_is_one_line(kept: HookedHost, name: str) -> None:
+    with pytest.raises((HookError, UnknownNameError)) as caught:
+        kept.kernel.function(name)
+    assert name in str(caught.value)
+
+
+def test_a_kept_host_of_another_kernel_is_one_line(host: HookedHost, tmp_path: Path) -> None:
+    image = host.source.read().kernel
+    release = release_of(image)
+    assert release is not None
+    other = tmp_path / "Image"
+    other.write_bytes(image.replace(release.encode(), b"9" * len(release)))
+    strange = copy.copy(host)
+    vars(strange).pop("kernel", None)
+    strange.source = own(other)
+    with pytest.raises(HookError, match=rf"kept for {other}: expected 9+, got Linux {re.escape(release)}"):
+        strange.kernel  # noqa: B018
+
+
+def test_a_kernel_without_names_still_says_what_calls_cost_and_answer(
+    host: HookedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without kallsyms: the world switch is found by stvec, hooks by address, functions stay unnamed."""
+    create = host.kernel.function(CREATE).address
+    named = {cost.name: cost.total for cost in costs(host, ["BASE", "start"])}
+    unnamed = RunningKernel(host.machine.vcpu(0).hart, host.machine.memory, b"", {})
+    monkeypatch.setitem(vars(host), "kernel", unnamed)
+    monkeypatch.setitem(vars(host), "hooks", Hooks(host.machine, unnamed))
+    assert {cost.name: cost.total for cost in costs(host, ["BASE", "start"])} == named
+    assert WatchedGuest(host, str(payload("hello"))).run().end == "shutdown, reason 0"
+    with pytest.raises(HookError, match="no symbols"):
+        unnamed.function(CREATE)
+    host.hooks.on(unnamed.function(hex(create)), lambda call: call.answer(-EBUSY))
+    assert cycles(host).error == NOT_SUPPORTED
+    host.hooks.remove()
+
+
 def test_explain_walks_the_real_layers(capsys: pytest.CaptureFixture[str], kept: HookedHost) -> None:
     assert main(["explain", "cycles", "node-loads", "--on", "kvm:trixie"]) == 1
     out = capsys.readouterr().out
@@ -235,3 +282,28 @@ def test_explain_walks_the_real_layers(capsys: pytest.CaptureFixture[str], kept:
     assert "said no" not in granted
     assert "pmu_sbi_event_map (driver) said no: ENOENT" in refused
     assert main(["explain", "cycles", "--on", "qemu"]) == 2
+    assert main(["explain", "cycles", "--kvm-module", "kvm.ko"]) == 2
+
+
+def test_explain_says_what_each_layer_took_exactly(
+    capsys: pytest.CaptureFixture[str], kept: HookedHost
+) -> None:
+    assert main(["explain", "cycles", "--on", "kvm", "--json"]) == 0
+    stages = json.loads(capsys.readouterr().out)["events"][0]["stages"]
+    assert [stage["call"] for stage in stages] == ["config", "start", "stop"]
+    for stage in stages:
+        assert sum(stage["layers"].values()) == stage["instructions"]
+        handler = stage["path"][0]
+        assert (handler["function"], handler["depth"]) == ("kvm_sbi_ext_pmu_handler", 0)
+        assert stage["instructions"] > handler["instructions"] > 100
+    start = {one["function"]: one for one in stages[1]["path"]}
+    assert start["__sbi_ecall"]["layer"] == "sbi"
+    assert start["pmu_sbi_ctr_get_idx"]["depth"] == start["riscv_pmu_add"]["depth"] + 1
+
+
+def test_the_catalogue_as_junit(capsys: pytest.CaptureFixture[str], kept: HookedHost, tmp_path: Path) -> None:
+    path = tmp_path / "faults.xml"
+    assert main(["faults", "run", "F1", "F10", "F3", "--on", "kvm:trixie", "--junit", str(path)]) == 0
+    cases = {case.get("name"): case for case in ElementTree.parse(path).getroot().iter("testcase")}
+    assert set(cases) == {"F1", "F10", "F3"}
+    assert cases["F10"].findtext("system-out", "").startswith("lies\n")

@@ -173,8 +173,36 @@ def test_a_host_that_panics_at_boot(
     path.write_bytes(kernel)
     assert main(["host", "--host-kernel", str(path), "--console", str(log)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("vpmu: error: host kernel: the KVM host does not come up: ")
+    assert error.startswith("vpmu: error: host kernel: the KVM host does not come up: it ends (reset) after ")
     assert "Oops" in log.read_text()
+
+
+def test_a_host_that_hangs_at_boot_says_where(
+    image: HostImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kernel = bytearray(image.kernel.read_bytes())
+    symbol = Kallsyms(kernel).find("rest_init")
+    assert symbol is not None
+    at = symbol.address - KERNEL_LINK_ADDRESS + 16
+    kernel[at : at + 4] = (0x6F).to_bytes(4, "little")  # j .
+    path, log = tmp_path / "Image", tmp_path / "log"
+    path.write_bytes(kernel)
+    monkeypatch.setattr("vpmu.conform.host_link.BOOT_INSTRUCTIONS", 300_000_000)
+    assert main(["host", "--host-kernel", str(path), "--console", str(log)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "it hangs after 300 M instructions, S mode, pc 0x" in error
+    assert "(rest_init): [" in error
+    assert "Linux version" in log.read_text()
+
+
+def test_a_kernel_that_is_cut_short_is_named(
+    image: HostImage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "Image"
+    path.write_bytes(image.kernel.read_bytes()[:-1_000_000])
+    assert main(["host", "--host-kernel", str(path)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"vpmu: error: loader: {path}: truncated kernel: expected")
 
 
 def test_recorded_tables_on_the_real_kernel(

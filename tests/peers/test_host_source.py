@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
 import shutil
@@ -46,7 +47,34 @@ def module(release: str = RELEASE, depends: str = "", machine: int = 243) -> byt
     return elf_file(machine, 1, content=bytes(0x80)) + modinfo
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def zboot(kind: str, payload: bytes) -> bytes:
+    """An EFI zboot image (drivers/firmware/efi/libstub/zboot-header.S)."""
+    head = b"MZ\0\0zimg" + struct.pack("<II", 64, len(payload)) + bytes(8)
+    return (head + kind.encode()).ljust(64, b"\0") + payload
+
+
+def lzma_alone(data: bytes) -> bytes:
+    return lzma.compress(data, format=lzma.FORMAT_ALONE)
+
+
+SIZE = struct.pack("<I", len(image()))
+PACKINGS = {
+    "plain": bytes, "gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress,
+    "zboot, gzip": lambda data: zboot("gzip", gzip.compress(data)),
+    "zboot, xz": lambda data: zboot("xzkern", lzma.compress(data) + SIZE),
+    "zboot, lzma": lambda data: zboot("lzma", lzma_alone(data) + SIZE),
+    "zboot, zstd": lambda data: zboot("zstd22", zstd(data) + SIZE),
+    "zstd": lambda data: zstd(data),
+}  # fmt: skip
+
+
+def zstd(data: bytes) -> bytes:
+    if shutil.which("zstd") is None:
+        pytest.skip("no zstd here")
+    return subprocess.run(["zstd", "-qc"], input=data, check=True, capture_output=True).stdout
+
+
+@pytest.mark.parametrize("pack", PACKINGS.values(), ids=PACKINGS)
 def test_an_image_is_taken(tmp_path: Path, pack: object) -> None:
     path = tmp_path / "Image"
     path.write_bytes(pack(image()))  # type: ignore[operator]
@@ -70,7 +98,11 @@ def test_an_elf_kernel_is_laid_out_by_its_physical_addresses(tmp_path: Path) -> 
         (bytes(0x202) + b"HdrS" + bytes(100), "got an x86 bzImage"),
         (b"MZ" + bytes(0x3A) + struct.pack("<I", 64) + b"PE\0\0" + struct.pack("<H", 0xAA64), "for AArch64"),
         (image(b"nothing"), "expected `Linux version"),
-        (b"\x28\xb5\x2f\xfd" + bytes(100), "got a zstd file"),
+        (b"\x28\xb5\x2f\xfd" + bytes(100), "cannot be uncompressed"),
+        (gzip.compress(image())[:-20], "it ends too early"),
+        (gzip.compress(b"something else"), "got a packed file with 14 bytes that begin with 73 6f 6d 65"),
+        (zboot("lz4", b""), "EFI zboot image: its compression: expected gzip, xz, lzma, bzip2, zstd,"),
+        (zboot("gzip", gzip.compress(image()))[:-30], "EFI zboot image: expected"),
         (b"", "got an empty file"),
     ],
 )
@@ -102,7 +134,7 @@ def test_a_zstd_module_is_unpacked(tmp_path: Path) -> None:
     packed = tmp_path / "kvm.ko.zst"
     assert decompressed(packed, packed.read_bytes()) == module()
     packed.write_bytes(packed.read_bytes()[:-9])
-    with pytest.raises(ImageError, match="cannot be decompressed"):
+    with pytest.raises(ImageError, match="cannot be uncompressed"):
         decompressed(packed, packed.read_bytes())
 
 
@@ -114,7 +146,7 @@ def test_a_zstd_module_is_unpacked(tmp_path: Path) -> None:
         (module(machine=62), "another architecture: expected RISC-V, got x86-64"),
         (elf_file(), "not a kernel module: expected a vermagic"),
         (b"text", "not a kernel module: expected an ELF file"),
-        (b"\xfd7zXZ\x00junk", "cannot be decompressed"),
+        (b"\xfd7zXZ\x00junk", "cannot be uncompressed"),
     ],
 )
 def test_what_is_no_module_is_one_line(tmp_path: Path, data: bytes, said: str) -> None:
@@ -153,4 +185,27 @@ def test_options_that_do_not_go_together(
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("vpmu: error: ")
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["kvm", "hello"], "two of PROFILE, kvm:SUITE and --host-kernel"),
+        (["kvm", "kvm:sid", "kvm", "hello"], "got 3 and 0 --host-kernel"),
+        (["kvm", "kvm:sid", "hello", "--host-kernel", "Image"], "got 2 and 1 --host-kernel"),
+        (["hello", "--host-kernel", "Image", "--host-kernel", "Image", "--kvm-module", "t.ko"], "1 for 2"),
+        (["kvm", "kvm-7.2", "hello", "--max-instructions", "5"], "--max-instructions"),
+        (["kvm", "kvm-7.2", "hello", "--host-pmu", "none"], "--host-pmu"),
+        (["kvm:trixie@qemu", "kvm-7.2", "hello"], "a host on vpmu"),
+        (["kvm", "kvm-7.1000x", "hello"], "kvm-7.1000x"),
+        (["kvm-6.9", "hello"], "two profiles or kvm:SUITE, and GUEST"),
+    ],
+)
+def test_sides_of_a_comparison_that_make_no_sense(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert said in error
     assert len(error.splitlines()) == 1

@@ -1,8 +1,13 @@
-"""Run one guest under two profiles and say what changed: the end, the answers of the SBI, exits,
-instructions, the
-first call that differs, and the behaviours, with their commits, that explain it. Prints Markdown.
+"""Run one guest on two implementations and say what changed: the end, the answers of the SBI, exits,
+instructions, the first call that differs. Prints Markdown.
 
-Exit status 0 when nothing differs, 1 when something does, 2 for what cannot be run.
+Two profiles: also the behaviours, with their commits, that explain it. Real kernels (`kvm:SUITE`, or
+--host-kernel for each build): also what each call costs the host, and the functions of both kernels where the
+runs part; the guest is a payload of 4 MB at most, or Linux. A profile against a real kernel holds the
+model against it, for payloads.
+
+Exit status 0 when nothing differs that the guest could tell, 1 when something does, 2 for what cannot be run,
+4 where a host cannot be had on this machine.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ..errors import UsageError
 from ..files import write_file
 from .limits import add_limits, limited
 from .options import DEFAULT_HOST_PMU, Subparsers, add_inject_option, add_json, fault_plan, natural
@@ -20,11 +26,18 @@ from .parser import in_file, out_file
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu compare`."""
     parser = subparsers.add_parser("compare", description=__doc__)
-    parser.add_argument("first", metavar="PROFILE", help="what it is held against")
-    parser.add_argument("second", metavar="PROFILE", help="what is new")
     parser.add_argument(
-        "image", metavar="GUEST", type=in_file,
-        help="ELF or flat image, the name of a bundled payload, or 'linux: COMMAND' (booted for every run)",
+        "sides", metavar="SIDE", nargs="+",
+        help="what it is held against and what is new, each a profile or kvm:SUITE (builds: --host-kernel), "
+        "and the guest: ELF or flat image, a bundled payload, or 'linux: COMMAND' (booted for every run)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--host-kernel", metavar="IMAGE", type=in_file, action="append", default=[],
+        help="a build of yours, behind the sides that are named; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kvm-module", metavar="FILE", type=in_file, action="append", default=[],
+        help="its kvm.ko, one for each --host-kernel ('none': built in)",
     )  # fmt: skip
     parser.add_argument(
         "--host-pmu", default=DEFAULT_HOST_PMU, metavar="NAME", help="host PMU (default %(default)s)"
@@ -43,6 +56,13 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Compare; the exit status."""
+    from . import compare_real
+
+    if compare_real.is_real(args):
+        return compare_real.run(args)
+    if len(args.sides) != 3:
+        got = " ".join(args.sides)
+        raise UsageError("compare", expected="two profiles or kvm:SUITE, and GUEST", got=got)
     from ..campaign.compare import LINUX, compare
     from ..faults import FaultPlan
     from ..report.compare import markdown, page
@@ -55,9 +75,10 @@ def run(args: argparse.Namespace) -> int:
         shown.step(what)
         shown.update(share)
 
-    image = args.image if args.image.startswith(LINUX) else str(find_image(args.image))
+    first, second, name = args.sides
+    image = name if name.startswith(LINUX) else str(find_image(name))
     found = compare(
-        args.first, args.second, image, fault_plan(args) or FaultPlan(), name=args.image,
+        first, second, image, fault_plan(args) or FaultPlan(), name=name,
         host_pmu=args.host_pmu, limited=lambda machine: limited(args, machine),
         progress=told,
     )  # fmt: skip

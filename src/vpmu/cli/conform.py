@@ -7,8 +7,10 @@ machine running the agent in machine code), `opensbi` (real OpenSBI on our hart;
 a Debian host on our own hart; `kvm:SUITE`: of another suite; `--on qemu`, or `kvm:SUITE@qemu`: in QEMU;
 `--host-kernel`: your own build), `serial:DEVICE` (a board). What is
 expected of a release that nobody looked at is identified first, as `vpmu identify` does it. Prints KTAP.
-Exit status 0 without unexpected results, 1 otherwise. A test that is known to bring the host down is
-`host lost` on the model, and left out on a real one.
+Exit status 0 without unexpected results, 1 otherwise. With `--baseline`, what an earlier run wrote, 1 where
+a test got worse, whatever else is unexpected: that fails a job, or a step of `git bisect run`, for a
+regression alone. A test that is known to bring the host down is `host lost` on the model, and left out on a
+real one.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from .options import (
     natural,
 )
 from .output import print_json, say
-from .parser import out_file
+from .parser import in_file, out_file
 
 if TYPE_CHECKING:
     from ..conform.kvm import HostOptions
@@ -66,6 +68,10 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="list the tests and stop")
     parser.add_argument("--junit", metavar="FILE", type=out_file, help="write JUnit XML")
     parser.add_argument("--html", metavar="FILE", type=out_file, help="write the matrix page")
+    parser.add_argument(
+        "--baseline", metavar="FILE", type=in_file,
+        help="what --json or --junit wrote before: say what changed, and fail only for what got worse",
+    )  # fmt: skip
     parser.add_argument("--random", type=natural, metavar="N", help="N random sequences instead of the suite")
     parser.add_argument(
         "--seed", type=natural, default=0, metavar="S", help="seed of the random sequences (default 0)"
@@ -96,6 +102,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Run what was asked for; the exit status."""
+    from ..conform import baseline
     from ..conform.report import as_object, exit_status, in_words, junit, ktap
     from ..conform.suite import load_suite
     from ..conform.verdict import run_suite
@@ -105,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
     if args.against is not None:
         raise UsageError("--against", expected="--random N beside it", got="no --random")
     tests = chosen(load_suite(), args.only)
+    before = None if args.baseline is None else baseline.read(args.baseline)
     if args.list:
         return print_list(tests, as_json=args.json)
     columns: list[tuple[Target, list[Outcome]]] = []
@@ -117,9 +125,11 @@ def run(args: argparse.Namespace) -> int:
         columns.append((target, outcomes))
         if not args.json:
             print("\n".join(shown(list(ktap(target, outcomes)), quiet=args.quiet)), flush=True)
+    changes = None if before is None else baseline.compare(columns, before)
     if args.json:
         objects = [as_object(target, outcomes) for target, outcomes in columns]
-        print_json(objects[0] if len(objects) == 1 else {"runs": objects, "results": objects[0]["results"]})
+        told = objects[0] if len(objects) == 1 else {"runs": objects, "results": objects[0]["results"]}
+        print_json(told if changes is None else {**told, "baseline": changes.as_object()})
     elif len(columns) > 1 and not args.quiet:
         for target, outcomes in columns:
             print(f"# {target.profile.name}: {in_words(outcomes)}")
@@ -129,7 +139,12 @@ def run(args: argparse.Namespace) -> int:
         from ..report.conformance import matrix
 
         write_file(args.html, matrix(columns))
-    return exit_status([outcomes for _, outcomes in columns])
+    if changes is None:
+        return exit_status([outcomes for _, outcomes in columns])
+    if not args.json:
+        for line in changes.lines():
+            print(f"# {line}")
+    return 1 if changes.worse else 0
 
 
 def chosen(tests: Sequence[Test], only: list[str]) -> list[Test]:
@@ -217,7 +232,7 @@ def open_target(
 
 def run_random(args: argparse.Namespace) -> int:
     """`--random`: sequences against the properties, or against a real target."""
-    for name in ("only", "list", "junit", "html", "inject"):
+    for name in ("only", "list", "junit", "html", "inject", "baseline"):
         if getattr(args, name):
             raise UsageError(f"--random with --{name}", expected="one of them", got="both")
     from ..conform.explore import explore

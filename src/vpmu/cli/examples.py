@@ -43,6 +43,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("vpmu conform --profile kvm-7.2 --html page.html", "the suite on the model, and a page", ""),
         ("vpmu conform --only cfg --only start --profile spec-3.0", "a part of it", ""),
         ("vpmu conform --target kvm", "the suite on real KVM", KVM),
+        ("vpmu conform --target kvm --baseline before.json", "fail only for what got worse since", KVM),
     ),
     "identify": (
         ("vpmu identify in-process --profile kvm-7.2 --save mine.toml", "vpmu itself, and a profile", ""),
@@ -58,6 +59,10 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
             DEBIAN,
         ),
     ),
+    "costs": (
+        ("vpmu costs kvm:trixie", "instructions of each call, by layer", DEBIAN),
+        ("vpmu costs kvm:trixie --only start", "and the functions on the way of one", DEBIAN),
+    ),
     "peers": (("vpmu peers kvm", "start real KVM and say what it is", KVM),),
     "faults": (
         ("vpmu faults check perf.create:event=cycles,errno=EBUSY", "is this a rule?", ""),
@@ -68,6 +73,8 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "compare": (
         ("vpmu compare kvm-6.9 kvm-7.2 failing-event", "what the fix changed for this guest", ""),
         ("vpmu compare kvm-6.9 kvm-7.2 'linux: perf stat true'", "and for Linux", DEBIAN),
+        ("vpmu compare kvm:trixie kvm:sid hello", "on two real kernels, with what calls cost them", DEBIAN),
+        ("vpmu compare kvm-6.12.117 kvm:trixie counting", "the model against the real one", DEBIAN),
     ),
     "diverge": (
         ("vpmu diverge kvm-6.9 kvm-7.2 failing-event", "where two releases part", ""),

@@ -1,6 +1,9 @@
 """Which layer refuses an event, and with what code: guest, SBI, KVM's virtual PMU, perf, hart. Or what went
 wrong in a run.
 
+EVENT --on kvm:SUITE, or with --host-kernel: in a real host's kernel, the functions on its way, what each of
+them returned, the instructions that each layer took, and who said no.
+
 EVENT: asks for it as a guest would (counter_config_matching, start, a loop of known length that loads, stores
 and jumps, stop), on a machine of its own. Exit status 0 when the event counts, 1 when some layer refuses it.
 
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from .images import campaign_run
-from .options import Subparsers, add_fault_options, add_json, add_profile_options
+from .options import Subparsers, add_fault_options, add_host_options, add_json, add_profile_options
 from .output import errno_name, print_json, say
 
 if TYPE_CHECKING:
@@ -47,7 +50,12 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--on", metavar="TARGET", help="in a real host's kernel: kvm:trixie. Its functions and their errnos"
     )
-    parser.add_argument("--records", action="store_true", help="print the trace of the calls as well")
+    add_host_options(parser, on=False)
+    parser.add_argument(
+        "--records",
+        action="store_true",
+        help="print the trace of the calls as well; in a real kernel: every function on the way",
+    )
     add_json(parser)
     return parser
 
@@ -68,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     from ..trace.views import as_text as record_text
 
     events = [event_by_name(name) for name in args.events]
-    if args.on is not None:
+    if any(value is not None for value in (args.on, args.host_kernel, args.kvm_module, args.host_initrd)):
         from .explain_real import explain_on
 
         return explain_on(events, args)

@@ -75,8 +75,6 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "show":
         return show(scenarios, as_json=args.json)
     if args.on is not None or args.host_kernel is not None:
-        if args.junit is not None:
-            raise UsageError("--junit with --on", expected="one of them", got="both")
         from .faults_real import run_on
 
         return run_on(scenarios, args)

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from ..files import write_file
 from .options import host_options
 from .output import print_json, say, table
 
@@ -42,6 +43,8 @@ def run_on(scenarios: list[Scenario], args: argparse.Namespace) -> int:
     rows = [run_real(host, scenario) for scenario in scenarios]
     other = [row for row in rows if row.differences]
     counts = summary(rows)
+    if args.junit:
+        write_file(args.junit, as_junit(host.target.profile.name, rows))
     if args.json:
         print_json(
             {
@@ -65,6 +68,24 @@ def run_on(scenarios: list[Scenario], args: argparse.Namespace) -> int:
     said = ", ".join(f"{number} {fate}" for fate, number in counts.items() if number)
     print(f"{len(carried)} of {len(rows)} scenarios on the real kernel: {said}")
     return 1 if other else 0
+
+
+def as_junit(model: str, rows: list[RealRow]) -> str:
+    """JUnit XML: a scenario fails where real KVM does not answer as the model of its release."""
+    from ..campaign.real_catalogue import Fate
+    from ..junit import Case, document
+
+    cases = []
+    for row in rows:
+        told = [str(row.fate), *(f"{answer.step} → {answer.observed}" for answer in row.answers)]
+        cases.append(
+            Case(
+                f"faults.real.{model}", row.id, failure=row.differences[0] if row.differences else None,
+                skipped=row.note if row.fate is Fate.NOT_CARRIED else None,
+                text="\n".join([*told, *row.differences]),
+            )
+        )  # fmt: skip
+    return document([("vpmu.faults.real", cases)])
 
 
 def cells(row: RealRow) -> tuple[str, str, str, str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
@@ -24,6 +25,7 @@ from .peers import lines as peer
 from .peers import tell
 
 if TYPE_CHECKING:
+    from ..conform.hooked import HookedHost
     from ..conform.identify.found import Found
     from ..conform.kvm import HostTarget
 
@@ -56,11 +58,9 @@ def run(args: argparse.Namespace) -> int:
     from ..conform.kvm import host_target
     from ..conform.target import HostDown
     from ..conform.targets import host_options as named
-    from ..conform.targets import is_kvm
     from ..vmm.linux.progress import Progress
 
-    if not is_kvm(args.host) or args.host.endswith("@qemu"):
-        raise UsageError("host", expected="kvm or kvm:SUITE", got=args.host)
+    check(args.host)
     check_debug(args)
     options = replace(named(args.host, host_options(args)), progress=Progress(quiet=args.json))
     if wanted(args):
@@ -77,6 +77,45 @@ def run(args: argparse.Namespace) -> int:
 
             compile_host(target.link, target.scratch, options.progress or Progress(quiet=True))
         return tell(args, target, lambda: describe(target, identify(target, "qemu-virt")), lines)
+
+
+def check(name: str) -> None:
+    """UsageError for what is no host on vpmu."""
+    from ..conform.targets import is_kvm
+
+    if not is_kvm(name) or name.endswith("@qemu"):
+        raise UsageError("host", expected="kvm or kvm:SUITE", got=name)
+
+
+def hooked_host(args: argparse.Namespace, *, quiet: bool = False, firmware: str | None = None) -> HookedHost:
+    """The host that a command line names, with its kernel's functions. Raises UsageError, PeerAbsent,
+    HostDown, FileError.
+    """
+    from dataclasses import replace
+
+    from ..conform.hooked import HookedHost
+    from ..conform.kvm import VPMU
+    from ..conform.targets import host_options as named
+    from ..vmm.linux.progress import Progress
+
+    check(args.host)
+    options = named(args.host, host_options(args))
+    below = None if firmware is None else _firmware(firmware)
+    return HookedHost(replace(options, on=VPMU, progress=Progress(quiet=quiet), firmware=below))
+
+
+def _firmware(name: str) -> Path:
+    """A file of firmware, or `opensbi`, the fetched one. Raises PeerAbsent."""
+    from ..conform.target import PeerAbsent
+    from ..vmm.linux.cache import FetchError
+    from ..vmm.linux.opensbi import fetched_opensbi
+
+    if name != "opensbi":
+        return Path(name)
+    try:
+        return fetched_opensbi()
+    except FetchError as error:
+        raise PeerAbsent(error.what, expected=error.expected, got=error.got) from None
 
 
 def describe(target: HostTarget, found: Found) -> dict[str, object]:

@@ -98,7 +98,7 @@ def add_host_options(parser: argparse.ArgumentParser, *, on: bool = True) -> Non
         )  # fmt: skip
     parser.add_argument(
         "--host-kernel", metavar="IMAGE", type=in_file,
-        help="real KVM of this kernel, on vpmu: RISC-V Image (also gzip'd, or EFI zboot) or ELF vmlinux",
+        help="real KVM of this kernel, on vpmu: RISC-V Image (also packed, or EFI zboot) or ELF vmlinux",
     )  # fmt: skip
     parser.add_argument(
         "--kvm-module", metavar="FILE", type=in_file,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from ..debug.running_kernel import RunningKernel
+from ..debug.running_kernel import HookError, RunningKernel
 from ..errors import UsageError
 from ..faults.plan import FaultPlan
 from ..peers.hooks import Hooks
 from ..peers.host_faults import HostFaults
+from ..peers.host_source import release_of
 from ..profiles.profiles import Profile
 from .kvm import QEMU, HostOptions, HostTarget, host_target, source_of
 
@@ -25,8 +26,11 @@ class HookedHost:
 
     @cached_property
     def kernel(self) -> RunningKernel:
-        """The host's kernel with its KVM module."""
+        """The host's kernel with its KVM module. HookError where the kept host is another one's."""
         files = self.source.read()
+        release, runs = release_of(files.kernel), self.target.facts.kernel
+        if release not in runs.split():
+            raise HookError(f"the host that is kept for {self.source.kernel}", expected=release, got=runs)
         modules = {} if files.module is None else {"kvm": files.module}
         return RunningKernel(self.machine.vcpu(0).hart, self.machine.memory, files.kernel, modules)
 

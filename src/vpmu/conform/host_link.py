@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import VpmuError
-from ..peers.host_source import HostSource
+from ..peers.host_source import HostSource, kernel_image
 from ..peers.kvm_host import trouble
 from ..peers.vpmu_host import BOOT_INSTRUCTIONS, ISA, HostOnVpmu, build, keep, kept_path, restored
 from ..spec.sbi import PmuFid
@@ -21,6 +21,7 @@ from .target import HostDown, HostStopped, NoAnswer, TargetLost
 
 if TYPE_CHECKING:
     from ..vmm.machine import Machine
+    from ..vmm.run_result import RunResult
 
 PATIENCE = 400_000_000
 """Instructions of host and guest within which an answer comes."""
@@ -57,6 +58,8 @@ class HostLink:
     ) -> None:  # fmt: skip
         self._folder = source.folder
         self.patience = PATIENCE
+        self.stopped: Callable[[], RunResult | None] | None = None
+        """Called where a breakpoint has ended the run; the result where it has run the machine to an end."""
         path = kept_path(source, isa, host_pmu, guest_memory)
         kept = _kept(path)
         if kept is None:
@@ -64,7 +67,7 @@ class HostLink:
             self.host = build(source, isa=isa, host_pmu=host_pmu, guest_memory=guest_memory)
             if opened is not None:
                 opened(self.host.machine)
-            self._boot()
+            self._boot(source.kernel)
             if opened is None:
                 keep(self.host, path)
             else:  # who watches it may have changed it
@@ -77,17 +80,36 @@ class HostLink:
         self.facts: HostFacts = parse_facts(self.exchange(FACTS)[1:].decode(errors="replace"))
         self.rewind()
 
-    def _boot(self) -> None:
+    def _boot(self, kernel: Path) -> None:
         """To the monitor's greeting, and on to a fresh VM of a host that has done everything once."""
         result = self.host.run(BOOT_INSTRUCTIONS)
         if result.stop != "line":
-            spent = f"{result.stop} after {result.instructions / 1e6:.0f} M instructions"
-            why = f"the KVM host does not come up: {spent}: {trouble(self.console())}"
-            raise self._down(why, "host kernel")
+            how = "it hangs" if result.stop == "budget" else f"it ends ({result.stop})"
+            why = f"the KVM host does not come up: {how} after {result.instructions / 1e6:.0f} M instructions"
+            where = self._where(kernel) if result.stop == "budget" else ""
+            said = trouble(self.console()) or "nothing on its console"
+            raise self._down(f"{why}{where}: {said}", "host kernel")
         if self.host.answer()[:1] == REFUSED:
             raise self._refused(self.host.answer()[1:].decode(errors="replace"))
-        self.exchange(packed_batch(b"R", _warm()))
-        self.exchange(packed_batch(FRESH, ()))
+        try:
+            self.exchange(packed_batch(b"R", _warm()))
+            self.exchange(packed_batch(FRESH, ()))
+        except TargetLost as lost:
+            raise self._down(
+                f"the KVM host comes up, and is lost in its first VM: {lost.what}", "kvm"
+            ) from None
+
+    def _where(self, kernel: Path) -> str:
+        """Where a kernel hangs, with the function where its table has one."""
+        from ..vmm.kallsyms import Kallsyms
+
+        hart = self.host.machine.vcpu(0).hart
+        try:
+            found = Kallsyms(kernel_image(kernel)).at(hart.pc)
+        except VpmuError:
+            found = None
+        name = f" ({found.name})" if found is not None else ""
+        return f", {hart.mode.name} mode, pc {hart.pc:#x}{name}"
 
     def _refused(self, why: str) -> HostDown:
         """The monitor could not start: which layer said no, and its own words where it has any."""
@@ -117,6 +139,8 @@ class HostLink:
         self.host.ask(request)
         result = self.host.run(self.patience)
         self._use_compiled()
+        while result.stop == "breakpoint" and self.stopped is not None:
+            result = self.stopped() or self.host.run(self.patience)
         if result.stop == "line":
             answer = self.host.answer()
             if answer[:1] == LOST:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -153,6 +153,8 @@ class HostOptions:
     isa: tuple[str, ...] = ()
     host_pmu: str = "full"
     """The hart of a host on vpmu: extensions (empty: those that KVM likes to have), and its PMU."""
+    firmware: Path | None = None
+    """Real firmware below a host on vpmu; None: modelled."""
     guest_memory: int = 0
     """Room for a VM of so many bytes beside the agent's."""
     opened: Callable[[Machine], None] | None = None
@@ -203,7 +205,8 @@ def host_target(profile: str | Profile | None, options: HostOptions) -> HostTarg
     link = HostLink(
         source, progress, options.isa or ISA, options.host_pmu, options.guest_memory, options.opened
     )
-    where = f"vpmu, firmware modelled, {link.facts.kernel.split(' #')[0]}"
+    below = "firmware modelled" if options.firmware is None else options.firmware.name
+    where = f"vpmu, {below}, {link.facts.kernel.split(' #')[0]}"
     return HostTarget(link, where, source.versions, profile)
 
 
@@ -212,8 +215,10 @@ def source_of(options: HostOptions) -> HostSource:
     from ..peers.host_source import of_suite, own
 
     if options.kernel is not None:
-        return own(options.kernel, options.module, options.initrd)
-    return of_suite(_image(options))
+        source = own(options.kernel, options.module, options.initrd)
+    else:
+        source = of_suite(_image(options))
+    return source if options.firmware is None else replace(source, firmware=options.firmware)
 
 
 def _image(options: HostOptions) -> HostImage:

@@ -1,60 +1,70 @@
-"""The way of a guest's request through a real host's kernel: each function on it, what it returned, and the
-instructions that it took.
+"""The way of a guest's request through a real host's kernel: each function that opens a layer, what it
+returned, and the instructions that it took; for a refusal, who said no.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..debug.call_tree import PERF, Called, CallTree, walk
+from ..peers.world_switch import GuestExit, WorldSwitch
 from ..spec.sbi import PmuFid, StartFlag, StopFlag
 from .calls import Call, Ref, Result, pmu
 
 if TYPE_CHECKING:
-    from ..peers.hooks import HostCall
+    from ..vmm.run_result import RunResult
     from .hooked import HookedHost
 
-LAYERS = {
-    "kvm": ("kvm_sbi_ext_pmu_handler", "kvm_riscv_vcpu_pmu_ctr_cfg_match", "kvm_riscv_vcpu_pmu_ctr_start",
-            "kvm_riscv_vcpu_pmu_ctr_stop"),
-    "perf": ("perf_event_create_kernel_counter", "perf_event_alloc", "perf_try_init_event",
-             "perf_event_enable", "perf_event_pause", "perf_event_release_kernel"),
-    "driver": ("riscv_pmu_event_init", "pmu_sbi_event_map", "riscv_pmu_add", "pmu_sbi_ctr_get_idx",
-               "pmu_sbi_ctr_start", "pmu_sbi_ctr_stop", "riscv_pmu_del"),
-    "sbi": ("__sbi_ecall",),
-}  # fmt: skip
-"""Functions that both of Debian's kernels have, from the guest's ECALL down to the host's own."""
-VOID = ("perf_event_enable", "riscv_pmu_del", "pmu_sbi_ctr_start", "pmu_sbi_ctr_stop")
-"""Functions that return nothing: what is left in a0 says nothing."""
 ERRORS = range(-4095, 0)
+VOID = frozenset({
+    "perf_event_enable", "riscv_pmu_del", "pmu_sbi_ctr_start", "pmu_sbi_ctr_stop", "riscv_pmu_start",
+    "riscv_pmu_stop", "riscv_pmu_read", "perf_event_pause",
+})  # fmt: skip
+"""Functions that return nothing, or a count: what is left in a0 says nothing of success."""
+HANDLER = "kvm_sbi_ext_pmu_handler"
 
 
-@dataclass(slots=True)
-class Passed:
-    """One call of a function on the way. `result` None: it returns nothing."""
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One call of the guest: its name, the answer, the functions on its way (depth among themselves)."""
 
-    layer: str
-    function: str
-    depth: int
-    result: int | None = None
-    instructions: int = 0
-    """Of the host and its firmware, with what it called."""
+    name: str
+    answer: Result
+    passed: tuple[Called, ...]
+    layers: Counter[str] = field(default_factory=Counter)
+    """Instructions of the host by layer, from the guest's ECALL to its next instruction."""
+
+    @property
+    def instructions(self) -> int:
+        """Of the host, in all."""
+        return self.layers.total()
 
 
 @dataclass(frozen=True, slots=True)
 class RealPath:
-    """What a request met. `answers`: config, and where it was granted start and stop."""
+    """What a request met: config, and where it was granted start and stop."""
 
-    passed: tuple[Passed, ...]
-    answers: tuple[Result, ...]
+    stages: tuple[Stage, ...]
 
     @property
-    def refuser(self) -> Passed | None:
-        """Who said no where the request was refused: the deepest function that returned an errno."""
-        if not self.answers[0].error:
+    def answers(self) -> tuple[Result, ...]:
+        """What the guest was answered."""
+        return tuple(stage.answer for stage in self.stages)
+
+    @property
+    def refuser(self) -> Called | None:
+        """Who said no where the request was refused: of the functions that returned the errno that perf gave
+        KVM, the deepest; without perf on the way the deepest that returned any.
+        """
+        config = self.stages[0]
+        if not config.answer.error and config.answer.errno is None:
             return None
-        errors = [one for one in self.passed if one.result in ERRORS]
+        errors = [one for one in config.passed if one.result in ERRORS and one.function not in VOID]
+        given = next((one.result for one in errors if one.layer == PERF), None)
+        errors = [one for one in errors if given in (None, one.result)]
         return max(errors, key=lambda one: one.depth, default=None)
 
 
@@ -71,52 +81,63 @@ def counting(event_idx: int, data: int, turns: int) -> list[Call]:
 
 
 def follow(host: HookedHost, event_idx: int, data: int, counters: int) -> RealPath:
-    """A guest asks for an event, starts and stops its counter."""
-    passed: list[Passed] = []
-    open_: list[Passed] = []
+    """A guest asks for an event, starts and stops its counter. What the host does once only (its first event)
+    it has done before.
+    """
+    config = pmu(PmuFid.COUNTER_CONFIG_MATCHING, 0, counters, 0, event_idx, data)
+    answer = _asked(host, [config])[0]
+    if answer.error or answer.errno is not None:
+        return RealPath((_stage(host, "config", [config], config),))
+    number = answer.value
+    start = pmu(PmuFid.COUNTER_START, number, 1, StartFlag.SET_INIT_VALUE, 0)
+    stop = pmu(PmuFid.COUNTER_STOP, number, 1, StopFlag.RESET)
+    warm = [config, start, stop]
+    return RealPath((
+        _stage(host, "config", warm, config), _stage(host, "start", [*warm, config], start),
+        _stage(host, "stop", [*warm, config, start], stop),
+    ))  # fmt: skip
 
-    def enter(layer: str, call: HostCall) -> None:
-        one = Passed(layer, call.function.name, len(open_))
-        passed.append(one)
-        open_.append(one)
-        start = call.vcpu.hart.instructions
 
-        def leave(done: HostCall) -> None:
-            one.instructions = done.vcpu.hart.instructions - start
-            if one.function not in VOID:
-                one.result = done.result
-            while open_ and open_.pop() is not one:
-                pass
-
-        call.at_return(leave)
-
+def _asked(host: HookedHost, calls: Sequence[Call]) -> list[Result]:
     host.fresh()
-    functions = host.kernel.functions
-    for layer, names in LAYERS.items():
-        for name in names:
-            if name in functions:
-                host.hooks.on(functions[name], lambda call, layer=layer: enter(layer, call))  # type: ignore[misc]
+    return list(host.target.run(calls))
+
+
+def _stage(host: HookedHost, name: str, before: Sequence[Call], call: Call) -> Stage:
+    """Walk through the last call of a batch by single steps."""
+    host.fresh()
+    switch, trees = WorldSwitch(host.machine, host.kernel), list[CallTree]()
+    seen = 0
+
+    def stop_at(exit_: GuestExit) -> bool:
+        nonlocal seen
+        seen += exit_.is_call
+        return exit_.is_call and seen == len(before) + 1
+
+    def stopped() -> RunResult | None:
+        tree, ended = walk(host.machine, host.kernel, lambda hart: bool(hart.get("virt")))
+        trees.append(tree)
+        return ended
+
+    switch.stop_at, host.target.link.stopped = stop_at, stopped
     try:
-        answers = list(
-            host.target.run([pmu(PmuFid.COUNTER_CONFIG_MATCHING, 0, counters, 0, event_idx, data)])
-        )
-        if answers[0].error == 0:
-            number = answers[0].value
-            answers += host.target.run([
-                pmu(PmuFid.COUNTER_START, number, 1, StartFlag.SET_INIT_VALUE, 0),
-                pmu(PmuFid.COUNTER_STOP, number, 1, StopFlag.RESET),
-            ])  # fmt: skip
+        results = host.target.run([*before, call])
     finally:
-        host.hooks.remove()
-    return RealPath(tuple(_shown(passed)), tuple(answers))
+        host.target.link.stopped = None
+        switch.remove()
+    tree = trees[0] if trees else CallTree()
+    return Stage(name, results[-1], tuple(_inside(tree.told())), tree.layers())
 
 
-def _shown(passed: Sequence[Passed]) -> list[Passed]:
-    """Without what other work of the host did in between (depth 0 is the guest's ECALL)."""
-    found, inside = [], False
-    for one in passed:
-        if one.depth == 0:
-            inside = one.function == LAYERS["kvm"][0]
-        if inside:
+def _inside(calls: Sequence[Called]) -> list[Called]:
+    """From KVM's handler of the PMU extension on: what every exit takes is in the layers' sums."""
+    found: list[Called] = []
+    for one in calls:
+        if found and one.depth <= found[0].depth:
+            break
+        if found or one.function.partition(".")[0] == HANDLER:
             found.append(one)
+    base = found[0].depth if found else 0
+    for one in found:
+        one.depth -= base
     return found

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from ..debug.running_kernel import physical
 from ..errors import UsageError
 from ..kvm.errors import KvmRunError
 from ..peers.host_source import HostSource
@@ -92,8 +93,10 @@ def pages_of_vm(link: HostLink, size: int) -> list[int]:
     """See RealVm.pages; of the VM that the monitor has now."""
     answer = link.exchange(_HEAD.pack(b"V", ord("a"), 0, 0, 0, 0, 0))
     (start,) = struct.unpack_from("<Q", answer, 16)
-    translate = link.host.machine.vcpu(0).hart.translate  # the monitor's own page table: it waits
-    return [translate(start + at, 0) for at in range(0, size, PAGE)]
+    machine = link.host.machine
+    hart, memory = machine.vcpu(0).hart, machine.memory  # the monitor's own page table: it waits
+    # A host that needs memory looks which pages are used: their accessed bits are clear then.
+    return [physical(hart, memory, start + at) for at in range(0, size, PAGE)]
 
 
 class Registers:

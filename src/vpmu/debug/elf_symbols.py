@@ -5,8 +5,11 @@ finds the sections, and the table is read at once.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 
+from vpmu.brief import Brief
 from vpmu.errors import ImageError
 from vpmu.vmm.elf import EM_RISCV, ET_REL, MAGIC, machine_name
 from vpmu.vmm.symbols import Symbol
@@ -14,7 +17,7 @@ from vpmu.vmm.symbols import Symbol
 _SYMBOL = struct.Struct("<IBBHQQ")
 _SECTION, _FILE = 3, 4
 _ABSOLUTE = 0xFFF1
-_WRITE, _CODE = 1, 4
+_WRITE, _ALLOC, _CODE = 1, 2, 4
 _LOCAL, _WEAK = 0, 2
 
 
@@ -41,6 +44,40 @@ def elf_symbols(data: bytes, name: str) -> list[Symbol]:
         text = file.get_section_index(".text") if file["e_type"] == ET_REL else None
         return _read(table.data(), names, flags, text)
     except Exception as error:  # on a corrupt file pyelftools raises what its parsers happen to raise
+        what = f"unreadable symbol table: {type(error).__name__}: {error}"
+        raise ImageError(name, what) from None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CodeSection(Brief):
+    """A section that is loaded to be executed; its symbols count from its beginning."""
+
+    name: str
+    alignment: int
+    data: bytes
+    symbols: tuple[Symbol, ...]
+
+
+@lru_cache(maxsize=2)
+def code_sections(data: bytes, name: str) -> list[CodeSection]:
+    """Those of a relocatable file, in its order. ImageError as `elf_symbols`."""
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        file = ELFFile(BytesIO(data))
+        table = file.get_section_by_name(".symtab")
+        names = b"" if table is None else file.get_section(table["sh_link"]).data()
+        symbols = b"" if table is None else table.data()
+        flags = [section["sh_flags"] for section in file.iter_sections()]
+        return [
+            CodeSection(
+                section.name, max(section["sh_addralign"], 1), section.data(),
+                tuple(_read(symbols, names, flags, number)),
+            )
+            for number, section in enumerate(file.iter_sections())
+            if flags[number] & _CODE and flags[number] & _ALLOC and section["sh_size"]
+        ]  # fmt: skip
+    except Exception as error:  # as above
         what = f"unreadable symbol table: {type(error).__name__}: {error}"
         raise ImageError(name, what) from None
 

@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from vpmu.debug.elf_symbols import elf_symbols
+from vpmu.debug.elf_symbols import code_sections, elf_symbols
 from vpmu.debug.names import Names
 from vpmu.errors import ImageError, UnknownNameError, VpmuError
 from vpmu.hart.memory import MemoryFault
@@ -37,6 +37,8 @@ MODULE_WORDS = 0x800 // 8
 """Of a struct module: the address of its code is somewhere in them."""
 ALIKE = 0.6
 """Share of a page of code that loading leaves as it is in the file, at least: relocations change the rest."""
+ALIKE_SECTION = 0.4
+"""The same for a section of code whose place is known: a short one is calls, and so relocations."""
 INLINED: Mapping[str, str] = {
     "kvm_pmu_create_perf_event": "kvm_riscv_vcpu_pmu_ctr_cfg_match",
     "sbi_ecall": "its callers (__sbi_ecall is there)",
@@ -83,7 +85,9 @@ class RunningKernel:
     def functions(self) -> dict[str, Function]:
         """All of them by name; of several with one name the kernel's first. Empty without kallsyms."""
         bases = ((name, elf, self.module_base(name, elf)) for name, elf in self._modules.items())
-        loaded = tuple((name, elf, base) for name, elf, base in bases if base is not None)
+        loaded = tuple(
+            (name, elf, tuple(self._code(base, elf))) for name, elf, base in bases if base is not None
+        )
         return _functions(self._image, self.slide, loaded)
 
     def function(self, name: str) -> Function:
@@ -94,7 +98,9 @@ class RunningKernel:
             try:
                 address = int(name, 16)
             except ValueError:
-                raise HookError("address of a function", expected="a hexadecimal number", got=name) from None
+                address = -1
+            if not 0 <= address <= U64 or address & 1:
+                raise HookError("address of a function", expected="a hexadecimal number, even", got=name)
             return Function(f"{address:#x}", address, 4)
         found = self.functions.get(name)
         if found is not None:
@@ -178,6 +184,23 @@ class RunningKernel:
             return best if best and alike[best] >= ALIKE * len(text) else None
         return None
 
+    def _code(self, base: int, elf: bytes) -> Iterator[tuple[str, int]]:
+        """Where a module's sections of code lie: behind `.text`, in the file's order, without those that only
+        loading needs (kernel/module/main.c, layout_sections). Left out where other bytes lie there.
+        """
+        seen: set[str] = set()
+        for left_out in ((".init",), (".init", ".exit")):
+            at = 0
+            for section in code_sections(elf, "module"):
+                if section.name.startswith(left_out) or (not at and section.name != ".text"):
+                    continue
+                at = (at or base) + section.alignment - 1 & -section.alignment
+                head = section.data[:4096]
+                if section.name not in seen and self._alike(at, head) >= ALIKE_SECTION * len(head):
+                    seen.add(section.name)
+                    yield section.name, at
+                at += len(section.data)
+
     def _loaded(self) -> Iterator[int]:
         """The entries of the kernel's list of modules."""
         head = self.symbol("modules")
@@ -201,20 +224,7 @@ class RunningKernel:
         """Guest physical address of one of the kernel's, by the page table in use. MemoryFault where there is
         none.
         """
-        satp = self._hart.get("other_satp" if self._hart.get("virt") else "satp")
-        levels = _LEVELS.get(satp >> 60, 0)
-        table = (satp & _PPN) << 12
-        if not levels:
-            return address
-        for level in reversed(range(levels)):
-            shift = 12 + 9 * level
-            entry = int.from_bytes(self._memory.read(table + 8 * (address >> shift & 511), 8), "little")
-            if not entry & _VALID:
-                break
-            table = (entry >> 10 & _PPN) << 12
-            if entry & _LEAF:
-                return table >> shift << shift | address & (1 << shift) - 1
-        raise MemoryFault(address)
+        return physical(self._hart, self._memory, address)
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes of the kernel's memory. MemoryFault."""
@@ -252,16 +262,24 @@ def _by_name(image: bytes) -> dict[str, Symbol]:
     return found
 
 
+Loaded = tuple[str, bytes, tuple[tuple[str, int], ...]]
+"""A module: its name, its file, and where its sections of code lie."""
+
+
 @lru_cache(maxsize=2)
-def _functions(image: bytes, slide: int, modules: tuple[tuple[str, bytes, int], ...]) -> dict[str, Function]:
-    """The functions of a kernel that runs so far from its link address, with modules (name, file, base)."""
+def _functions(image: bytes, slide: int, modules: tuple[Loaded, ...]) -> dict[str, Function]:
+    """The functions of a kernel that runs so far from its link address, with modules."""
     found: dict[str, Function] = {}
     for name, symbol in _by_name(image).items():
         if symbol.kind in "tTwW":
             found[name] = Function(name, symbol.address + slide & U64, symbol.size)
-    for module, elf, base in modules:
-        for name, address, size in elf_functions(elf):
-            found.setdefault(name, Function(name, base + address, size, module))
+    for module, elf, places in modules:
+        at = dict(places)
+        for section in code_sections(elf, "module"):
+            for symbol in section.symbols if section.name in at else ():
+                if symbol.size and symbol.kind in "tTW":
+                    address = at[section.name] + symbol.address
+                    found.setdefault(symbol.name, Function(symbol.name, address, symbol.size, module))
     return found
 
 
@@ -273,8 +291,21 @@ def elf_section(elf: bytes, name: str) -> bytes:
     return b"" if section is None else bytes(section.data())
 
 
-def elf_functions(elf: bytes) -> Iterator[tuple[str, int, int]]:
-    """(name, offset in .text, size) of every function of a relocatable file that is in .text."""
-    for symbol in elf_symbols(elf, "module"):
-        if symbol.size and symbol.kind in "tTW":
-            yield symbol.name, symbol.address, symbol.size
+def physical(hart: Hart, memory: PhysicalMemory, address: int) -> int:
+    """The host's physical address of one of its virtual ones, by the page table that it uses now, whatever
+    the mode, permissions and accessed bit are. MemoryFault where there is none.
+    """
+    satp = hart.get("other_satp" if hart.get("virt") else "satp")
+    levels = _LEVELS.get(satp >> 60, 0)
+    table = (satp & _PPN) << 12
+    if not levels:
+        return address
+    for level in reversed(range(levels)):
+        shift = 12 + 9 * level
+        entry = int.from_bytes(memory.read(table + 8 * (address >> shift & 511), 8), "little")
+        if not entry & _VALID:
+            break
+        table = (entry >> 10 & _PPN) << 12
+        if entry & _LEAF:
+            return table >> shift << shift | address & (1 << shift) - 1
+    raise MemoryFault(address)

@@ -6,9 +6,7 @@ own kernel needs no file beside it.
 
 from __future__ import annotations
 
-import lzma
 import re
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from ..vmm import elf
 from ..vmm.linux import cpio
 from ..vmm.linux.boot import read_initrd
 from ..vmm.linux.cache import FetchError, default_root
-from ..vmm.linux.initramfs import uncompressed_image
+from ..vmm.linux.unpack import packing, unpacked, without_zboot
 from ..vmm.loader import read_file
 from .host_image import MODULE, HostImage
 
@@ -28,8 +26,7 @@ _BANNER = re.compile(rb"Linux version (\S+) \(")
 _VERMAGIC = re.compile(rb"(?:^|\0)vermagic=([^\0]+)\0")
 _DEPENDS = re.compile(rb"(?:^|\0)depends=([^\0]+)\0")
 _PE_MACHINES = {0x14C: "x86", 0x8664: "x86-64", 0xAA64: "AArch64", 0x6264: "LoongArch"}
-IMAGE = "a RISC-V Image (plain, gzip'd, EFI zboot) or ELF vmlinux"
-_ZSTD, _XZ, _GZIP = b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"\x1f\x8b"
+IMAGE = "a RISC-V Image (plain, packed, EFI zboot) or ELF vmlinux"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +43,17 @@ class HostSource:
     folder: Path
     release: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    firmware: Path | None = None
+    """Real firmware below the host; None: modelled."""
 
     @property
     def files(self) -> list[Path]:
         """All that the host depends on."""
-        return [path for path in (self.kernel, self.module, self.initrd, self.archive) if path is not None]
+        return [path for path in (*self._parts, self.firmware) if path is not None]
+
+    @property
+    def _parts(self) -> tuple[Path | None, ...]:
+        return self.kernel, self.module, self.initrd, self.archive
 
     def read(self) -> HostFiles:
         """The content, checked. Raises FileError, ImageError."""
@@ -94,7 +97,7 @@ def own(kernel: str | Path, module: str | Path | None = None, initrd: str | Path
 
 
 def kernel_image(path: Path) -> bytes:
-    """A RISC-V kernel: Image (also gzip'd, or EFI zboot), or ELF vmlinux. Raises FileError and ImageError."""
+    """A RISC-V kernel: Image (also packed, or EFI zboot), or ELF vmlinux. Raises FileError and ImageError."""
     data = read_file(path)
     if data.startswith(elf.MAGIC):
         try:
@@ -105,13 +108,22 @@ def kernel_image(path: Path) -> bytes:
     elif (foreign := _foreign(data)) is not None:
         raise ImageError(path, "no kernel for this hart", expected=IMAGE, got=foreign)
     else:
-        try:
-            image = uncompressed_image(data, str(path))
-        except FetchError:
-            raise ImageError(path, "no kernel for this hart", expected=IMAGE, got=_kind(data)) from None
+        image = _unpacked_image(path, data)
     if release_of(image) is None:
         raise ImageError(path, "no Linux kernel", expected="`Linux version ...` in it", got="none")
     return image
+
+
+def _unpacked_image(path: Path, data: bytes) -> bytes:
+    try:
+        inside = decompressed(path, without_zboot(data, "it"))
+    except FetchError as error:  # of a zboot: what is inside
+        what = error.what.removeprefix("it: ")
+        raise ImageError(path, what, expected=error.expected, got=error.got) from None
+    if inside[0x38:0x3C] != b"RSC\x05":
+        got = _kind(inside) if inside is data else f"a packed file with {_kind(inside)}"
+        raise ImageError(path, "no kernel for this hart", expected=IMAGE, got=got)
+    return inside
 
 
 def flat_image(file: elf.Elf, data: bytes) -> bytes:
@@ -147,13 +159,8 @@ def _foreign(data: bytes) -> str | None:
 
 
 def _kind(data: bytes) -> str:
-    for magic, name in (
-        (_ZSTD, "a zstd file"),
-        (_XZ, "an xz file"),
-        (_GZIP, "a gzip file of something else"),
-    ):
-        if data.startswith(magic):
-            return name
+    if data.startswith(elf.MAGIC):
+        return "an ELF file"
     return f"{len(data)} bytes that begin with {data[:4].hex(' ')}" if data else "an empty file"
 
 
@@ -187,26 +194,12 @@ def kvm_module(path: Path, release: str | None) -> bytes:
 
 
 def decompressed(path: Path, data: bytes) -> bytes:
-    """A file out of xz, gzip or zstd; others as they are. Raises ImageError."""
+    """A file out of xz, gzip, zstd and the like; others as they are. Raises ImageError."""
+    kind = packing(data)
+    if kind is None:
+        return data
     try:
-        if data.startswith(_XZ):
-            return lzma.decompress(data)
-        if data.startswith(_GZIP):
-            return zlib.decompressobj(31).decompress(data)
-    except (lzma.LZMAError, zlib.error) as error:
-        raise ImageError(path, f"cannot be decompressed: {error}") from None
-    return _zstd(path) if data.startswith(_ZSTD) else data
-
-
-def _zstd(path: Path) -> bytes:
-    """By the program that comes with every system that has such modules: Python reads zstd from 3.14 on."""
-    import shutil
-    import subprocess
-
-    program = shutil.which("zstd")
-    if program is None:
-        raise ImageError(path, "a zstd file", expected="the program zstd", got="none on PATH")
-    done = subprocess.run([program, "-dcq", str(path)], capture_output=True, check=False)
-    if done.returncode != 0:
-        raise ImageError(path, f"cannot be decompressed: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
+        return unpacked(data, kind, "it")
+    except FetchError as error:
+        what = error.what.removeprefix("it ").removeprefix("it: ")
+        raise ImageError(path, what, expected=error.expected, got=error.got) from None

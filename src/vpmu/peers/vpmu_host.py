@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import ImageError
 from ..payloads import path as payload
 from ..vmm.linux import cpio
 from ..vmm.linux.boot import FAST_BOOT
@@ -84,6 +85,7 @@ def build(
     machine = Machine(
         FIRMWARE, host_pmu=host_pmu, isa=isa, plic=True, line=True,
         memory=_memory(files.kernel, files.initrd) + guest_memory, mmu="riscv,sv48", bootargs=ARGUMENTS,
+        firmware=None if source.firmware is None else str(source.firmware),
     )  # fmt: skip
     ours = [
         *(cpio.character_device(f"dev/{name}", *number) for name, number in DEVICES.items()),
@@ -93,7 +95,14 @@ def build(
     if files.module is not None:
         ours.append(cpio.file(MODULE, files.module))
     root = cpio.write(ours)
-    machine.load(files.kernel, initrd=[cpio.append(files.initrd, root) if files.initrd else root])
+    try:
+        machine.load(files.kernel, initrd=[cpio.append(files.initrd, root) if files.initrd else root])
+    except ImageError as error:
+        if source.firmware is not None and error.path == str(source.firmware):
+            raise
+        # the kernel: it came as bytes
+        what = error.what.removeprefix(f"{error.path}: ")
+        raise ImageError(source.kernel, what, expected=error.expected, got=error.got) from None
     return HostOnVpmu(machine)
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from vpmu.vmm.linux import cpio, elf
 from vpmu.vmm.linux.cache import FetchError
 from vpmu.vmm.linux.execution import init_script
+from vpmu.vmm.linux.unpack import packing, unpacked, without_zboot
 
 LIBRARY_FOLDER = "usr/lib/riscv64-linux-gnu"
 LIBRARY_FOLDERS = (LIBRARY_FOLDER, "usr/lib", "lib/riscv64-linux-gnu", "lib")
 BUSYBOX, PERF = "usr/bin/busybox", "usr/bin/perf"
 NEEDED_APPLETS = frozenset({"sh", "mount", "stty", "setsid", "cttyhack", "poweroff", "sleep", "dmesg"})
 
-_ZBOOT = b"zimg"
 
 LAYOUT = "1"
 """Changes with the rules below; with the text of init it makes the recipe."""
@@ -92,23 +91,13 @@ def kernel_image(packages: Sequence[Path]) -> bytes:
 
 
 def uncompressed_image(image: bytes, name: str) -> bytes:
-    """The Image itself of one that may be compressed (gzip, or EFI zboot around it); FetchError where it is
-    none.
+    """The Image itself of one that may be compressed (see `unpack`), or in an EFI zboot; FetchError where it
+    is none.
     """
-    if image[:2] == b"MZ" and image[4:8] == _ZBOOT:
-        # drivers/firmware/efi/libstub/zboot-header.S: where the payload is, and how it is compressed.
-        start, size = struct.unpack_from("<II", image, 8)
-        kind = image[24:56].split(b"\0", 1)[0].decode("ascii", "replace")
-        if kind != "gzip":
-            raise FetchError(f"{name}: the compression of its EFI zboot image", expected="gzip", got=kind)
-        image = image[start : start + size]
-    if image.startswith(b"\x1f\x8b"):
-        import zlib
-
-        try:
-            image = zlib.decompressobj(wbits=31).decompress(image)  # a zboot payload has its size behind it
-        except zlib.error as error:
-            raise FetchError(f"{name} cannot be uncompressed: {error}") from None
+    image = without_zboot(image, name)
+    kind = packing(image)
+    if kind is not None:
+        image = unpacked(image, kind, name)
     if image[0x38:0x3C] != b"RSC\x05":
         # magic2 of Documentation/arch/riscv/boot-image-header.rst
         raise FetchError(f"{name} is not a RISC-V Image", expected="RSC\\x05 at 0x38",
