@@ -300,11 +300,13 @@ class PhysicalPmu:
         self._clear_overflow(counter)
 
     def set_overflow(self, index: int) -> None:
-        """Set OF by software, which requests no interrupt and keeps the next wrap from requesting one."""
+        """Set OF by software, which requests no interrupt and keeps the next wrap from requesting one. It is
+        kept where counting never sets it, too.
+        """
         counter = self._counters[index]
         if counter.running:
             self._advance(counter)
-        counter.overflow = counter.interrupts
+        counter.overflow = self.layout.sscofpmf and index not in FIXED
         self._publish_overflow()
 
     def budget(self) -> int | None:
