@@ -17,6 +17,7 @@ from ..kvm.translate import translate
 from ..perf.event_map import COUNTABLE
 from ..see.exits import EventResumed, SbiExit, SystemEvent
 from ..see.guest_hart import Args, Ecall, GuestHart
+from ..see.pmu import counted_modes
 from ..spec.perf import PerfType, event_name
 from ..spec.sbi import (
     SNAPSHOT_VALUES,
@@ -201,11 +202,7 @@ class Oracle:
         if found is None or mask is None:
             return
         flags = args[2]
-        modes = Mode.VU | Mode.VS
-        if flags & ConfigFlag.SET_UINH:
-            modes &= ~Mode.VU
-        if flags & ConfigFlag.SET_SINH:
-            modes &= ~Mode.VS
+        modes = counted_modes(flags, whole=self.machine.levels.whole)
         name, selector, code = found
         belief = _Belief(name, selector, modes, mask, code=code)
         self._want(vcpu, selector)

@@ -1,9 +1,10 @@
 """Run recorded tables (`SCRIPT LINE => RESULT`) against the model: the mailbox payload, in machine code,
 does every script line again, and every recorded line is compared. Prints the lines that disagree and `N of
 M lines agree`. With --on the real kernel does it, on vpmu's own hart: KVM of a Debian suite (`kvm:trixie`)
-or, with --host-kernel, of your own build. There a line may differ for one of two reasons that are told: the
-model of that release answers as the real kernel does (a fix came between), or the recorded host decided it
-(src/vpmu/conform/recorded_hosts.toml). --with perf-failure-ends-kvm-run undoes that fix in the real kernel.
+or, with --host-kernel, of your own build; or OpenSBI in M mode (`opensbi`, `opensbi:SUITE`, `opensbi:FILE`).
+There a line may differ for one of two reasons that are told: the model of that release answers as the real
+thing does (a fix came between), or the recorded host decided it (src/vpmu/conform/recorded_hosts.toml).
+--with perf-failure-ends-kvm-run undoes that fix in the real kernel.
 
 Values that no model can know (reads of `time`, and what a profile itself calls undetermined) agree with
 anything and are counted. Exit status 0 when all lines agree or differ for such a reason, 1 when one does not,
@@ -33,6 +34,7 @@ from .parser import in_file
 
 if TYPE_CHECKING:
     from ..conform.real_vm import RealHosts
+    from ..vmm.replay_firmware import RealFirmware
     from ..vmm.replay_report import Replayed, Report
     from ..vmm.replay_table import Run, Table
 
@@ -42,7 +44,9 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser = subparsers.add_parser("replay", description=__doc__)
     parser.add_argument("tables", nargs="+", metavar="TABLE", type=in_file, help="recorded tables")
     add_profile_options(parser, host_pmu=None)
-    parser.add_argument("--on", metavar="HOST", help="replay on real KVM, on vpmu: kvm or kvm:SUITE")
+    parser.add_argument(
+        "--on", metavar="HOST", help="replay on the real thing, on vpmu: kvm, kvm:SUITE, opensbi, ..."
+    )
     add_host_options(parser, on=False)
     add_inject_option(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="print the last line only")
@@ -61,8 +65,18 @@ def run(args: argparse.Namespace) -> int:
     from ..vmm.replay_report import replay_table
 
     make_monitor: Callable[[Run], Replayed]
-    hosts: RealHosts | None = None
-    if args.on is not None or args.host_kernel is not None:
+    hosts: RealHosts | RealFirmware | None = None
+    if args.on is not None and args.on.partition(":")[0] == "opensbi":
+        from ..conform.machine_link import opensbi_image
+        from ..vmm.replay_firmware import RealFirmware
+
+        if args.inject:
+            raise UsageError("--on with --inject", expected="one of them", got="both")
+        hosts = RealFirmware(str(opensbi_image(args.on)))
+        for table in tables:
+            check_table(table, hosts.profile())
+        make_monitor = hosts.monitor
+    elif args.on is not None or args.host_kernel is not None:
         hosts = real_hosts(args)
         make_monitor = hosts.monitor
     else:
@@ -107,7 +121,9 @@ def run(args: argparse.Namespace) -> int:
     return 1 if any(unexplained) else 0
 
 
-def why_not(report: Report, table: Table, hosts: RealHosts, with_: tuple[str, ...]) -> dict[int, str]:
+def why_not(
+    report: Report, table: Table, hosts: RealHosts | RealFirmware, with_: tuple[str, ...]
+) -> dict[int, str]:
     """Number of a line -> why the real kernel answers it otherwise, where that is known."""
     from ..conform.recorded_hosts import explained
     from ..vmm.replay_machine import Options
@@ -117,7 +133,7 @@ def why_not(report: Report, table: Table, hosts: RealHosts, with_: tuple[str, ..
         return {}
     profile = hosts.profile()
     model = replay_table(table, Options(profile, with_).monitor)
-    as_the_model = f"the model of {profile} answers as the real kernel does"
+    as_the_model = f"the model of {profile} answers as the real thing does"
     return explained(report.disagreements) | dict.fromkeys(shared(report, model), as_the_model)
 
 
@@ -131,7 +147,7 @@ def real_hosts(args: argparse.Namespace) -> RealHosts:
 
     name = args.on or "kvm"
     if not is_kvm(name) or name.endswith("@qemu"):
-        raise UsageError("--on", expected="kvm or kvm:SUITE", got=name)
+        raise UsageError("--on", expected="kvm, kvm:SUITE, opensbi or opensbi:SUITE", got=name)
     if args.inject:
         raise UsageError("--on with --inject", expected="one of them", got="both")
     args.on = None

@@ -6,6 +6,7 @@ in `hart.extensions.ISA_BITS`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from vpmu.errors import UnknownNameError, UsageError
@@ -22,7 +23,10 @@ SWITCHABLE = (
 )  # fmt: skip
 """What a hart with all its modes can have."""
 IMPLIED = frozenset(
-    ("zca", "zcd", "zaamo", "zalrsc", "zmmul", "zicclsm", "svade", "za64rs", "ziccif", "ziccrse")
+    """
+    zca zcd zaamo zalrsc zmmul zicclsm svade za64rs ziccif ziccrse ziccamoa zama16b zic64b sv39 sv48 svbare
+    ssccptr sscounterenw sstvala sstvecd ssu64xl shcounterenw shtvala shvstvala shvstvecd shvsatpa shgatpa
+    """.split()  # noqa: SIM905 - rows of names
 )
 """Parts of what all harts have, and names for how they behave: accepted, and nothing changes."""
 FIRMWARE_ISA = ("h", "sstc", "sscofpmf")
@@ -74,14 +78,14 @@ def _of_string(text: str) -> set[str]:
         if letter in "zsx":
             letters, rest = letters[:position], [letters[position:], *rest]
             break
-    letters = letters.replace("g", "imafd")
+    letters = re.sub(r"\d+(p\d+)?", "", letters).replace("g", "imafd")  # versions: rv64i2p1m2p0
     missing = [letter for letter in _LETTERS if letter not in letters]
     if missing:
         raise UsageError(
             "ISA", expected=f"at least rv64{_LETTERS}, which all harts of ours have",
             got=f"{text!r} without {', '.join(missing)}",
         )  # fmt: skip
-    return {*letters, *(name for name in rest if name)}
+    return {*letters, *(re.sub(r"\d+p\d+$", "", name) for name in rest if name)}
 
 
 def _of_words(text: str, begin_with: Iterable[str]) -> set[str]:
