@@ -89,7 +89,7 @@ class Machine:
         disks: Sequence[DiskLike] = (),
         shares: Sequence[ShareLike] = (),
     ) -> None:
-        plic = plic or bool(disks or shares)
+        plic = plic or bool(disks or shares) or firmware is not None
         if not 1 <= harts <= MAX_HARTS:
             raise MachineError("number of harts", expected=f"1 to {MAX_HARTS}", got=harts)
         self.user_exits: Counter[str] = Counter()  # since power-on, by kind
