@@ -347,7 +347,7 @@ class Machine:
         """
         from vpmu.vmm.outside_counter import count_harts, open_counter
 
-        if self.levels.whole:
+        if self.levels.whole or not self._vcpus[0].pmu.csrs_trap:  # then the counters are the image's own
             harts = [vcpu.hart for vcpu in self._vcpus]
             return count_harts(harts, self.host_pmu, name, modifiers)
 
