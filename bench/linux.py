@@ -12,15 +12,16 @@ import argparse
 import json
 import os
 import resource
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from measure import qemus
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.boot import DEFAULT_MEMORY, boot_arguments
 from vpmu.vmm.linux.debian import compile_for, debian_guest
@@ -28,7 +29,6 @@ from vpmu.vmm.linux.execution import build_exec_archive, parse_exit_marker
 from vpmu.vmm.linux.fetch import DebianGuest
 
 COMMAND = "perf stat -e cycles,instructions true"
-QEMU = "qemu-system-riscv64"
 MACHINE = [
     "-M",
     "virt",
@@ -85,15 +85,17 @@ class Peer:
         return "".join(console)
 
 
-def peers(guest: DebianGuest, initrd: Path) -> list[Peer]:
-    """vpmu, and QEMU in both ways where it is installed."""
+def peers(guest: DebianGuest, initrd: Path, programs: Mapping[str, str]) -> list[Peer]:
+    """vpmu, and each QEMU in both ways."""
     arguments = boot_arguments(quiet=True)
     # What a user types. The guest is the one of the others: vpmu fetches and finds it by itself.
     ours = [sys.executable, "-m", "vpmu", "boot", "--json", "--exec", COMMAND]
     found = [Peer("vpmu", ours)]
-    if shutil.which(QEMU):
-        theirs = [QEMU, *MACHINE, "-kernel", str(guest.kernel), "-initrd", str(initrd), "-append", arguments]
-        found += [Peer("QEMU -icount shift=0", [*theirs, "-icount", "shift=0"]), Peer("QEMU", theirs)]
+    for version, program in programs.items():
+        theirs = [program, *MACHINE, "-kernel", str(guest.kernel), "-initrd", str(initrd)]
+        theirs += ["-append", arguments]
+        exact = Peer(f"QEMU {version} -icount shift=0", [*theirs, "-icount", "shift=0"])
+        found += [exact, Peer(f"QEMU {version}", theirs)]
     return found
 
 
@@ -101,14 +103,19 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="runs of each (default %(default)s)")
+    parser.add_argument(
+        "--qemu", action="append", default=[], metavar="PROGRAM",
+        help="this QEMU as well as those in PATH; may be repeated",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="raw numbers")
     args = parser.parse_args()
+    programs = qemus(args.qemu)
     guest = debian_guest()
     compile_for(guest)  # as `vpmu fetch debian` does
     with tempfile.TemporaryDirectory() as folder:
         initrd = Path(folder) / "initrd.cpio"
         initrd.write_bytes(cpio.append(guest.initrd.read_bytes(), build_exec_archive(COMMAND)))
-        everyone = peers(guest, initrd)
+        everyone = peers(guest, initrd, programs)
         told = json.loads(everyone[0].run())  # warms the engine's caches
         everyone[0].wall.clear()
         everyone[0].cpu.clear()
@@ -123,13 +130,17 @@ def main() -> int:
             )
         )
         return 0
-    ours = statistics.median(everyone[0].wall)
+    ours = everyone[0]
     print(f"{told['instructions']:,} guest instructions under vpmu")
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs\n")
-    print(f"{'':22}{'wall s':>8}{'CPU s':>8}{'vpmu takes':>12}")
+    print(f"{'':30}{'wall s':>8}{'CPU s':>8}{'vpmu takes, CPU':>17}{'rounds':>12}{'wall':>8}")
     for peer in everyone:
         wall, cpu = statistics.median(peer.wall), statistics.median(peer.cpu)
-        print(f"{peer.name:22}{wall:8.2f}{cpu:8.2f}{ours / wall:11.2f}x")
+        each = [own / other for own, other in zip(ours.cpu, peer.cpu, strict=True)]
+        print(
+            f"{peer.name:30}{wall:8.2f}{cpu:8.2f}{statistics.median(ours.cpu) / cpu:16.2f}x"
+            f"{min(each):7.2f}-{max(each):.2f}{statistics.median(ours.wall) / wall:7.2f}x"
+        )
     return 0
 
 

@@ -5,6 +5,7 @@ time.
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -12,10 +13,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMORY = "128M"
+QEMU = "qemu-system-riscv64"
 TIMEOUT = 600
 """Seconds after which a run is given up."""
 
@@ -45,18 +48,36 @@ def vpmu_command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "vpmu", *arguments]
 
 
-def runners() -> list[Runner]:
-    """vpmu, and QEMU in both of its ways to keep time, where it is installed."""
-    found = [Runner("vpmu", lambda image: vpmu_command("run", "-q", "-m", MEMORY, str(image)))]
-    qemu = shutil.which("qemu-system-riscv64")
-    if qemu is not None:
-        machine = [qemu, "-machine", "virt", "-m", MEMORY, "-display", "none", "-serial", "stdio"]
-        machine += ["-monitor", "none", "-no-reboot"]
-        found.append(
-            Runner("qemu -icount", lambda image: [*machine, "-icount", "shift=0", "-kernel", str(image)])
-        )
-        found.append(Runner("qemu", lambda image: [*machine, "-kernel", str(image)]))
+def qemus(more: Sequence[str] = ()) -> dict[str, str]:
+    """Every QEMU for RISC-V in PATH, and `more`: its version -> its program."""
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    programs = [shutil.which(QEMU, path=folder) for folder in folders if folder]
+    found: dict[str, str] = {}
+    for program in [*filter(None, programs), *more]:
+        try:
+            told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise BenchError(f"{program} does not say its version: {error}") from error
+        version = re.search(r"version (\d[\d.]*)", told)
+        if version is None:
+            raise BenchError(f"{program}: expected a QEMU, got {told.splitlines()[:1]}")
+        found.setdefault(version[1], program)
     return found
+
+
+def runners(programs: Mapping[str, str]) -> list[Runner]:
+    """vpmu, and each QEMU (`qemus`) in both of its ways to keep time."""
+    found = [Runner("vpmu", lambda image: vpmu_command("run", "-q", "-m", MEMORY, str(image)))]
+    for version, program in programs.items():
+        machine = [program, "-machine", "virt", "-m", MEMORY, "-display", "none", "-serial", "stdio"]
+        machine += ["-monitor", "none", "-no-reboot"]
+        for name, options in ((f"qemu {version} -icount", ["-icount", "shift=0"]), (f"qemu {version}", [])):
+            found.append(Runner(name, partial(_kernel, [*machine, *options])))
+    return found
+
+
+def _kernel(command: list[str], image: Path) -> list[str]:
+    return [*command, "-kernel", str(image)]
 
 
 def measure(

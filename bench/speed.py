@@ -10,14 +10,25 @@ from pathlib import Path
 
 from measure import MEMORY, Cost, Runner, best, measure
 
-SPEED_GUESTS = ("alu", "memory", "calls", "mixed", "fp")
+SPEED_GUESTS = (
+    "alu",
+    "memory",
+    "calls",
+    "mixed",
+    "fp",
+    "interpreter",
+    "matrix",
+    "mixedpage",
+    "sort",
+    "strings",
+)
 """Guests whose time is all their own work; `mixed` is the CoreMark-like one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
     """One guest on one runner. `net` is what is left without the start of the runner (its time for an empty
-    guest).
+    guest), `rounds` the same in each round.
     """
 
     guest: str
@@ -25,6 +36,7 @@ class Speed:
     instructions: int
     cost: Cost
     net: Cost
+    rounds: list[Cost]
 
     @property
     def mips(self) -> float:
@@ -59,19 +71,27 @@ def guest_speed(
         instructions = instructions_of(image)
         for runner in runners:
             cost, start = best(taken[image, runner.name]), best(taken[empty, runner.name])
-            net = Cost(max(cost.cpu - start.cpu, 1e-9), max(cost.wall - start.wall, 1e-9))
-            out.append(Speed(image.stem, runner.name, instructions, cost, net))
+            each = [_without(one, start) for one in taken[image, runner.name]]
+            out.append(Speed(image.stem, runner.name, instructions, cost, _without(cost, start), each))
     return out
 
 
+def _without(cost: Cost, start: Cost) -> Cost:
+    return Cost(max(cost.cpu - start.cpu, 1e-9), max(cost.wall - start.wall, 1e-9))
+
+
 def ratios(speeds: Sequence[Speed]) -> dict[str, dict[str, dict[str, float]]]:
-    """guest -> QEMU's way -> how many times as fast vpmu is, by net CPU time and by net wall time."""
+    """guest -> QEMU's way -> how many times as fast vpmu is, by net CPU time and by net wall time; `low` and
+    `high` are the least and the most that a round says, by CPU time.
+    """
     out: dict[str, dict[str, dict[str, float]]] = {}
     for ours in speeds:
         if ours.runner != "vpmu":
             continue
         for other in speeds:
             if other.guest == ours.guest and other.runner != "vpmu":
+                each = [one.cpu / own.cpu for one, own in zip(other.rounds, ours.rounds, strict=True)]
                 by = {"cpu": other.net.cpu / ours.net.cpu, "wall": other.net.wall / ours.net.wall}
+                by |= {"low": min(each), "high": max(each)}
                 out.setdefault(ours.guest, {})[other.runner] = by
     return out

@@ -404,3 +404,19 @@ def test_a_cluster_without_workers_says_so(
     monkeypatch.setattr("vpmu.campaign.dask.import_module", lambda name: SimpleNamespace(Client=Client))
     with pytest.raises(VpmuError, match="expected a Dask cluster with workers, got tcp://x:1: none within"):
         campaign(plan, tmp_path / "out", scheduler="tcp://x:1")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("guests", [["nobody", "0"]]), ("guests", [["payload", 7]]), ("guests", [["random", "x"]]),
+        ("guests", [["script", "what is this"]]), ("profiles", [6.9]), ("host_pmus", [None]),
+        ("seeds", ["0"]),
+        ("seeds", [True]), ("max_instructions", "many"),
+    ],
+)  # fmt: skip
+def test_a_plan_that_nobody_saved(plan: CampaignPlan, key: str, value: object) -> None:
+    """plan.json of a folder, which anybody may have edited."""
+    assert CampaignPlan.from_object(plan.as_object()).digest == plan.digest
+    with pytest.raises((ValueError, KeyError, TypeError, VpmuError)):
+        CampaignPlan.from_object({**plan.as_object(), key: value})

@@ -60,11 +60,11 @@ def test_probe_extension(profile: str) -> None:
     assert found == EXTENSIONS[profile]
 
 
-@pytest.mark.parametrize("name", ["SSE", "DBTR"])
-def test_an_extension_that_is_there_by_name_only(name: str) -> None:
+def test_an_extension_that_is_there_by_name_only() -> None:
     target = vcpu("opensbi-1.6")
-    assert call(target, Eid[name], 0).error == -2
-    assert call(vcpu("kvm-7.2"), Eid[name], 0).error == -2
+    assert call(target, Eid.DBTR, 0).error == -2
+    for eid in (Eid.SSE, Eid.DBTR):
+        assert call(vcpu("kvm-7.2"), eid, 0).error == -2
 
 
 @pytest.mark.parametrize("asked", CALLS)

@@ -90,7 +90,7 @@ def attack(count: int, seed: int, build: Callable[[], Machine], *, told: bool = 
     while number < count:
         guests += 1
         with serving(build()) as (served, client), suppress(Over):
-            client.socket.settimeout(20)
+            client.socket.settimeout(60)
             while number < count:
                 sent(client.socket, hostile(chosen))
                 number += 1

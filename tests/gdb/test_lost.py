@@ -152,18 +152,41 @@ def test_a_budget_that_is_too_small_is_said_at_once() -> None:
     assert machine.run().stop == "shutdown"
 
 
-def test_a_run_with_faults_goes_one_way() -> None:
+def test_a_run_with_faults_goes_back_to_them_and_is_not_changed() -> None:
     machine = _machine("failing-event")
     machine.inject(plan_of("perf.create:event=cycles,errno=EBUSY"))
     with serving(machine) as (served, debugger):
-        assert b"ReverseContinue" not in debugger.ask(b"qSupported:swbreak+")
-        assert debugger.ask(b"bc") == b""
+        assert b"ReverseContinue+" in debugger.ask(b"qSupported:swbreak+")
         debugger.monitor("catch fault")
         assert debugger.ask(b"c").startswith(b"T05")
         assert "fault at perf.create" in debugger.said
+        position = debugger.position
         assert "fired 1 times" in debugger.monitor("faults")
-        assert "cannot go back" in debugger.monitor("sbi")
+        assert debugger.ask(b"P5=0000000000000000") == debugger.ask(b"M80200000,1:00") == b"E01"
         debugger.monitor("uncatch")
+        assert b"replaylog:end;" in debugger.ask(b"c")
+        debugger.monitor("catch fault perf.create")
+        assert debugger.ask(b"bc").startswith(b"T05")
+        assert debugger.position == position
+        assert "fired 1 times" in debugger.monitor("faults")
+        debugger.monitor("uncatch")
+        assert b"replaylog:end;" in debugger.ask(b"c")
+        assert debugger.ask(b"c") == b"W00"
+        assert served.wait().stop == "shutdown"
+
+
+def test_a_run_that_cannot_be_done_again_goes_one_way() -> None:
+    machine = Machine(perf="host")
+    machine.load("hello")
+    with serving(machine) as (served, debugger):
+        assert b"ReverseContinue" not in debugger.ask(b"qSupported:swbreak+")
+        assert debugger.ask(b"bc") == b""
+        pc = debugger.pc
+        assert debugger.ask(b"Z0,%x,4" % (pc + 8)) == b"OK"
+        assert debugger.ask(b"c").startswith(b"T05")
+        assert debugger.pc == pc + 8
+        debugger.ask(b"s")
+        assert "cannot go back" in debugger.monitor("sbi")
         assert debugger.ask(b"c") == b"W00"
         assert served.wait().stop == "shutdown"
 

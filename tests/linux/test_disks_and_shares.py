@@ -205,7 +205,7 @@ def debian_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_debian_on_a_disk_boots_to_its_login(debian_disk: Path, capfd: Out) -> None:
     before = debian_disk.read_bytes()
-    _, out, err = boot(capfd, "--disk", str(debian_disk), "--append", "root=/dev/vda rw", "--timeout", "15s")
+    _, out, err = boot(capfd, "--disk", str(debian_disk), "--append", "root=/dev/vda rw", "--timeout", "10s")
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out)
     assert "Welcome to Debian GNU/Linux" in text, err
     assert "Reached target multi-user.target" in text

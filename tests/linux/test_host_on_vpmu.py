@@ -213,7 +213,7 @@ def test_recorded_tables_on_the_real_kernel(
     main(["replay", "-q", str(table), "--on", "kvm:trixie"])
     said = capsys.readouterr().out
     agree, lines = map(int, re.findall(r"^(\d+) of (\d+) lines agree", said)[0])
-    explained = int(re.findall(r"^(\d+) of the others the model of kvm-6\.12", said, re.MULTILINE)[0])
+    explained = int(re.findall(r"^(\d+) of the others: the model of kvm-6\.12", said, re.MULTILINE)[0])
     assert agree > 500
     assert agree + explained == lines
 

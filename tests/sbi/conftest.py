@@ -70,6 +70,9 @@ class Vcpu:
         self.vcpus: Sequence[Vcpu] = vcpus
         self.mp_state = MP_STATE_RUNNABLE if hart_id == 0 else MP_STATE_STOPPED
         self.blocking = False
+        self.suspended = self.has_hypervisor = False
+        self.software_events: dict[int, list[int]] = {}
+        self.events_masked = True
         self.done: list[tuple[object, ...]] = []
         self.firmware_features: dict[int, tuple[int, bool]] = {}
         self.pmu = VcpuPmu(profile, Perf(), memory, lambda: None, recorder, hart_id)
@@ -105,6 +108,12 @@ class Vcpu:
     def stop(self) -> None:
         self.done.append(("stop",))
         self.mp_state = MP_STATE_STOPPED
+
+    def interrupt_for_event(self) -> None:
+        self.done.append(("event",))
+
+    def leave_event(self, row: list[int]) -> None:
+        self.done.append(("left",))
 
     def suspend(self) -> None:
         self.done.append(("suspend",))

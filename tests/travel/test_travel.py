@@ -135,3 +135,18 @@ def test_catches_are_named() -> None:
         parse_catch("overflw")
     with pytest.raises(UsageError, match="CSR to catch"):
         parse_catch("csr 0x100")
+
+
+def test_a_small_budget_is_kept_and_walks_are_right() -> None:
+    chosen = random.Random(3)
+    end = _machine("snapshot").run().instructions
+    wanted = _hashes("snapshot", [chosen.randrange(1, end) for _ in range(12)])
+    least = travel(_machine("snapshot")).ring.size
+    for room in (1.5, 2, 4):
+        traveller = travel(_machine("snapshot"), int(least * room) + (1 << 20))
+        for _ in range(40):
+            position = chosen.choice(list(wanted))
+            traveller.goto(position)
+            traveller.ring.take()
+            assert traveller.machine.state_hash() == wanted[position]
+            assert traveller.ring.size <= traveller.ring.budget or len(traveller.ring.positions) <= 2

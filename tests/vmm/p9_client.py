@@ -65,7 +65,7 @@ class Client:
     def names(self, *names: bytes) -> list[bytes]:
         """What is in a folder."""
         fid, found, offset = self.open(*names), [], 0
-        while data := self.ask("readdir", fid, offset, 100)[4:]:
+        while data := self.ask("readdir", fid, offset, 300)[4:]:
             while data:
                 offset, _, length = struct.unpack_from("<QBH", data, 13)
                 found.append(data[24 : 24 + length])

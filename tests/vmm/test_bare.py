@@ -255,6 +255,34 @@ def test_the_timer_and_the_software_interrupt_of_the_clint(engine: str) -> None:
     assert machine_of(image, engine).run(max_instructions=10000).reset_reason == 50
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_interrupt_that_ends_waiting_is_taken_behind_the_wfi(engine: str) -> None:
+    """Privileged ISA 3.3.3: mepc = pc + 4; so a handler that returns does not wait again. It has retired."""
+    image = Image()
+    handler = BASE + 0x1000
+    image.csrw(0x305, handler)
+    image.csrw(0x304, 1 << 7)
+    image.csrw(0x300, 1 << 3)
+    image.store(0x02004000, 50)
+    image.emit(csr("csrrs", 9, 0xB02, 0))
+    waits = image.here
+    image.emit(WFI)
+    image.csrw(0x300, 0)
+    image.emit(csr("csrrs", A0, 0xB02, 0), csr("csrrs", T0, 0x341, 0), encode("sub", rd=A0, rs1=A0, rs2=9))
+    image.li(T1, waits)
+    image.emit(encode("sub", rd=T0, rs1=T0, rs2=T1), encode("slli", rd=T0, rs1=T0, imm=8))
+    image.emit(encode("add", rd=A0, rs1=A0, rs2=T0))
+    end(image, A0)
+    image.to(handler)
+    image.csrw(0x304, 0)
+    image.emit(MRET)
+    machine = machine_of(image, engine)
+    result = machine.run(max_instructions=10000)
+    assert result.stop == "shutdown"
+    assert (result.reset_reason or 0) >> 8 == 4
+    assert (result.reset_reason or 0) & 255 == 7  # the read, WFI; li, csrw, MRET; li, csrw
+
+
 def test_a_device_tree_of_ones_own_is_what_the_firmware_gets(tmp_path: Path) -> None:
     image = Image()
     image.emit(encode("lw", rd=A0, rs1=11))  # a1: the tree, big-endian d00dfeed

@@ -49,6 +49,19 @@ def test_an_older_kvm_does_not_give_it(name: str, last: str, first: str) -> None
     assert name in isa.of_guests(get_profile(first)) - isa.of_guests(get_profile(last))
 
 
+SINCE = {"zbb": "6.4", "zba": "6.6", "zbs": "6.6", "zicond": "6.7", "zbc": "6.8", "zcb": "6.11"}
+"""The release whose KVM has a register for it (kvm_isa_ext_arr): its merge into Linux."""
+
+
+@pytest.mark.parametrize("name", SINCE)
+def test_an_older_kvm_has_no_name_for_it(name: str) -> None:
+    first = SINCE[name]
+    last = f"6.{int(first[2:]) - 1}"
+    assert f"\0{name}\0".encode() not in tree_of(profile=f"kvm-{last}")
+    assert f"\0{name}\0".encode() in tree_of(profile=f"kvm-{first}")
+    assert f"\0{name}\0".encode() in tree_of(profile="opensbi-1.1")
+
+
 def test_words_of_a_cpu_begin_with_the_default() -> None:
     assert isa.parse("rv64,zbkb=true", isa.DEFAULT_ISA) == {"sstc", "zbkb"}
     assert isa.parse("rv64,sstc=false", isa.DEFAULT_ISA) == frozenset()

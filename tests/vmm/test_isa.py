@@ -12,7 +12,7 @@ from vpmu.hart.extensions import GUEST_ISA
 from vpmu.perf.description import host_pmu_names
 from vpmu.profiles.profiles import PROFILES, get_profile
 from vpmu.spec.sbi import Eid, PmuFid
-from vpmu.vmm.isa import of_guests
+from vpmu.vmm.isa import of_guests, unnamed
 from vpmu.vmm.machine import Machine
 
 CODE, HANDLER, TABLE, DATA = 0x80001000, 0x80002000, 0x80003000, 0x80004000
@@ -129,7 +129,8 @@ def test_the_tree_says_what_the_hart_does(profile: str, host_pmu: str) -> None:
             works.add("sscofpmf")
         if has_svadu(loaded(profile, host_pmu, engine)):
             works.add("svadu")
-        assert names == works, engine
+        # what an old KVM has no name for works all the same: nothing on the hart could switch it off
+        assert names == works - unnamed(get_profile(profile)), engine
 
 
 WITHOUT_INSTRUCTIONS = {"svpbmt", "svnapot", "zicbop", "zihintpause", "zihintntl"}

@@ -241,3 +241,17 @@ def test_damaged_elf_files_never_do_worse_than_an_error(tail: bytes, position: i
 
 def test_segments_without_size_are_left_out() -> None:
     assert len(elf.parse(make_elf([(0, b"", 0), (0x80200000, CODE, 16)])).segments) == 1
+
+
+def test_a_folder_does_not_hide_a_payload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`vpmu new guest hello` makes a folder of that name."""
+    from vpmu.payloads import find_image
+
+    monkeypatch.chdir(tmp_path)
+    bundled = find_image("hello")
+    (tmp_path / "hello").mkdir()
+    (tmp_path / "mine").mkdir()
+    assert find_image("hello") == bundled
+    assert find_image("mine") == Path("mine")  # which says that it is a folder
+    (tmp_path / "counting").write_bytes(b"\x13\0\0\0")
+    assert find_image("counting") == Path("counting")

@@ -18,10 +18,10 @@ import pytest
 from vpmu import Machine
 from vpmu.errors import FileError, MachineError, UsageError
 from vpmu.travel.travel import Traveller
-from vpmu.vmm.p9 import messages, server
+from vpmu.vmm.p9 import fids, messages
+from vpmu.vmm.p9.fids import MOST_FIDS, MOST_OPEN
 from vpmu.vmm.p9.folder import DEEPEST, Share
 from vpmu.vmm.p9.messages import NOFID, REQUESTS, TYPES
-from vpmu.vmm.p9.server import MOST_FIDS, MOST_OPEN
 
 from .p9_client import NOW, Client
 from .virtio_driver import Driver
@@ -96,11 +96,26 @@ def test_files_are_read_and_written(folder: Path) -> None:
 def test_names_come_in_order_and_in_parts(folder: Path) -> None:
     client = Client(folder)
     assert client.names() == [b".", b"..", b"a", b"away", b"out", b"pipe", b"sub"]
-    for number in range(50):
+    for number in range(99):
         (folder / "sub" / f"{number:02}").touch()
     assert client.names(b"sub")[2:] == sorted(os.fsencode(p.name) for p in (folder / "sub").iterdir())
     with refused(errno.ENOTDIR):
         client.ask("readdir", client.open(b"a"), 0, 1000)
+    with refused(errno.EINVAL):
+        client.ask("readdir", client.open(), 0, 20)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"\n", b"a b", b"-rf", b"\\", b"\xff\xfe", "ä".encode(), b"*", b"...", b"~", b"$(id)", b"x" * 255],
+)
+def test_names_are_bytes(name: bytes, folder: Path) -> None:
+    client = Client(folder)
+    client.write(client.create(name), name)
+    client.ask("mkdir", client.walk(b"sub"), name, 0o755, 0)
+    client.ask("renameat", 0, name, client.walk(b"sub", name), name)
+    assert client.names(b"sub", name) == [b".", b"..", name]
+    assert (Path(os.fsdecode(os.fsencode(folder) + b"/sub/" + name + b"/" + name))).read_bytes() == name
 
 
 def test_folders_and_links(folder: Path) -> None:
@@ -137,13 +152,13 @@ def test_a_file_without_a_name_lives_on(folder: Path) -> None:
 
 
 def test_listings_are_read_again_when_there_are_many(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MOST_NAMES_KEPT", 20)
+    monkeypatch.setattr(fids, "MOST_NAMES_KEPT", 20)
     client = Client(folder)
-    fids = [client.open() for _ in range(10)]
-    first = {client.ask("readdir", fid, 0, 50) for fid in fids}
-    rest = {client.ask("readdir", fid, 2, 1000) for fid in fids}
+    numbers = [client.open() for _ in range(10)]
+    first = {client.ask("readdir", fid, 0, 50) for fid in numbers}
+    rest = {client.ask("readdir", fid, 2, 1000) for fid in numbers}
     assert len(first) == len(rest) == 1
-    assert sum(len(fid.listing or ()) for fid in client.server.fids.values()) <= 27
+    assert sum(len(fid.listing or ()) for fid in client.server.fids.table.values()) <= 27
 
 
 def test_attributes_are_the_guests(folder: Path) -> None:
@@ -316,7 +331,7 @@ def test_limits(folder: Path) -> None:
     client.ask("version", 65536, b"9P2000.L")  # lets go of all
     client.ask("attach", 0, NOFID, b"", b"", 0)
     client.open(b"a")
-    for number in range(MOST_FIDS - len(client.server.fids)):
+    for number in range(MOST_FIDS - len(client.server.fids.table)):
         client.ask("walk", 0, 1000 + number, [])
     with refused(errno.ENFILE):
         client.ask("walk", 0, 999, [])
@@ -410,13 +425,13 @@ def test_a_hostile_client(seed: int, quick_folder: Path) -> None:
     before, done = tree(outside), dict.fromkeys(REQUESTS, 0)
     client = Client(folder)
     for _ in range(25_000):
-        if 0 not in client.server.fids or rng.random() < 0.01:
+        if 0 not in client.server.fids.table or rng.random() < 0.01:
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             fill(folder)
             client.server.handle(messages.message(100, 1, messages.pack("ws", (65536, b"9P2000.L"))))
             client.server.handle(messages.message(104, 1, messages.pack("wwssw", (0, NOFID, b"", b"", 0))))
-        request = a_request(rng, os.fsencode(outside), sorted(client.server.fids) or [0])
+        request = a_request(rng, os.fsencode(outside), sorted(client.server.fids.table) or [0])
         answer = client.server.handle(request)
         assert SECRET[:6] not in answer
         length, kind, _ = messages.HEADER.unpack_from(answer)

@@ -11,6 +11,7 @@ import pytest
 from vpmu import Machine
 from vpmu.errors import FileError, MachineError, UsageError
 from vpmu.vmm import devicetree
+from vpmu.vmm.p9.folder import Share
 from vpmu.vmm.snapshot import Snapshot
 from vpmu.vmm.virtio.image import BLOCK, Disk, Image, total_of
 
@@ -162,12 +163,15 @@ def test_a_broken_queue_asks_for_a_reset(
     assert Driver(driver.machine).block(IN, 3, room=512) == (OK, sector(3))
 
 
-def test_random_drivers(image: Path) -> None:
-    """Whatever is written to registers and rings: no traceback, no end of time, and the file is as it was."""
+@pytest.mark.parametrize("slot", [0, 1])
+def test_random_drivers(slot: int, image: Path) -> None:
+    """Whatever is written to registers and rings of a disk and of a share: no traceback, no end of time, and
+    the files are as they were.
+    """
     before, rng = image.read_bytes(), random.Random(13)
-    one = machine(str(image))
+    one = machine(str(image), shares=[Share(str(image.parent), "t")])
     for _ in range(150):
-        driver = Driver(one, features=1 << 32 | rng.getrandbits(32) & 1 << 28)
+        driver = Driver(one, slot, features=1 << 32 | rng.getrandbits(32) & 1 << 28)
         for _ in range(20):
             match rng.randrange(4):
                 case 0:
@@ -186,6 +190,7 @@ def test_random_drivers(image: Path) -> None:
                     driver.offer(rng.randrange(SIZE + 2))
                     driver.read(rng.randrange(0, 0x140), rng.choice((1, 2, 4, 8)))
     assert image.read_bytes() == before
+    assert [path.name for path in image.parent.iterdir()] == [image.name]
 
 
 # ------------------------------------------------------------ snapshots and hashes

@@ -15,8 +15,9 @@ from ..hart.memory import MemoryFault
 from ..kvm.pmu import VcpuPmu
 from ..kvm.translate import translate
 from ..perf.event_map import COUNTABLE
-from ..see.exits import SbiExit, SystemEvent
+from ..see.exits import EventResumed, SbiExit, SystemEvent
 from ..see.guest_hart import Args, Ecall, GuestHart
+from ..see.pmu import counted_modes
 from ..spec.perf import PerfType, event_name
 from ..spec.sbi import (
     SNAPSHOT_VALUES,
@@ -152,8 +153,8 @@ class Oracle:
 
             def watched(
                 vcpu: GuestHart, eid: int, fid: int, args: Args, *, answers: Ecall = answers
-            ) -> SbiRet | SystemEvent | SbiExit:
-                answer: SbiRet | SystemEvent | SbiExit = answers(vcpu, eid, fid, args)
+            ) -> SbiRet | SystemEvent | SbiExit | EventResumed:
+                answer: SbiRet | SystemEvent | SbiExit | EventResumed = answers(vcpu, eid, fid, args)
                 if isinstance(answer, SbiRet) and eid in _WATCHED:
                     self._answered(vcpu, eid, fid, args, answer)
                 return answer
@@ -201,11 +202,7 @@ class Oracle:
         if found is None or mask is None:
             return
         flags = args[2]
-        modes = Mode.VU | Mode.VS
-        if flags & ConfigFlag.SET_UINH:
-            modes &= ~Mode.VU
-        if flags & ConfigFlag.SET_SINH:
-            modes &= ~Mode.VS
+        modes = counted_modes(flags, whole=self.machine.levels.whole)
         name, selector, code = found
         belief = _Belief(name, selector, modes, mask, code=code)
         self._want(vcpu, selector)

@@ -145,7 +145,19 @@ class CampaignPlan:
 
     @classmethod
     def from_object(cls, data: Mapping[str, object]) -> CampaignPlan:
-        """What `as_object` gave."""
+        """What `as_object` gave. ValueError, KeyError or TypeError for what it cannot have given."""
+        for key in ("profiles", "host_pmus"):
+            if not all(isinstance(name, str) for name in data[key]):  # type: ignore[attr-defined]
+                raise ValueError(f"{key} are no names")
+        if not all(type(seed) is int for seed in data["seeds"]):  # type: ignore[attr-defined]
+            raise ValueError("seeds are no numbers")
+        for kind, what, *_on in data["guests"]:  # type: ignore[attr-defined]
+            if kind not in KINDS or not isinstance(what, str):
+                raise ValueError(f"no guest: {str(kind)[:40]}")
+            if kind != "payload":
+                _guest(f"{kind}: {what}", Path())
+        if type(data["max_instructions"]) not in (int, type(None)):
+            raise ValueError("max_instructions is no number")
         faults = tuple(
             (str(name), FaultPlan(tuple(_as_rule(rule) for rule in rules), str(name), "", seed))
             for name, seed, rules in data["faults"]  # type: ignore[attr-defined]

@@ -99,8 +99,13 @@ def point_of(running: Running) -> tuple[Point, tuple[str, ...]]:
     return Point(running.at, running.machine.state_hash(), short), tuple(parts)
 
 
-def record(recipe: Recipe, *, first: int = 0, last: int | None = None, interval: int = 0) -> Recorded:
-    """Do a run and take down hashes: of all of it, or of the stretch from `first` to `last`. VpmuError."""
+def record(
+    recipe: Recipe, *, first: int = 0, last: int | None = None, interval: int = 0,
+    told: Callable[[int], None] = lambda instruction: None,
+) -> Recorded:  # fmt: skip
+    """Do a run and take down hashes: of all of it, or of the stretch from `first` to `last`. `told` hears how
+    far it is. VpmuError.
+    """
     recipe = recipe.complete()
     running = Running(recipe)
     step = interval or FIRST_INTERVAL
@@ -110,6 +115,7 @@ def record(recipe: Recipe, *, first: int = 0, last: int | None = None, interval:
     target = first or step
     while running.to(target) is None and (last is None or running.at < last):
         points.append(point_of(running)[0])
+        told(running.at)
         if len(points) >= MOST_POINTS and not interval and last is None:
             points = points[1::2]
             step *= 2

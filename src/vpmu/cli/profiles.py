@@ -74,7 +74,7 @@ def print_isa(chosen: Sequence[Profile], as_json: bool) -> None:
 
     found = {
         profile.name: {
-            "always": sorted(isa.ALWAYS), "default": sorted(isa.DEFAULT_ISA),
+            "always": sorted(isa.ALWAYS - isa.unnamed(profile)), "default": sorted(isa.DEFAULT_ISA),
             "on request": sorted(isa.of_guests(profile) - isa.DEFAULT_ISA),
         }
         for profile in chosen

@@ -67,6 +67,7 @@ def typed(text: str) -> tuple[int, str]:
 def run(args: argparse.Namespace) -> int:
     """Record; the exit status."""
     from ..campaign.record import record
+    from ..vmm.linux.progress import Progress
 
     recipe = recipe_of(args, args.guest, args.profile)
     given = [] if args.input is None else [(0, read_input(args.input).hex())]
@@ -74,7 +75,12 @@ def run(args: argparse.Namespace) -> int:
     if args.window is not None and args.interval:
         raise UsageError("--window with --interval", expected="one of them", got="both")
     first, last = args.window or (0, None)
-    made = record(recipe, first=first, last=last, interval=args.interval)
+    progress = Progress(quiet=args.json or not sys.stderr.isatty())
+    made = record(
+        recipe, first=first, last=last, interval=args.interval,
+        told=lambda at: progress.note(f"at instruction {at:,}"),
+    )  # fmt: skip
+    progress.finish()
     made.save(args.output)
     told = (
         f"{made.stop}; {made.end.instruction:,} instructions, {made.calls:,} calls, "

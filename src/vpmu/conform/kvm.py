@@ -109,6 +109,8 @@ class KvmTarget(AgentTarget):
         self, link: KvmLink | HostLink, where: str, versions: dict[str, str], profile: str | Profile | None
     ) -> None:
         self.facts, self.versions, self.console = link.facts, versions, link.console
+        self.pid = link.pid if isinstance(link, ProcessLink) else os.getpid()
+        """The process that runs it."""
         super().__init__(link, "kvm", where, profile=profile, memory_end=MEMORY_END, slack=SLACK)
         self.missing = frozenset()
         self.switches = True

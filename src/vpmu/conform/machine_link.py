@@ -83,13 +83,14 @@ def agent_target(profile: str | Profile | None = None, host_pmu: str = "qemu-vir
     )
 
 
-def opensbi_target(name: str, profile: str | Profile | None = None, host_pmu: str = "full") -> AgentTarget:
+def opensbi_target(
+    name: str, profile: str | Profile | None = None, host_pmu: str = "full", harts: int = 1
+) -> AgentTarget:
     """Real OpenSBI in M mode on a hart of ours, the agent in S mode above it: `opensbi` (the fetched one),
     `opensbi:SUITE`, or `opensbi:FILE`. Raises PeerAbsent and TargetError.
     """
-    which = name.partition(":")[2]
-    firmware = Path(which) if "/" in which or which.endswith(".bin") else _fetched(which)
-    link = MachineLink(FIRMWARE, host_pmu, firmware=str(firmware), isa=FIRMWARE_ISA)
+    firmware = opensbi_image(name)
+    link = MachineLink(FIRMWARE, host_pmu, firmware=str(firmware), isa=FIRMWARE_ISA, harts=harts)
     hart, slack = link.machine.vcpu(0).hart, FIRMWARE_SLACK
     while hart.mode is Mode.M and hart.instructions < FIRMWARE_BOOT:
         if link.machine.run(max_instructions=SLICE).stop != "budget":
@@ -110,6 +111,12 @@ def opensbi_target(name: str, profile: str | Profile | None = None, host_pmu: st
     )
     target.rewind = lambda: link.machine.restore(base)
     return target
+
+
+def opensbi_image(name: str) -> Path:
+    """The file of `opensbi`, `opensbi:SUITE` or `opensbi:FILE`. Raises PeerAbsent."""
+    which = name.partition(":")[2]
+    return Path(which) if "/" in which or which.endswith(".bin") else _fetched(which)
 
 
 def _fetched(suite: str) -> Path:

@@ -68,6 +68,11 @@ class ProcessLink:
         assert self._process.stdout is not None
         self._to, self._from = self._process.stdin, self._process.stdout
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def send(self, data: bytes) -> None:
         try:
             while data:

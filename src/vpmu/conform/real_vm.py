@@ -12,7 +12,7 @@ import struct
 from collections import Counter
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..debug.running_kernel import physical
 from ..errors import UsageError
@@ -30,6 +30,9 @@ from ..vmm.replay_table import Run, sharp_hex
 from .agent import Identity, profile_for
 from .host_link import HostLink
 from .target import TargetError, TargetLost
+
+if TYPE_CHECKING:
+    from ..peers.hooks import Hooks
 
 CORE, CSR, SBI_EXT = 0x8030_0000_0200_0000, 0x8030_0000_0300_0000, 0x8030_0000_0800_0000
 """KVM_REG_RISCV | KVM_REG_SIZE_U64 | CORE, CSR, SBI_EXT (arch/riscv/include/uapi/asm/kvm.h)."""
@@ -224,9 +227,10 @@ class RealMonitor(Monitor):
 class RealHosts:
     """Where recorded runs are replayed on real KVM: hosts of one kernel, with the hart that each run had."""
 
-    def __init__(self, source: HostSource, progress: Progress) -> None:
-        self._source, self._progress = source, progress
+    def __init__(self, source: HostSource, progress: Progress, undone: tuple[str, ...] = ()) -> None:
+        self._source, self._progress, self._undone = source, progress, undone
         self._links: dict[tuple[str, ...], HostLink] = {}
+        self._hooks: dict[HostLink, Hooks] = {}
 
     def profile(self) -> str:
         """The profile of the kernel that has replayed: that of its release."""
@@ -234,6 +238,24 @@ class RealHosts:
         found = re.search(r"\d+\.\d+(\.\d+)?", kernel)
         code = linux_version_code(found[0]) if found else 0
         return profile_for(Identity(0, IMPL_ID_KVM, code)).name
+
+    def _undo(self, link: HostLink, commits: tuple[str, ...]) -> None:
+        """Take these fixes, and no others, out of the running kernel. Raises HookError."""
+        from ..debug.running_kernel import RunningKernel
+        from ..peers.hooks import Hooks
+        from ..peers.host_faults import undo
+
+        hooks = self._hooks.get(link)
+        if hooks is not None:
+            hooks.remove()
+        elif commits:
+            files, machine = self._source.read(), link.host.machine
+            modules = {} if files.module is None else {"kvm": files.module}
+            kernel = RunningKernel(machine.vcpu(0).hart, machine.memory, files.kernel, modules)
+            hooks = self._hooks[link] = Hooks(machine, kernel)
+        for commit in commits:
+            assert hooks is not None
+            undo(hooks, commit)
 
     def monitor(self, run: Run) -> RealMonitor:
         """A fresh VM for `run` with the payload in it. Raises UsageError for a run without KVM."""
@@ -248,6 +270,7 @@ class RealHosts:
         link = self._links.get((*isa, host_pmu))
         if link is None:
             link = self._links[*isa, host_pmu] = HostLink(self._source, self._progress, isa, host_pmu)
+        self._undo(link, () if run.unmodified else self._undone)
         link.rewind()
         vm = RealVm(link, load_host_pmu(host_pmu))
         for name, enabled in run.sbi_extensions.items():

@@ -65,7 +65,7 @@ SITES: dict[str, Site] = {
         Site("hart.counter", "a physical counter changes by itself",
              _COUNT, {"counter": "natural"}, timed=True),
         Site("hart.overflow", "an overflow interrupt of the host is lost, late, or comes twice",
-             {"drop": "flag", "delay": "time", "duplicate": "flag"}, _EVENT),
+             {"drop": "flag", "delay": "time", "duplicate": "flag"}, {**_EVENT, "counter": "natural"}),
         Site("kvm.snapshot", "KVM's access to shared memory (snapshot page, event table) finds no page",
              {"fault": "flag"}, {"access": "access", "address": "range"}),
         Site("kvm.allocate", "kernel memory for a guest's request is not to be had", {"fail": "flag"}),

@@ -9,12 +9,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from ..hart.events import Mode
 from ..hart.memory import MemoryFault
 from ..hart.pmu import Selector
 from ..profiles.opensbi_behaviours import OB
-from ..see.pmu import LOOK_UP, LeaveCall
-from ..spec.sbi import EVENT_INFO_ENTRY, U64, ConfigFlag, SbiError, SbiRet
+from ..see.pmu import LOOK_UP, LeaveCall, counted_modes
+from ..spec.sbi import EVENT_INFO_ENTRY, U64, SbiError, SbiRet
 from ..spec.sbi_events import (
     CACHE_IDS,
     CACHE_OPS,
@@ -69,7 +68,7 @@ def find_hardware(pmu: OpenSbiPmu, base: int, mask: int, flags: int, event_idx: 
         unused = pmu.profile.has(OB.OPENSBI_FIXED_COUNTER_UNUSED)
         return fixed if wanted >> fixed & 1 and not unused else None
     index, selector = found
-    pmu.physical.configure(index, selector, _modes(flags, whole=pmu.whole))
+    pmu.physical.configure(index, selector, counted_modes(flags, whole=pmu.whole))
     if not pmu.shifted:  # 1.1 leaves the interrupt on
         pmu.of |= 1 << index
     return index
@@ -106,27 +105,6 @@ def _supported(pmu: OpenSbiPmu, event_idx: int) -> bool:
     if event_idx in _RAW:  # rows of other events have an empty selector, which matches
         return bool(pmu.rows)
     return any(event_idx == row for row, _, _ in pmu.rows)
-
-
-@lru_cache(maxsize=64)
-def _modes(flags: int, *, whole: bool) -> Mode:
-    """The modes that are counted: M never is. Where the hart has VS and VU alone, they stand for S and U."""
-    modes = Mode.VU | Mode.VS | Mode.U | Mode.S
-    for flag, mode in (
-        (ConfigFlag.SET_UINH, Mode.U),
-        (ConfigFlag.SET_SINH, Mode.S),
-        (ConfigFlag.SET_VUINH, Mode.VU),
-        (ConfigFlag.SET_VSINH, Mode.VS),
-    ):
-        if flags & flag:
-            modes &= ~mode
-    if not whole:
-        modes &= ~(Mode.VU | Mode.VS)
-        if Mode.U in modes:
-            modes |= Mode.VU
-        if Mode.S in modes:
-            modes |= Mode.VS
-    return modes
 
 
 @lru_cache(maxsize=256)

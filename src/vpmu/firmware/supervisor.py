@@ -43,6 +43,7 @@ class Supervisor(GuestHart):
             entered = not self.midway
             if entered and self.at_entry is not None:
                 self.at_entry(self)
+                self.perf.poll()  # an overflow that a fault plan holds back may be due
             if self.reset_to is not None:
                 reset.requested(self)
             if self.mp_state == MP_STATE_STOPPED:
@@ -95,7 +96,10 @@ class Supervisor(GuestHart):
     def timer_ns(self) -> int | None:
         """Virtual time at which something of this hart may happen by itself."""
         own, firmware = self.hart.next_timer_ns(), super().timer_ns
-        return min((at for at in (own, firmware) if at is not None), default=None)
+        times = [at for at in (own, firmware) if at is not None]
+        if self.faults is not None:
+            times += self.faults.until  # something that is late
+        return min(times, default=None)
 
     def sleeps(self, now_ns: int) -> bool:
         """Whether the hart has nothing to do at virtual time `now_ns`."""
@@ -132,7 +136,11 @@ class Supervisor(GuestHart):
             case Stop.CSR:
                 self._counter_csr()
                 return None
-            case Stop.WFI:  # pc stays on it: it goes on where something can wake it
+            case Stop.WFI:  # the interrupt that ends it is taken behind it (privileged ISA 3.3.3)
+                hart.advance(1)
+                hart.count_class("system")
+                hart.pc += 4
+                self.perf.poll()  # where it wraps a counter itself
                 self.blocking, self.suspended = True, False
                 return None
             case Stop.EXCEPTION:

@@ -116,7 +116,7 @@ class Debugged:
         if self._stale:
             self._stale = False
             self.walk = Walk(self._traveller(), self._session)
-        else:
+        elif machine.injection is None:
             self.traveller.keep()  # whoever runs the machine may have changed it since
         self.traveller.asked = self._look
         if host is not None:
@@ -140,17 +140,19 @@ class Debugged:
 
     def _traveller(self) -> Traveller | OneWay:
         machine = self.machine
-        if machine.injection is not None:
-            return OneWay(machine, "it has a fault plan")
         if machine.arguments["perf"] != "model":
             return OneWay(machine, "it counts with this machine's own counters")
-        return Traveller(machine, self._budget)
+        if not _reverses(machine):
+            return OneWay(machine, "its fault plan has begun")
+        return Traveller(machine, self._budget, anew=machine.injection is not None)
 
     def _new_session(self) -> Session:
-        reverses = _reverses(self.machine)
+        machine = self.machine
+        reverses = _reverses(machine) if self._stale else isinstance(self.traveller, Traveller)
         return Session(
-            self.machine, self.points, lambda line, vcpu: self.monitor.answer(line, vcpu), reverses=reverses
-        )
+            machine, self.points, lambda line, vcpu: self.monitor.answer(line, vcpu),
+            reverses=reverses, writes=machine.injection is None or not reverses,
+        )  # fmt: skip
 
     # --- while the guest goes
 
@@ -162,7 +164,7 @@ class Debugged:
                 arrival = self.traveller.onwards(NOTHING, limit)
             return self._result(arrival, limit)
         try:
-            if go.step:
+            if go.step and go.how == "onwards" and self.walk.destination is None:
                 arrival = self.walk.go(go, limit)
             else:
                 with self.attention():
@@ -236,7 +238,8 @@ class Debugged:
                 if self._connection is None:
                     return True
         if Mark.INTERRUPT in self._waiting:
-            self._waiting.remove(Mark.INTERRUPT)
+            while self._waiting.popleft() is not Mark.INTERRUPT:
+                pass  # nobody may send these while the guest goes: they are left out
             return True
         return self._late()
 
@@ -367,4 +370,5 @@ class Debugged:
 
 def _reverses(machine: Machine) -> bool:
     """Whether a run of it can go back."""
-    return machine.injection is None and machine.arguments["perf"] == "model"
+    begun = machine.injection is not None and machine.injection.injector.begun
+    return machine.arguments["perf"] == "model" and not begun

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vpmu.vmm.machine import Machine
 
 OK, UNKNOWN, WRONG, NO_MEMORY = b"OK", b"", b"E01", b"E14"
+_WRITING = (b"G", b"P", b"M", b"X")
 _HEX = re.compile(rb"[0-9a-fA-F]{1,16}")
 _LONG = re.compile(rb"(?:[0-9a-fA-F]{2})*")
 _THREAD = re.compile(rb"(?:p(?:-1|[0-9a-fA-F]{1,8})\.)?(-1|[0-9a-fA-F]{1,8})")
@@ -53,13 +54,14 @@ class Malformed(Exception):
 
 class Session:
     """One debugger's view of a machine: which hart it looks at, what it has set. `monitor` answers a line
-    that its user types; `reverses`: the run can go back.
+    that its user types; `reverses`: the run can go back; `writes`: its state may be changed.
     """
 
     def __init__(
-        self, machine: Machine, points: Points, monitor: Callable[[str, GuestHart], str], *, reverses: bool
-    ) -> None:
-        self.machine, self.points, self.reverses = machine, points, reverses
+        self, machine: Machine, points: Points, monitor: Callable[[str, GuestHart], str], *,
+        reverses: bool, writes: bool = True,
+    ) -> None:  # fmt: skip
+        self.machine, self.points, self.reverses, self._writes = machine, points, reverses, writes
         self._monitor = monitor
         self.hart = machine.turns.current
         self.moving = self.hart
@@ -86,6 +88,8 @@ class Session:
         handler = self._ids.get(data[:1])
         if handler is None:
             return [UNKNOWN]
+        if not self._writes and data[:1] in _WRITING:
+            return [WRONG]
         try:
             answer = handler(data[1:])
         except Malformed:
@@ -190,6 +194,8 @@ class Session:
         return self._from(rest.partition(b";")[2], Go("onwards", True, self.moving))
 
     def _from(self, address: bytes, go: Go) -> Answer:
+        if address and not self._writes:
+            return [WRONG]
         if address:
             self.machine.vcpus[self.moving].hart.pc = _number(address)
             self.changed = True

@@ -332,10 +332,10 @@ class Hart:
         self.set(name, self.get(name) + instructions)
         self.time_ns += instructions
 
-    def count_csr(self) -> None:
-        """Credit a CSR instruction that Python did for the hart to its class."""
+    def count_class(self, name: str) -> None:
+        """Credit an instruction that Python did for the hart to its class (`csr`, `system`)."""
         if Counting.CLASSES in self.memory.counting:
-            self.words[(self.get("ctx") - self._address) // 8 + state.CONTEXT["csr"]] += 1
+            self.words[(self.get("ctx") - self._address) // 8 + state.CONTEXT[name]] += 1
 
     @property
     def time_ns(self) -> int:

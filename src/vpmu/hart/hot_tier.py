@@ -214,6 +214,9 @@ class HotTier:
         while not self.done.empty():
             self.install(self.done.get_nowait())
         self._look_up_new_pages()
+        shared = self._memory.shared.words
+        if not shared[state.SHARED["code_pool"]] <= decoded < shared[state.SHARED["code_next"]]:
+            return  # a page that is decoded one instruction at a time
         offset = pc & 4095
         if offset in self._empty.get(decoded, ()) or not self._record(decoded + 4 * offset):
             return  # no record: the chunk ended in a jump to another page

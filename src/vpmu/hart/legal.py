@@ -84,7 +84,7 @@ def problems(hart: WholeHart, words: memoryview, pmp: bytes) -> Iterator[str]:
 def _protection(entries: int, pmp: bytes) -> Iterator[str]:
     """Of physical memory protection (privileged ISA, 3.7.1)."""
     for number, configuration in enumerate(pmp[:64]):
-        impossible = configuration & 0x60 or configuration & 3 == 2 or configuration >> 3 & 3 == 2
+        impossible = configuration & 0x60 or configuration & 3 == 2
         if impossible or (number >= entries and configuration):
             yield f"pmp{number}cfg = {configuration:#x}"
     for number, address in enumerate(memoryview(pmp)[64:].cast("Q")):

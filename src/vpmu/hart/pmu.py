@@ -69,16 +69,18 @@ class _Counter:
         "selector",
     )  # fmt: skip
 
-    def __init__(self, index: int, width: int, selector: Selector, *, interrupts: bool) -> None:
+    def __init__(self, index: int, layout: CounterLayout) -> None:
+        fixed = index in FIXED
         self.index = index
-        self.mask = (1 << width) - 1
-        self.selector = selector
-        self.counted = selector  # empty where something keeps the selector from counting
+        self.mask = (1 << (64 if fixed else layout.width)) - 1
+        self.selector: Selector = (FIXED[index],) if fixed else ()
+        self.counted: Selector = self.selector  # empty where something keeps the selector from counting
         self.modes = ALL_MODES
         self.base = 0
         self.mark = 0
         self.running = False
-        self.interrupts = interrupts  # has an overflow flag, and it works
+        # It has an overflow flag, and it works: Smcntrpmf's mcyclecfg and minstretcfg have no OF bit.
+        self.interrupts = layout.sscofpmf and layout.overflow_interrupts and not fixed
         self.overflow = False
         self.held: Selector | None = None  # the selector that nobody else may count (one_counter_per_event)
 
@@ -109,22 +111,9 @@ class PhysicalPmu:
             raise ValueError(f"counter width: expected 1 to 64 bits, got {layout.width}")
         self.layout = layout
         self._source = source
-        self.whole = whole
-        """The hart has all its modes; else VS and VU alone."""
+        self.whole = whole  # the hart has all its modes; else VS and VU alone
         self._interrupts = layout.sscofpmf and layout.overflow_interrupts
-        self._counters = _Counters(
-            (
-                index,
-                _Counter(
-                    index,
-                    64 if index in FIXED else layout.width,
-                    (FIXED[index],) if index in FIXED else (),
-                    # Smcntrpmf's mcyclecfg and minstretcfg have no OF bit: these two cannot interrupt.
-                    interrupts=self._interrupts and index not in FIXED,
-                ),
-            )
-            for index in layout.indices
-        )
+        self._counters = _Counters((index, _Counter(index, layout)) for index in layout.indices)
         self._running: list[_Counter] = []
         self._costs = tuple(layout.cycle_costs.items())
         self._most_cycles = 1 + sum(layout.cycle_costs.values())
@@ -300,11 +289,11 @@ class PhysicalPmu:
         self._clear_overflow(counter)
 
     def set_overflow(self, index: int) -> None:
-        """Set OF by software, which requests no interrupt and keeps the next wrap from requesting one."""
+        """Set OF by software: that requests no interrupt, and no wrap does until it is cleared."""
         counter = self._counters[index]
         if counter.running:
             self._advance(counter)
-        counter.overflow = counter.interrupts
+        counter.overflow = self.layout.sscofpmf and index not in FIXED
         self._publish_overflow()
 
     def budget(self) -> int | None:

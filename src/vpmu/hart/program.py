@@ -28,6 +28,7 @@ def constants(whole: bool = False) -> dict[str, int]:
         "CONTEXT_SIZE": state.CONTEXT_SIZE,
         "CONTEXTS_SIZE": state.CONTEXT_SIZE * (state.ALL_CONTEXTS if whole else state.GUEST_CONTEXTS),
         "LEAVES": state.LEAVES, "GUEST_PAGES": state.GUEST_PAGES, "PMP": state.PMP,
+        "LONE_PAGE": state.LONE_PAGE,
         "TLB_READ": state.TLB_READ, "TLB_WRITE": state.TLB_WRITE,
         "TLB_FETCH": state.TLB_FETCH,
         "MODEL_DTLB_READ": state.MODEL_DTLB_READ, "MODEL_DTLB_WRITE": state.MODEL_DTLB_WRITE,

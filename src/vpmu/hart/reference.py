@@ -28,6 +28,7 @@ _FAULT, _EXIT, _CTX = state.STATE["fault"], state.STATE["exit"], state.STATE["ct
 _SSTATUS, _FFLAGS, _FRM = state.STATE["sstatus"], state.STATE["fflags"], state.STATE["frm"]
 _FP_ON, _FP_OTHER = state.STATE["fp_on"], state.STATE["fp_other"]
 _OTHER_SSTATUS = state.STATE["other_sstatus"]
+_PMP_FINE = state.STATE["pmp_fine"]
 _ISA, _BREAKPOINTS = state.STATE["isa"], state.SHARED["breakpoint_count"]
 _DYNAMIC, _LAST_MODE = 7, 4
 
@@ -70,11 +71,16 @@ class ReferenceEngine:
             self.call[name] = self._forgetting(name)
 
     def _once_per_page(self, name: str) -> Callable[..., int]:
-        """A function of (physical address, ...) that is asked once per page: regions and PMP are of pages."""
+        """A function of (physical address, ...) that is asked once per page: regions are of pages, and PMP is
+        where none of its entries is finer.
+        """
         answer, known = self._plain[name], self._known[name]
+        by_bytes = name == "pmp_denies"  # then the bytes of the access follow
 
         def remembering(physical: int, *others: int) -> int:
-            key = (physical >> 12, *others)
+            if by_bytes and self.words[_PMP_FINE]:
+                return answer(physical, *others)
+            key = (physical >> 12, *others[by_bytes:])
             if key not in known:
                 known[key] = answer(physical, *others)
             return known[key]

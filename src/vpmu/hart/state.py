@@ -37,6 +37,7 @@ count_u count_s count_m traps_u traps_s traps_m
 stip as_store
 passing watched
 host_ieee
+more pmp_fine
 """.split()  # noqa: SIM905 - rows of names
 
 _REGIONS = 8
@@ -84,7 +85,8 @@ COUNTER_ROW = 32  # words
 SCOUNTOVF_ANSWERED = 1  # the bit of scountovf among those of the counters: index 1 is `time`, no counter
 COUNTERS_SIZE = 8 * COUNTER_ROW * 33
 GUEST_STATE_SIZE = CONTEXTS + GUEST_COUNTERS + COUNTERS_SIZE
-WHOLE_STATE_SIZE = CONTEXTS + WHOLE_COUNTERS + COUNTERS_SIZE
+LONE_PAGE = WHOLE_COUNTERS + COUNTERS_SIZE
+"""A decoded page for one instruction at a time (privileged.whole.pmp), by byte offset as well; no state."""
 INVALID_TAG = 1  # never equal to a page address
 
 assert max(STATE.values()) * 8 < CONTEXTS
@@ -105,6 +107,7 @@ DECODED_STORES = 8 * 2051  # stores that hit it since it was last entered
 DECODED_COMPILED = 8 * 2052  # not 0: records of this page point to compiled regions
 DECODED_SIZE = 8 * 2053
 DECODED_STRIDE = DECODED_SIZE + 64 - DECODED_SIZE % 64
+WHOLE_STATE_SIZE = CONTEXTS + LONE_PAGE + DECODED_STRIDE
 DECODED_STORES_MAX = 256  # stores into a page, without an entry, after which it is data
 
 ASKED = 2  # in `watched`: all of the access has been compared; else the pc that was stopped at, plus one

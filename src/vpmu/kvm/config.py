@@ -165,7 +165,7 @@ def _bind_exactly(
 def _create(
     pmu: VcpuPmu, counter: Counter, event: Translation, flags: int, period: int, *, disabled: bool
 ) -> PerfEvent | None:
-    attr = build_attr(event, flags, period, disabled=disabled)
+    attr = build_attr(event, flags, period, disabled=disabled, nested=pmu.nested)
     try:
         perf_event = pmu.create_event(counter, attr)
         if perf_event is not None and not (pmu.profile.has(B.RAW_EVENT_UNCHECKED) or perf_event.countable):

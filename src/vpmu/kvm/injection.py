@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..faults.injector import Injector
 from ..perf.event import PerfProvider
+from ..perf.injection import AGAIN_NS
 from ..see.guest_hart import GuestHart
 from ..see.interrupts import Interrupts
 from ..see.vcpu_api import GuestMemory, MemoryFault
@@ -13,14 +14,18 @@ from .pmu import VcpuPmu, allocate
 
 
 class FaultyInterrupts(VcpuInterrupts):
-    """Interrupts of one vCPU, of which requests may get lost, come late or come twice."""
+    """Interrupts of one vCPU, of which requests may get lost, come late or come twice. `exits`: the guest
+    exits often enough that the second of two comes with an exit; else it is looked for in between.
+    """
 
-    __slots__ = ("_again", "_hart_id", "_injector", "_late")
+    __slots__ = ("_again", "_exits", "_hart_id", "_injector", "_late", "_look")
     moves_by_itself = True
 
-    def __init__(self, injector: Injector, hart_id: int, old: Interrupts) -> None:
+    def __init__(self, injector: Injector, hart_id: int, old: Interrupts, *, exits: bool = True) -> None:
         super().__init__()
         self.take_over(old)
+        self._exits = exits
+        self._look: int | None = None
         self._injector, self._hart_id = injector, hart_id
         self._late: list[tuple[int, int]] = []
         self._again: set[int] = set()
@@ -33,6 +38,7 @@ class FaultyInterrupts(VcpuInterrupts):
         elif "duplicate" in effect:
             super().set(irq)
             self._again.add(irq)
+            self._look_again()
         elif "delay" in effect:
             due = self._injector.clock() + int(effect["delay"])  # type: ignore[call-overload]
             self._late.append((due, irq))
@@ -42,6 +48,11 @@ class FaultyInterrupts(VcpuInterrupts):
     def due_ns(self) -> int | None:  # type: ignore[override]
         """When the first of those that are late comes."""
         return min((due for due, _ in self._late), default=None)
+
+    def _look_again(self) -> None:
+        if self._look is None and not self._exits:
+            self._look = self._injector.clock() + AGAIN_NS
+            self._injector.until.append(self._look)
 
     def flush(self) -> int:
         """As without faults, after what was late."""
@@ -54,6 +65,11 @@ class FaultyInterrupts(VcpuInterrupts):
             if not (self.pending | self.hvip) >> irq & 1:  # the guest has taken the first one
                 self._again.discard(irq)
                 super().set(irq)
+        if self._look is not None and self._look <= now:
+            self._injector.until.remove(self._look)
+            self._look = None
+            if self._again:
+                self._look_again()
         return super().flush()
 
     def reset(self) -> None:
@@ -87,7 +103,7 @@ def equip(vcpu: GuestHart, injector: Injector, perf: PerfProvider) -> None:
     """Make the seams of a vCPU ask `injector`; `perf` is the provider from now on. Events that exist stay."""
     vcpu.faults = injector
     vcpu.perf = perf
-    vcpu.interrupts = FaultyInterrupts(injector, vcpu.hart_id, vcpu.interrupts)
+    vcpu.interrupts = FaultyInterrupts(injector, vcpu.hart_id, vcpu.interrupts, exits=not vcpu.hart.whole)
     if injector.wants("kvm.snapshot"):
         vcpu.pmu.memory = FaultyMemory(vcpu.memory, injector, vcpu.hart_id)
     if isinstance(vcpu.pmu, VcpuPmu):

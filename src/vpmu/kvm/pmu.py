@@ -41,9 +41,13 @@ class VcpuPmu(SbiPmu):
         raise_overflow: Callable[[], None],
         recorder: Recorder,
         hart_id: int = 0,
+        *,
+        nested: bool = False,
     ) -> None:
         super().__init__(profile, memory, raise_overflow, recorder, hart_id)
         self.perf = perf
+        self.nested = nested
+        """The guest has a hypervisor extension, and guests of its own."""
         self.host_log_lines = 0
         """Lines that guest actions have written to the host's log."""
         self.host_allocate: Callable[[int], bool] = allocate
@@ -197,7 +201,10 @@ class VcpuPmu(SbiPmu):
         snapshot.drop_page(self)
 
     def renewed(self) -> VcpuPmu:
-        pmu = VcpuPmu(self.profile, self.perf, self.memory, self._raise_overflow, self.recorder, self.hart_id)
+        pmu = VcpuPmu(
+            self.profile, self.perf, self.memory, self._raise_overflow, self.recorder, self.hart_id,
+            nested=self.nested,
+        )  # fmt: skip
         pmu.host_allocate = self.host_allocate
         return pmu
 

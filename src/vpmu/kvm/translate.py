@@ -7,7 +7,15 @@ from typing import NamedTuple
 
 from ..profiles.behaviours import B
 from ..profiles.profiles import Profile
-from ..spec.perf import ALL_ONES, RISCV_CONFIG1_GUEST_EVENTS, PerfEventAttr, PerfType, cache_config
+from ..spec.perf import (
+    ALL_ONES,
+    CONFIG1_NOT_VS,
+    CONFIG1_NOT_VU,
+    RISCV_CONFIG1_GUEST_EVENTS,
+    PerfEventAttr,
+    PerfType,
+    cache_config,
+)
 from ..spec.sbi import ConfigFlag
 from ..spec.sbi_events import (
     CACHE_IDS,
@@ -92,17 +100,26 @@ def _reserved(profile: Profile, event_idx: int, event_type: int, code: int, data
 
 
 SET_UINH, SET_SINH = int(ConfigFlag.SET_UINH), int(ConfigFlag.SET_SINH)
+_CONFIG1 = {
+    flags: RISCV_CONFIG1_GUEST_EVENTS
+    | CONFIG1_NOT_VU * bool(flags & ConfigFlag.SET_VUINH)
+    | CONFIG1_NOT_VS * bool(flags & ConfigFlag.SET_VSINH)
+    for flags in range(0, 32, 8)
+}
+_GUEST_FILTERS = int(ConfigFlag.SET_VUINH | ConfigFlag.SET_VSINH)
 
 
 @lru_cache(maxsize=256)
-def build_attr(translation: Translation, flags: int, period: int, *, disabled: bool) -> PerfEventAttr:
+def build_attr(
+    translation: Translation, flags: int, period: int, *, disabled: bool, nested: bool = False
+) -> PerfEventAttr:
     """The attr of KVM's kernel counter: pinned, of the guest only; of the filter flags it knows UINH and
-    SINH.
+    SINH. `nested`: the guest has guests of its own, whose modes VUINH and VSINH are.
     """
     return PerfEventAttr(
         type=translation.type,
         config=translation.config,
-        config1=RISCV_CONFIG1_GUEST_EVENTS,
+        config1=_CONFIG1[flags & _GUEST_FILTERS if nested else 0],
         sample_period=period,
         disabled=disabled,
         pinned=True,

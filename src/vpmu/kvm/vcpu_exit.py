@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from vpmu.hart.exits import Stop
 from vpmu.kvm import vcpu_insn
 from vpmu.kvm.errors import KvmRunError
-from vpmu.profiles.behaviours import B
 from vpmu.see import mmio
 from vpmu.see.exits import HungExit, VcpuExit
 from vpmu.see.trap import instruction, redirect
@@ -25,7 +24,6 @@ _FIRMWARE_EVENT = {
     Cause.LOAD_ACCESS: 2,
     Cause.STORE_ACCESS: 3,
 }
-_FW_ILLEGAL_INSN = 4
 
 
 def handle(vcpu: Vcpu, stop: Stop) -> VcpuExit | None:
@@ -36,9 +34,7 @@ def handle(vcpu: Vcpu, stop: Stop) -> VcpuExit | None:
     details = vcpu.hart.details
     match stop:
         case Stop.ILLEGAL:
-            if not vcpu.profile.has(B.ILLEGAL_INSN_DELEGATED):
-                vcpu.pmu.incr_fw(_FW_ILLEGAL_INSN)
-            redirect(vcpu, Cause.ILLEGAL_INSTRUCTION, instruction(vcpu))
+            vcpu_insn.refuse(vcpu, instruction(vcpu), stop)
             return None
         case Stop.MMIO_LOAD | Stop.MMIO_STORE:
             is_write = stop is Stop.MMIO_STORE

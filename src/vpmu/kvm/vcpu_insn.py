@@ -7,14 +7,14 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from vpmu.hart.exits import Stop
 from vpmu.hart.state import STATE
 from vpmu.kvm.errors import KvmRunError
 from vpmu.see import mmio
 from vpmu.see.counter_read import read_counter_csr
 from vpmu.see.exits import MmioExit
 from vpmu.see.pmu import IllegalCounter
-from vpmu.see.trap import instruction, redirect
-from vpmu.spec.csr import Cause
+from vpmu.see.trap import instruction
 from vpmu.spec.sbi import U64
 
 if TYPE_CHECKING:
@@ -30,17 +30,24 @@ def virtual_instruction(vcpu: Vcpu) -> None:
     word = vcpu.hart.fetched_instruction() or 0
     operation, rs1, rd = word >> 12 & 7, word >> 15 & 31, word >> 7 & 31
     if word & 0x7F != _OPCODE_SYSTEM or operation & 3 == 0:
-        redirect(vcpu, Cause.ILLEGAL_INSTRUCTION, word)
+        refuse(vcpu, word, Stop.VIRTUAL)
         return
     try:
         value = read_counter_csr(vcpu, word >> 20, writes=operation & 3 == _CSRRW or rs1 != 0)
     except IllegalCounter:
-        redirect(vcpu, Cause.ILLEGAL_INSTRUCTION, word)
+        refuse(vcpu, word, Stop.VIRTUAL)
         return
     words = vcpu.hart.words
     if rd:
         words[rd] = value
     words[_PC] = words[_PC] + 4 & U64
+
+
+def refuse(vcpu: Vcpu, word: int, stop: Stop) -> None:
+    """See refused_insn.refused."""
+    from vpmu.kvm.refused_insn import refused  # which few guests need
+
+    refused(vcpu, word, stop)
 
 
 def mmio_exit(vcpu: Vcpu, gpa: int, is_write: bool) -> MmioExit:

@@ -23,17 +23,19 @@ def names() -> list[str]:
 
 
 def find_image(name: str) -> Path:
-    """The file `name`, or else the bundled payload of that name. A bare word that is neither gets the near
-    names.
+    """The file `name`, or else the bundled payload of that name, whatever folders there are (`vpmu new guest`
+    makes one). A bare word that is neither gets the near names.
 
     :raises UnknownNameError: neither.
     """
     file = Path(name)
-    if file.exists() or "/" in name or "." in name:
+    if "/" in name or "." in name or (file.exists() and not file.is_dir()):
         return file
     bundled = _DIRECTORY / f"{name}.elf"  # the others need a monitor
     if bundled.is_file():
         return bundled
+    if file.exists():
+        return file
     raise UnknownNameError("image", name, (file.stem for file in _DIRECTORY.glob("*.elf")), layer="loader")
 
 

@@ -14,6 +14,8 @@ from vpmu.hart.events import Mode
 from vpmu.hart.pmu import FIXED, Selector
 from vpmu.perf.description import HostPmuDescription
 from vpmu.spec.perf import (
+    CONFIG1_NOT_VS,
+    CONFIG1_NOT_VU,
     CONFIG_MASK,
     EVENTS,
     RISCV_CONFIG1_GUEST_EVENTS,
@@ -110,8 +112,9 @@ class Driver:
         return self._raw.get(config) or MappedEvent(event_name(PerfType.RAW, config), (), ())
 
 
-def guest_modes(attr: PerfEventAttr) -> Mode:
-    """The guest's modes in which an event counts.
+def guest_modes(attr: PerfEventAttr, *, whole: bool = False) -> Mode:
+    """The guest's modes in which an event counts; `whole`: the guest is the supervisor of a hart with all its
+    modes, and counts its own guests, too.
 
     With KVM's config1 the exclude bits are about the guest's own user and kernel; without it they are
     about the host's.
@@ -121,7 +124,18 @@ def guest_modes(attr: PerfEventAttr) -> Mode:
     for_guest = attr.config1 & RISCV_CONFIG1_GUEST_EVENTS
     no_user = bool(for_guest and attr.exclude_user)
     no_kernel = bool(for_guest and attr.exclude_kernel)
-    return _MODES[no_user, no_kernel]
+    if not whole:
+        return _MODES[no_user, no_kernel]
+    modes = Mode.U | Mode.S | Mode.VU | Mode.VS
+    for excluded, mode in (
+        (no_user, Mode.U),
+        (no_kernel, Mode.S),
+        (attr.config1 & CONFIG1_NOT_VU, Mode.VU),
+        (attr.config1 & CONFIG1_NOT_VS, Mode.VS),
+    ):
+        if excluded:
+            modes &= ~mode
+    return modes
 
 
 _MODES = {

@@ -59,7 +59,7 @@ class HostPmuEvent:
         cpu.created += 1
         self._serial = cpu.created  # group_index: pinned events are scheduled in the order of their creation
         self._mapped = mapped
-        self._modes: Mode = guest_modes(attr)
+        self._modes: Mode = guest_modes(attr, whole=cpu.pmu.whole)
         self._counts_host = counts_host(attr)
         self._handler = handler
         self._attr_period = attr.sample_period  # attr.sample_period: 0 where the event does not sample

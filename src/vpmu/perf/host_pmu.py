@@ -60,6 +60,8 @@ class HostPmuPerf:
         self.quiet = pmu.quiet
         self.unclaimed: Callable[[int], None] | None = None
         """Told of the overflow of a counter that no event of this provider holds."""
+        self.between: Callable[[int, Callable[[int], None]], None] | None = None
+        """A fault plan: it hands such an overflow on, or does not."""
 
     @property
     def physical(self) -> PhysicalPmu:
@@ -157,4 +159,7 @@ class HostPmuPerf:
             if event is not None:
                 event.overflowed()
             elif self.unclaimed is not None:
-                self.unclaimed(index)
+                if self.between is None:
+                    self.unclaimed(index)
+                else:
+                    self.between(index, self.unclaimed)

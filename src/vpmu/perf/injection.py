@@ -10,7 +10,6 @@ from collections.abc import Callable
 from ..faults.injector import Effect, Injector
 from ..spec.perf import U64, PerfEventAttr, event_name
 from .event import NEVER_QUIET, EventState, OverflowHandler, PerfError, PerfEvent, PerfProvider
-from .event_map import COUNTABLE
 from .host_pmu import HostPmuPerf
 
 
@@ -21,6 +20,19 @@ def changed(value: int, effect: Effect) -> int:
     if "add" in effect:
         return value + int(effect["add"]) & U64  # type: ignore[call-overload, no-any-return]
     return value ^ int(effect.get("xor", 0)) & U64  # type: ignore[call-overload, no-any-return]
+
+
+AGAIN_NS = 1000
+"""How often it is looked whether an interrupt that shall come twice has been taken once."""
+
+
+def counted(host: HostPmuPerf, index: int) -> list[str]:
+    """perf's names of what a counter of the hart counts: several events may count the same."""
+    selector = host.physical.selector(index)
+    names = [name for name, _, counts in host.description.countable() if counts == selector]
+    return names + [
+        f"r{config:x}" for config, _, counts in host.description.countable_raw() if counts == selector
+    ]
 
 
 class FaultyEvent:
@@ -93,16 +105,12 @@ class FaultyPerf:
     def __init__(self, inner: PerfProvider, injector: Injector, hart_id: int) -> None:
         self.inner, self.injector, self.hart_id = inner, injector, hart_id
         self._late: list[tuple[int, Callable[[], None]]] = []
+        self._unclaimed: list[tuple[int, int, Callable[[int], None], bool]] = []  # due, index, told, again
+        self.taken: Callable[[], bool] = lambda: True
+        """Whether the guest has taken the last overflow interrupt: the next can be told from it."""
+        if isinstance(inner, HostPmuPerf) and injector.wants("hart.overflow"):
+            inner.between = self._between
         self._taken: list[tuple[int, tuple[int, ...]]] = []
-        self._unclaimed: Callable[[int], None] | None = None
-        if isinstance(inner, HostPmuPerf) and inner.unclaimed is not None:
-            self._unclaimed, inner.unclaimed = inner.unclaimed, self._below
-
-    def let_go(self) -> None:
-        """Stand no longer between the hart's counters and the firmware above them."""
-        if self._unclaimed is not None:
-            assert isinstance(self.inner, HostPmuPerf)
-            self.inner.unclaimed = self._unclaimed
 
     @property
     def name(self) -> str:
@@ -145,32 +153,42 @@ class FaultyPerf:
 
     def _overflow(self, event: FaultyEvent, handler: OverflowHandler) -> None:
         def deliver() -> None:
-            if event.inner.state is not EventState.RELEASED:
+            # the driver's handler looks at counters in use alone (pmu_sbi_ovf_handler)
+            if event.inner.state is EventState.ACTIVE:
                 handler(event)
 
-        self._interrupt(event.name, deliver)
-
-    def _below(self, index: int) -> None:
-        """A counter overflows that firmware has programmed, past perf."""
-        host, below = self.inner, self._unclaimed
-        assert isinstance(host, HostPmuPerf)
-        assert below is not None
-        selector = host.physical.selector(index)
-        name = next((name for name, counted in COUNTABLE.items() if counted == selector), "")
-        self._interrupt(name, lambda: below(index))
-
-    def _interrupt(self, event: str, deliver: Callable[[], None]) -> None:
-        """An overflow interrupt of the host, as the plan has it."""
-        effect = self.ask("hart.overflow", event)
+        counter = getattr(event.inner, "counter", None)
+        effect = self.injector.ask("hart.overflow", self.hart_id, event=event.name, counter=counter)
         if effect is None:
-            deliver()
+            handler(event)
         elif "duplicate" in effect:
-            deliver()
-            deliver()
+            handler(event)
+            handler(event)
         elif "delay" in effect:
             due = self.injector.clock() + int(effect["delay"])  # type: ignore[call-overload]
             self._late.append((due, deliver))
             self.injector.until.append(due)
+
+    def _between(self, index: int, told: Callable[[int], None]) -> None:
+        """An overflow of a counter that is no event's: the hart's own, of firmware or of M mode."""
+        host = self.inner
+        assert isinstance(host, HostPmuPerf)
+        wanted = {
+            rule.match.get("event") for rule in self.injector.plan.rules if rule.site == "hart.overflow"
+        }
+        names = counted(host, index)
+        event = next((name for name in names if name in wanted), names[0] if names else None)
+        effect = self.injector.ask("hart.overflow", self.hart_id, event=event, counter=index)
+        if effect is None or "duplicate" in effect:
+            told(index)
+        if effect is not None and "drop" not in effect:
+            delay = int(effect.get("delay", AGAIN_NS))  # type: ignore[call-overload]
+            self._later(delay, index, told, again="duplicate" in effect)
+
+    def _later(self, delay: int, index: int, told: Callable[[int], None], *, again: bool) -> None:
+        due = self.injector.clock() + delay
+        self._unclaimed.append((due, index, told, again))
+        self.injector.until.append(due)
 
     def budget(self) -> int | None:
         """As the provider below, or until the plan wants to be asked."""
@@ -186,9 +204,17 @@ class FaultyPerf:
     def poll(self) -> None:
         """As the provider below; then the overflows whose delay is over."""
         self.inner.poll()
-        if not self._late:
+        if not self._late and not self._unclaimed:
             return
         now = self.injector.clock()
+        for entry in [entry for entry in self._unclaimed if entry[0] <= now]:
+            self._unclaimed.remove(entry)
+            due, index, told, again = entry
+            self.injector.until.remove(due)
+            if again and not self.taken():
+                self._later(AGAIN_NS, index, told, again=True)
+            else:
+                told(index)
         for late in [late for late in self._late if late[0] <= now]:
             self._late.remove(late)
             self.injector.until.remove(late[0])

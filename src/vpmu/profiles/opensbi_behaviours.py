@@ -270,12 +270,86 @@ class OB:
     )
     OPENSBI_NO_DBCN = Behaviour("there is no debug console", "", "", "1.3", "a run on QEMU", "OpenSBI")
     OPENSBI_SSE_FWFT_DBTR = Behaviour(
-        "probe_extension finds SSE, FWFT and DBTR; of these only FWFT is modelled, a function of the others "
-        "is NOT_SUPPORTED",
+        "probe_extension finds SSE, FWFT and DBTR; of DBTR, which is there where a hart has triggers, no "
+        "function is modelled: NOT_SUPPORTED",
         "",
         "1.5",
         "",
         "a run on QEMU",
+        "OpenSBI",
+    )
+    OPENSBI_SSE_ALL_EVENTS = Behaviour(
+        "SSE has events that nothing raises (RAS, double trap), and answers INVALID_PARAM for others of the "
+        "specification",
+        "",
+        "1.5",
+        "1.7",
+        "runs of OpenSBI 1.6 and 1.9",
+        "OpenSBI",
+    )
+    OPENSBI_SSE_MASK_ERRORS_SWAPPED = Behaviour(
+        "masking a hart that is masked answers ALREADY_STARTED, the other way round ALREADY_STOPPED",
+        "",
+        "1.5",
+        "1.7",
+        "runs of OpenSBI 1.6 and 1.9",
+        "OpenSBI",
+    )
+    OPENSBI_SSE_READ_ONLY_IS_BAD_RANGE = Behaviour(
+        "writing a read-only attribute of an event answers BAD_RANGE, not DENIED",
+        "",
+        "1.5",
+        "1.7",
+        "runs of OpenSBI 1.6 and 1.9",
+        "OpenSBI",
+    )
+    OPENSBI_SSE_STATUS_ALL_ONES = Behaviour(
+        "the status of an event whose handler was entered has all bits but PENDING",
+        "",
+        "1.5",
+        "1.7",
+        "runs of OpenSBI 1.6 and 1.9",
+        "OpenSBI",
+    )
+    OPENSBI_FWFT_LOCKED_IS_DENIED = Behaviour(
+        "setting a feature that is locked answers DENIED, not DENIED_LOCKED",
+        "",
+        "1.5",
+        "1.7",
+        "runs of OpenSBI 1.6 and 1.9",
+        "OpenSBI",
+    )
+    OPENSBI_ADDRESSES_BY_REGION = Behaviour(
+        "of an address that a supervisor names only firmware's memory and devices are refused, before "
+        "anything else is looked at: there need not be memory, and it may be odd",
+        "",
+        "",
+        "",
+        "runs of OpenSBI 1.1, 1.6 and 1.9",
+        "OpenSBI",
+    )
+    OPENSBI_DEVICES_OUT_OF_BOUNDS = Behaviour(
+        "serial port and test finisher are among the addresses that are refused",
+        "",
+        "1.3",
+        "",
+        "runs of OpenSBI 1.1, 1.6 and 1.9",
+        "OpenSBI",
+    )
+    OPENSBI_RANGE_BY_FIRST_BYTE = Behaviour(
+        "of a range of addresses only the first is looked at",
+        "",
+        "",
+        "1.9",
+        "runs of OpenSBI 1.6 and 1.9",
+        "OpenSBI",
+    )
+    OPENSBI_RESET_KNOWN_ONLY = Behaviour(
+        "system_reset of any type or reason but the specification's, looked at in 64 bits, is INVALID_PARAM",
+        "",
+        "",
+        "",
+        "runs of OpenSBI 1.1, 1.6 and 1.9",
         "OpenSBI",
     )
     OPENSBI_HART_MASK_UNCHECKED = Behaviour(
@@ -287,7 +361,7 @@ class OB:
         "OpenSBI",
     )
     OPENSBI_HART_BASE_CHECKED = Behaviour(
-        "a hart_mask_base of 128 or more is INVALID_PARAM, whatever the mask says",
+        "a hart_mask_base beyond the last hart is INVALID_PARAM, whatever the mask says",
         "",
         "",
         "1.4",

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from ..see.exits import SbiExit, SystemEvent
+from ..see.exits import EventResumed, SbiExit, SystemEvent
 from ..see.vcpu_api import VcpuLike
 from ..spec.sbi import SbiError, SbiRet
 
 Args = tuple[int, int, int, int, int, int]
 """a0 to a5, unsigned 64 bits."""
 
-Answer = SbiRet | SystemEvent | SbiExit
+Answer = SbiRet | SystemEvent | SbiExit | EventResumed
 """Registers for the guest, or an exit that user space serves. A failing KVM_RUN is KvmRunError, a trap
 GuestTrap.
 """

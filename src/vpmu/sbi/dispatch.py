@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from ..kvm.errors import HostLostError, KvmRunError
-from ..see.exits import SbiExit, SystemEvent
+from ..see.exits import EventResumed, SbiExit, SystemEvent
 from ..see.vcpu_api import VcpuLike
 from ..spec.sbi import Eid, SbiRet
 from ..spec.sbi_functions import function
-from . import base, dbcn, fwft, hsm, ipi, legacy, pmu, rfence, srst, sta, susp, time
+from . import base, dbcn, fwft, hsm, ipi, legacy, pmu, rfence, srst, sse, sta, susp, time
 from .answer import NOT_SUPPORTED, Answer, Args, Handler
 
 
 def _not_modelled(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
-    """Extensions that firmware has and the model lacks: probe_extension finds them, their functions do not
-    exist.
-    """
+    """An extension that is found by its name alone: debug triggers, of which our harts have none."""
     return NOT_SUPPORTED
 
 
@@ -30,7 +28,7 @@ HANDLERS: dict[int, Handler] = {
     Eid.SUSP: susp.handle,
     Eid.FWFT: fwft.handle,
     Eid.STA: sta.handle,
-    Eid.SSE: _not_modelled,
+    Eid.SSE: sse.handle,
     Eid.DBTR: _not_modelled,
 }
 """EID -> handler. Legacy calls and the experimental and vendor ranges are not in it."""
@@ -66,8 +64,10 @@ def ecall(vcpu: VcpuLike, eid: int, fid: int, args: Args) -> Answer:
     return answer
 
 
-def _exit_name(answer: SystemEvent | SbiExit) -> str:
+def _exit_name(answer: SystemEvent | SbiExit | EventResumed) -> str:
     """The exit to user space, as linux/kvm.h calls it."""
+    if isinstance(answer, EventResumed):
+        return "resumed"
     if isinstance(answer, SbiExit):
         return "KVM_EXIT_RISCV_SBI"
     return f"KVM_EXIT_SYSTEM_EVENT type {answer.type} reason {answer.reason}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..profiles.behaviours import B
+from ..profiles.opensbi_behaviours import OB
 from ..see.vcpu_api import VcpuLike
 from ..spec.sbi import FwftFeature, FwftFid, SbiError, SbiRet
 from .answer import INVALID_PARAM, NOT_SUPPORTED, Answer, Args
@@ -33,7 +34,8 @@ def handle(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
     if args[2] & ~FLAG_LOCK:
         return INVALID_PARAM
     if locked:
-        return SbiRet(SbiError.DENIED_LOCKED)
+        old = vcpu.profile.has(OB.OPENSBI_FWFT_LOCKED_IS_DENIED)
+        return SbiRet(SbiError.DENIED if old else SbiError.DENIED_LOCKED)
     if args[1] not in values:
         return INVALID_PARAM
     vcpu.firmware_features[feature] = (args[1], bool(args[2]))

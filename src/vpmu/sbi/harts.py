@@ -6,8 +6,6 @@ from ..profiles.opensbi_behaviours import OB
 from ..see.vcpu_api import VcpuLike
 from ..spec.sbi import U64, XLEN
 
-_FIRMWARE_HARTS = 128
-"""SBI_HARTMASK_MAX_BITS of OpenSBI."""
 ALL = U64
 """hart_mask_base with this value (-1) means every hart; the mask is ignored."""
 
@@ -26,7 +24,7 @@ def select(vcpu: VcpuLike, mask: int, base: int) -> tuple[list[VcpuLike], bool]:
     """
     if base == ALL:
         return list(vcpu.vcpus), True
-    if base >= _FIRMWARE_HARTS and vcpu.profile.has(OB.OPENSBI_HART_BASE_CHECKED):
+    if base >= len(vcpu.vcpus) and vcpu.profile.has(OB.OPENSBI_HART_BASE_CHECKED):
         return [], False
     chosen, found = [], 0
     for other in vcpu.vcpus:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ..firmware import domain
 from ..profiles.behaviours import B
+from ..profiles.opensbi_behaviours import OB
+from ..profiles.profiles import IMPL_ID_KVM
 from ..see.vcpu_api import MP_STATE_STOPPED, MemoryFault, VcpuLike
 from ..spec.sbi import HartState, HsmFid, SbiError, SbiRet
 from . import harts
@@ -32,6 +35,8 @@ def handle(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
 
 def executable(vcpu: VcpuLike, address: int) -> bool:
     """True where a hart can begin at that physical address: instructions lie in memory, at even addresses."""
+    if vcpu.profile.has(OB.OPENSBI_ADDRESSES_BY_REGION):
+        return domain.allows(vcpu.profile, address)
     try:
         vcpu.memory.read(address, 2)
     except MemoryFault:
@@ -47,8 +52,11 @@ def _start(vcpu: VcpuLike, hart_id: int, start_addr: int, opaque: int) -> SbiRet
     target = _target(vcpu, hart_id)
     if target is None:
         return INVALID_PARAM
+    firmware = vcpu.profile.has(OB.OPENSBI_ADDRESSES_BY_REGION)
+    if firmware and not executable(vcpu, start_addr):
+        return INVALID_ADDRESS
     if target.mp_state != MP_STATE_STOPPED:
-        return SbiRet(SbiError.ALREADY_AVAILABLE)
+        return INVALID_PARAM if firmware and _suspended(target) else SbiRet(SbiError.ALREADY_AVAILABLE)
     if not vcpu.profile.has(B.HART_START_ADDRESS_UNCHECKED) and not executable(vcpu, start_addr):
         return INVALID_ADDRESS
     target.start(start_addr, opaque)
@@ -61,12 +69,24 @@ def _status(vcpu: VcpuLike, hart_id: int) -> SbiRet:
         return SUCCESS if vcpu.profile.has(B.HART_STATUS_LOSES_ERROR) else INVALID_PARAM
     if target.mp_state == MP_STATE_STOPPED:
         return SbiRet(SbiError.SUCCESS, HartState.STOPPED)
-    return SbiRet(SbiError.SUCCESS, HartState.SUSPENDED if target.blocking else HartState.STARTED)
+    return SbiRet(SbiError.SUCCESS, HartState.SUSPENDED if _suspended(target) else HartState.STARTED)
+
+
+def _suspended(target: VcpuLike) -> bool:
+    """In hart_suspend. KVM cannot tell it from WFI (vcpu->stat.generic.blocking)."""
+    return target.blocking and (target.suspended or target.profile.impl_id == IMPL_ID_KVM)
 
 
 def _suspend(vcpu: VcpuLike, suspend_type: int, resume_addr: int, opaque: int) -> SbiRet:
     # suspend_type is a 32-bit argument: the register's upper half means nothing.
     kind = suspend_type & 0xFFFFFFFF
+    if (
+        kind & NON_RETENTIVE
+        and (kind == NON_RETENTIVE or kind in _PLATFORM_TYPES[1])
+        and vcpu.profile.has(OB.OPENSBI_ADDRESSES_BY_REGION)
+        and not executable(vcpu, resume_addr)
+    ):
+        return INVALID_ADDRESS
     if kind == RETENTIVE:
         vcpu.suspend()
         return SUCCESS

@@ -11,12 +11,13 @@ from ..spec.sbi_events import FwEvent
 from . import harts
 from .answer import INVALID_PARAM, NOT_SUPPORTED, SUCCESS, Answer, Args
 
-_HFENCES = (
-    RfenceFid.HFENCE_GVMA_VMID,
-    RfenceFid.HFENCE_GVMA,
-    RfenceFid.HFENCE_VVMA_ASID,
-    RfenceFid.HFENCE_VVMA,
-)
+_HFENCES: dict[int, FwEvent] = {
+    RfenceFid.HFENCE_GVMA_VMID: FwEvent.HFENCE_GVMA_VMID_SENT,
+    RfenceFid.HFENCE_GVMA: FwEvent.HFENCE_GVMA_SENT,
+    RfenceFid.HFENCE_VVMA_ASID: FwEvent.HFENCE_VVMA_ASID_SENT,
+    RfenceFid.HFENCE_VVMA: FwEvent.HFENCE_VVMA_SENT,
+}
+"""And the firmware event that counts each."""
 
 
 def handle(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
@@ -24,9 +25,9 @@ def handle(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
     SUCCESS).
     """
     profile = vcpu.profile
-    if fid in _HFENCES:
+    if fid in _HFENCES and not vcpu.has_hypervisor:
         return SUCCESS if profile.has(B.HFENCE_NOP) else NOT_SUPPORTED
-    if fid not in (RfenceFid.FENCE_I, RfenceFid.SFENCE_VMA, RfenceFid.SFENCE_VMA_ASID):
+    if fid > RfenceFid.HFENCE_VVMA:
         return NOT_SUPPORTED
     mask, base, start, size, asid, _ = args
     targets, valid = harts.select(vcpu, mask, base)
@@ -34,6 +35,8 @@ def handle(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
         return INVALID_PARAM
     if fid == RfenceFid.FENCE_I:
         fence_i(vcpu, targets)
+    elif fid in _HFENCES:
+        _fence(vcpu, targets, _HFENCES[fid], start, size, None)
     else:
         sfence_vma(vcpu, targets, start, size, asid if fid == RfenceFid.SFENCE_VMA_ASID else None)
     return SUCCESS
@@ -53,6 +56,12 @@ def sfence_vma(vcpu: VcpuLike, targets: list[VcpuLike], start: int, size: int, a
         sent = FwEvent.HFENCE_VVMA_SENT if asid is None else FwEvent.HFENCE_VVMA_ASID_SENT
     else:
         sent = FwEvent.SFENCE_VMA_SENT if asid is None else FwEvent.SFENCE_VMA_ASID_SENT
+    _fence(vcpu, targets, sent, start, size, asid)
+
+
+def _fence(
+    vcpu: VcpuLike, targets: list[VcpuLike], sent: int, start: int, size: int, asid: int | None
+) -> None:
     vcpu.pmu.incr_fw(sent)
     for target in targets:
         target.sfence_vma(start, size, asid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..profiles.behaviours import B
+from ..profiles.opensbi_behaviours import OB
 from ..see.exits import SystemEvent
 from ..see.vcpu_api import VcpuLike
 from .answer import INVALID_PARAM, NOT_SUPPORTED, Answer, Args
@@ -21,6 +22,8 @@ def handle(vcpu: VcpuLike, fid: int, args: Args) -> Answer:
     if fid != 0:
         return NOT_SUPPORTED
     kind, reason = args[0] & 0xFFFFFFFF, args[1] & 0xFFFFFFFF
+    if vcpu.profile.has(OB.OPENSBI_RESET_KNOWN_ONLY) and (args[0] > WARM_REBOOT or args[1] > SYSTEM_FAILURE):
+        return INVALID_PARAM
     if not vcpu.profile.has(B.SRST_UNKNOWN_NOT_SUPPORTED):
         if kind > WARM_REBOOT and kind not in VENDOR_TYPES:
             return INVALID_PARAM

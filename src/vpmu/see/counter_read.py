@@ -29,7 +29,7 @@ def read_counter_csr(vcpu: GuestHart, csr: int, *, writes: bool) -> int:
         if overflowed is not None:
             vcpu.pmu.undetermined = True  # the host's counters, whoever uses them
             vcpu.hart.advance(1)  # the hart answers this one itself: nothing trapped
-            vcpu.hart.count_csr()
+            vcpu.hart.count_class("csr")
             return overflowed
     value = _read(vcpu, csr, writes)
     if vcpu.faults is not None:
@@ -40,7 +40,7 @@ def read_counter_csr(vcpu: GuestHart, csr: int, *, writes: bool) -> int:
         layer = "kvm" if traps else "hart"
         vcpu.recorder.emit(layer, "csr", "read", value, hart=vcpu.hart_id, csr=csr)
     if not traps:
-        vcpu.hart.count_csr()
+        vcpu.hart.count_class("csr")
         vcpu.perf.poll()  # where the read itself wraps a counter
     return value
 

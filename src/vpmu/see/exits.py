@@ -23,6 +23,12 @@ class SbiExit(NamedTuple):
     args: tuple[int, int, int, int, int, int]
 
 
+class EventResumed(NamedTuple):
+    """The handler of a software event is through: registers and pc are those with which the hart goes on."""
+
+    resumed: bool = True
+
+
 UserExit = SystemEvent | SbiExit
 
 

@@ -19,8 +19,8 @@ from vpmu.perf.event import PerfProvider
 from vpmu.profiles.behaviours import B
 from vpmu.profiles.opensbi_behaviours import OB
 from vpmu.profiles.profiles import IMPL_ID_KVM, Profile
-from vpmu.see import mmio, reset, sbi_call, scripted, timer
-from vpmu.see.exits import BreakpointExit, SbiExit, SystemEvent, VcpuExit
+from vpmu.see import mmio, reset, sbi_call, scripted, software_events, timer
+from vpmu.see.exits import BreakpointExit, EventResumed, SbiExit, SystemEvent, VcpuExit
 from vpmu.see.interrupts import Interrupts
 from vpmu.see.pmu import SbiPmu
 from vpmu.see.registers import Registers
@@ -39,7 +39,7 @@ IoBus = Callable[[int, int, bool, int], int | None]
 """(gpa, size, is write, value) -> the value read or 0; None: nobody on this bus, the access leaves to
 user space.
 """
-Ecall = Callable[["GuestHart", int, int, Args], SbiRet | SystemEvent | SbiExit]
+Ecall = Callable[["GuestHart", int, int, Args], SbiRet | SystemEvent | SbiExit | EventResumed]
 
 
 class GuestHart(ABC):
@@ -96,6 +96,8 @@ class GuestHart(ABC):
         self.overflows = 0  # overflow interrupts that KVM raised since power-on
         self.steal_time_area: int | None = None
         self.firmware_features: dict[int, tuple[int, bool]] = {}
+        self.software_events: software_events.Events = {}
+        self.events_masked = True
         self.immediate_exit = False  # user space wants KVM_RUN to return as soon as it can
         self.midway = False  # a limit of instructions stopped it where nothing else would have
         # --- who else has a say
@@ -110,6 +112,10 @@ class GuestHart(ABC):
         self.published: PublishedCounters | None = None  # where the hart's engine answers counter CSRs
         # asked before every entry, where there are faults
         self.at_entry: Callable[[GuestHart], None] | None = None
+
+    @property
+    def has_hypervisor(self) -> bool:
+        return self.hart.whole and "h" in self.hart.isa
 
     def new_interrupts(self) -> Interrupts:
         """Interrupts of which none is pending."""
@@ -232,12 +238,18 @@ class GuestHart(ABC):
             address, size = address + length & U64, size - length
         return b"".join(parts)
 
+    def leave_event(self, row: list[int]) -> None:
+        software_events.leave(self, row)
+
+    def interrupt_for_event(self) -> None:
+        software_events.interrupt(self)
+
     def set_steal_time_area(self, gpa: int | None) -> None:
         self.steal_time_area = gpa
 
     # --- the scripted guest
 
-    def ecall(self, eid: int, fid: int, *args: int) -> SbiRet | SystemEvent | SbiExit:
+    def ecall(self, eid: int, fid: int, *args: int) -> SbiRet | SystemEvent | SbiExit | EventResumed:
         """Make an SBI call as the guest would in VS mode, without machine code. Raises KvmRunError and
         GuestTrap.
         """

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ..spec.sbi import U64, SbiError, SbiRet
+from ..hart.events import Mode
+from ..spec.sbi import U64, ConfigFlag, SbiError, SbiRet
 
 if TYPE_CHECKING:
     from ..profiles.profiles import Profile
@@ -47,6 +49,29 @@ class GuestMemory(Protocol):
     def write(self, gpa: int, data: bytes) -> None:
         """Write `data` at `gpa`. Raises MemoryFault when any byte is in no slot or in a read-only one."""
         ...
+
+
+@lru_cache(maxsize=64)
+def counted_modes(flags: int, *, whole: bool) -> Mode:
+    """The modes that an event counts in, by the filter flags of its configuration: M
+    never. Where the hart has VS and VU alone, they stand for S and U.
+    """
+    modes = Mode.VU | Mode.VS | Mode.U | Mode.S
+    for flag, mode in (
+        (ConfigFlag.SET_UINH, Mode.U),
+        (ConfigFlag.SET_SINH, Mode.S),
+        (ConfigFlag.SET_VUINH, Mode.VU),
+        (ConfigFlag.SET_VSINH, Mode.VS),
+    ):
+        if flags & flag:
+            modes &= ~mode
+    if not whole:
+        modes &= ~(Mode.VU | Mode.VS)
+        if Mode.U in modes:
+            modes |= Mode.VU
+        if Mode.S in modes:
+            modes |= Mode.VS
+    return modes
 
 
 class SbiPmu(ABC):

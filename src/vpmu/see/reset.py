@@ -33,6 +33,8 @@ def reset(vcpu: GuestHart) -> None:
         vcpu.pmu.reset()
     vcpu.interrupts.reset()
     vcpu.firmware_features.clear()
+    vcpu.software_events.clear()
+    vcpu.events_masked = True
     vcpu.timer = None
     vcpu.blocking = vcpu.sbi_pending = False
     vcpu.mmio = None

@@ -6,7 +6,8 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from vpmu.hart.state import STATE
-from vpmu.see.exits import SystemEvent, VcpuExit
+from vpmu.see import software_events
+from vpmu.see.exits import EventResumed, SystemEvent, VcpuExit
 from vpmu.see.pmu import LeaveCall
 from vpmu.see.trap import redirect
 from vpmu.see.vcpu_api import MP_STATE_RUNNABLE, GuestTrap
@@ -39,6 +40,9 @@ def sbi_call(vcpu: GuestHart) -> VcpuExit | None:
         return None
     if isinstance(answer, SystemEvent):
         return answer
+    if isinstance(answer, EventResumed):
+        software_events.deliver(vcpu)
+        return None
     vcpu.sbi_pending = True
     return answer
 
@@ -59,6 +63,8 @@ def finish(vcpu: GuestHart, eid: int, fid: int, answer: SbiRet) -> None:
     if value is not None:
         words[11] = value & U64
     words[_PC] = words[_PC] + 4 & U64
+    if not vcpu.events_masked:
+        software_events.deliver(vcpu)
 
 
 def complete(vcpu: GuestHart, error: int, value: int | None) -> None:

@@ -88,6 +88,32 @@ class VcpuLike(Protocol):
         """FWFT features that the guest has set: (value, locked) by id. Empty after a reset."""
         ...
 
+    @property
+    def suspended(self) -> bool:
+        """While it is `blocking`: hart_suspend, not WFI."""
+        ...
+
+    @property
+    def has_hypervisor(self) -> bool:
+        """Whether the hart has the H extension."""
+        ...
+
+    @property
+    def software_events(self) -> dict[int, list[int]]:
+        """Attributes of the software events that the guest has named; see see.software_events."""
+        ...
+
+    events_masked: bool
+    """Whether software events wait (SSE); so they do after a reset."""
+
+    def interrupt_for_event(self) -> None:
+        """A software event became pending on this hart while another one ran."""
+        ...
+
+    def leave_event(self, row: list[int]) -> None:
+        """The handler of the event with these attributes is through: go on where the hart was."""
+        ...
+
     def sbi_enabled(self, eid: int) -> bool:
         """True where the extension exists in the profile and user space has not switched it off."""
         ...

@@ -90,6 +90,10 @@ RISCV_CONFIG1_GUEST_EVENTS = 1
 """Bit of `config1` by which KVM asks the RISC-V host driver to count the guest
 (RISCV_PMU_CONFIG1_GUEST_EVENTS).
 """
+CONFIG1_NOT_VU, CONFIG1_NOT_VS = 1 << 62, 1 << 63
+"""Bits of no kernel: the specification's PMU below a hart with all its modes has the filters VUINH and VSINH,
+which perf's exclude bits cannot say.
+"""
 
 
 class PerfEventAttr(NamedTuple):

@@ -144,6 +144,21 @@ class FwftFeature(IntEnum):
     POINTER_MASKING_PMLEN = 5
 
 
+class SseFid(IntEnum):
+    """Functions of SSE (chapter "Supervisor Software Events Extension", SBI 3.0)."""
+
+    READ_ATTRS = 0
+    WRITE_ATTRS = 1
+    REGISTER = 2
+    UNREGISTER = 3
+    ENABLE = 4
+    DISABLE = 5
+    COMPLETE = 6
+    INJECT = 7
+    HART_UNMASK = 8
+    HART_MASK = 9
+
+
 class PmuFid(IntEnum):
     """Functions of PMU (chapter "Performance Monitoring Unit Extension"); 6, 7 came with 2.0, 8 with 3.0."""
 

@@ -17,6 +17,7 @@ class Function:
 
 _HARTS = ("hart_mask", "hart_mask_base")
 _RANGE = ("start_addr", "size")
+_ATTRIBUTES = ("event_id", "base_attr_id", "attr_count", "phys_lo", "phys_hi")
 _SET = ("counter_idx_base", "counter_idx_mask")
 
 LEGACY: dict[int, Function] = {
@@ -69,6 +70,16 @@ FUNCTIONS: dict[tuple[int, int], Function] = {
     (Eid.DBCN, 1): Function("console_read", ("num_bytes", "base_addr_lo", "base_addr_hi")),
     (Eid.DBCN, 2): Function("console_write_byte", ("byte",)),
     (Eid.SUSP, 0): Function("system_suspend", ("sleep_type", "resume_addr", "opaque")),
+    (Eid.SSE, 0): Function("sse_read_attrs", _ATTRIBUTES),
+    (Eid.SSE, 1): Function("sse_write_attrs", _ATTRIBUTES),
+    (Eid.SSE, 2): Function("sse_register", ("event_id", "handler_entry_pc", "handler_entry_arg")),
+    (Eid.SSE, 3): Function("sse_unregister", ("event_id",)),
+    (Eid.SSE, 4): Function("sse_enable", ("event_id",)),
+    (Eid.SSE, 5): Function("sse_disable", ("event_id",)),
+    (Eid.SSE, 6): Function("sse_complete"),
+    (Eid.SSE, 7): Function("sse_inject", ("event_id", "hart_id")),
+    (Eid.SSE, 8): Function("sse_hart_unmask"),
+    (Eid.SSE, 9): Function("sse_hart_mask"),
     (Eid.FWFT, 0): Function("fwft_set", ("feature", "value", "flags")),
     (Eid.FWFT, 1): Function("fwft_get", ("feature",)),
     (Eid.STA, 0): Function("steal_time_set_shmem", ("shmem_phys_lo", "shmem_phys_hi", "flags")),

@@ -294,9 +294,18 @@ class Ring:
             if best is None or weight < least:
                 best, least = index, weight
         if best is None:
-            return False
+            return self._forget_furthest()
         gone, later = self._moments[best], self._moments[best + 1]
         self._history.drop(gone.position, gone.pages, later.position, later.pages)
         later.pages |= gone.pages
         del self._moments[best]
+        return True
+
+    def _forget_furthest(self) -> bool:
+        """Where nothing between is left: what lies ahead of the machine can be run to again."""
+        furthest = self._moments[-1]
+        if len(self._moments) < 2 or furthest is self._last or furthest.pinned:
+            return False
+        self._history.forget_from(furthest.position)
+        del self._moments[-1]
         return True

@@ -16,7 +16,7 @@ from vpmu.spec.sbi_functions import function
 
 if TYPE_CHECKING:
     from vpmu.faults.injector import Injector
-    from vpmu.see.exits import SbiExit, SystemEvent
+    from vpmu.see.exits import EventResumed, SbiExit, SystemEvent
     from vpmu.see.guest_hart import Args, Ecall, GuestHart
     from vpmu.vmm.machine import Machine
 
@@ -151,7 +151,9 @@ class Catcher:
     def _answers(self, vcpu: GuestHart) -> None:
         answers: Ecall = vcpu.answers
 
-        def heard(vcpu: GuestHart, eid: int, fid: int, args: Args) -> SbiRet | SystemEvent | SbiExit:
+        def heard(
+            vcpu: GuestHart, eid: int, fid: int, args: Args
+        ) -> SbiRet | SystemEvent | SbiExit | EventResumed:
             answer = answers(vcpu, eid, fid, args)
             call = f"hart {vcpu.id} calls {function(eid, fid).name}"
             if not isinstance(answer, SbiRet):

@@ -85,7 +85,7 @@ def new_vcpu(
 
             return NoSbiPmu(profile, memory, raise_overflow, recorder, number)
         if not profile.has(OB.OPENSBI_CSR_DIRECT):
-            return VcpuPmu(profile, provider, memory, raise_overflow, recorder, number)
+            return VcpuPmu(profile, provider, memory, raise_overflow, recorder, number, nested=levels.whole)
         from vpmu.firmware.opensbi_pmu import OpenSbiPmu
 
         if not isinstance(provider, HostPmuPerf):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import MachineError
 from ..faults.injector import Effect, Injector
 from ..faults.plan import FaultPlan
+from ..faults.sites import SITES
 from ..faults.values import SNAPSHOT_PAGE
+from ..firmware import injection as firmware_injection
+from ..firmware.bare import BareHart
 from ..hart.memory import PAGE, MemoryFault
 from ..kvm import injection as kvm_injection
 from ..perf.event import PerfProvider
+from ..perf.host_pmu import HostPmuPerf
 from ..perf.injection import FaultyPerf
 from ..sbi.dispatch import ecall
 from ..sbi.injection import faulty
@@ -35,7 +40,24 @@ class Injection:
                 expected="a real host's kernel (--on kvm:trixie)",
                 got="the model of one",
             )
+        if machine.levels.whole:
+            self._check_whole()
         self.begin()
+
+    def _check_whole(self) -> None:
+        """Refuse what a hart with all its modes has no place for: it would never happen."""
+        vcpu = self.machine.vcpus[0]
+        missing = firmware_injection.missing(vcpu)
+        for rule in self.plan.rules:
+            why = missing.get(rule.site)
+            if rule.site == "sbi.call" and "errno" in rule.effect and why is None:
+                why = missing.get("kvm.run")  # it ends KVM_RUN
+            if rule.match.get("address") == (SNAPSHOT_PAGE, SNAPSHOT_PAGE) and vcpu.pmu.shared_page is None:
+                why = None if vcpu.pmu.csrs_trap else "firmware has no snapshot page"
+            if why is not None:
+                there = sorted(SITES.keys() - missing.keys() - {"host.call"})
+                expected = f"a site of this machine: {', '.join(there)}"
+                raise MachineError(f"fault {rule.source}", expected=expected, got=why)
 
     def begin(self) -> None:
         """Install the plan as at its beginning: no rule has fired."""
@@ -43,35 +65,39 @@ class Injection:
         self.injector = injector = Injector(self.plan, machine.recorder)
         injector.clock = lambda: machine.time
         injector.pc = lambda hart: machine.vcpus[hart].pc
-        self._let_go()
         for number, vcpu in enumerate(machine.vcpus):
             perf = FaultyPerf(self._plain[number], injector, number)
             self._providers[number] = perf
             kvm_injection.equip(vcpu, injector, perf)
+            perf.taken = partial(firmware_injection.taken, vcpu)
+            if isinstance(vcpu, BareHart) and injector.wants("kvm.interrupt"):
+                vcpu.lines = firmware_injection.Lines(injector, vcpu)
             if injector.wants("sbi.call"):
                 vcpu.answers = faulty(ecall, injector)
-            if injector.wants("kvm.run", "guest.memory", "perf.starve", "hart.counter"):
+            timed = ("kvm.run", "guest.memory", "perf.starve", "hart.counter")
+            late = ("kvm.interrupt", "hart.overflow") if self.machine.levels.whole else ()
+            if injector.wants(*timed, *late):
                 vcpu.at_entry = self._at_entry
 
     def remove(self) -> None:
         """Take the plan out; what it did to the machine stays, but for slots of memory."""
-        self._let_go()
         self._providers[:] = self._plain
         for vcpu, perf in zip(self.machine.vcpus, self._plain, strict=True):
             kvm_injection.strip(vcpu, perf)
             vcpu.answers = ecall
             vcpu.at_entry = None
+            if isinstance(vcpu, BareHart):
+                vcpu.lines = None
+            if isinstance(perf, HostPmuPerf):
+                perf.between = None
         self.machine.memory.set_regions(self._regions)
-
-    def _let_go(self) -> None:
-        for perf in self._providers:
-            if isinstance(perf, FaultyPerf):
-                perf.let_go()
 
     def _at_entry(self, vcpu: GuestHart) -> None:
         perf = vcpu.perf
         assert isinstance(perf, FaultyPerf)
         perf.elapse()
+        if isinstance(vcpu, BareHart) and vcpu.lines is not None:
+            vcpu.lines.elapse()
         effect = self.injector.ask("guest.memory", vcpu.hart_id)
         if effect is not None:
             rule = next(rule for rule in self.plan.rules if rule.effect is effect)

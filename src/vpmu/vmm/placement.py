@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vpmu.errors import MachineError
 from vpmu.spec.csr import SSTATUS_FS, Irq
 from vpmu.vmm import devicetree
+from vpmu.vmm.isa import unnamed
 from vpmu.vmm.loader import Buffer, LoadedImage, load_image
 
 if TYPE_CHECKING:
@@ -158,4 +159,5 @@ def _isa(machine: Machine) -> list[str]:
         extensions.add("svadu")
     if not vcpu.pmu.available:  # every hpmcounter is an illegal instruction
         extensions.remove("zihpm")
+    extensions -= unnamed(machine.profile)
     return sorted(extensions)

@@ -133,6 +133,9 @@ def _vcpu(where: str, vcpu: GuestHart, state: Mapping[str, object]) -> None:
         expect(fits, f"{where}: load from a device", "rd, size, sign, length", mmio)
     tally(f"{where}: exits", own.pop("exits"), str)
     tally(f"{where}: sbi_calls", own.pop("sbi_calls"), tuple)
+    for event in table(where, own.pop("software_events")).values():
+        for word in items(f"{where}: software_events", event, 10):
+            within(f"{where}: software_events", word, 0, U64)
     features = own.pop("firmware_features")
     for value in table(where, features).values():
         row(f"{where}: firmware_features", value, 2)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 _VCPU = (
     "mp_state", "blocking", "suspended", "timer", "reset_to", "mmio", "sbi_pending", "stalled", "exits",
-    "sbi_calls", "overflows", "steal_time_area", "firmware_features", "immediate_exit",
+    "sbi_calls", "overflows", "steal_time_area", "firmware_features", "software_events",
+    "events_masked", "immediate_exit",
     "midway", "progress",
 )  # fmt: skip
 _INTERRUPTS = ("pending", "pending_mask", "hvip")

@@ -59,7 +59,7 @@ COUNT_WORDS = frozenset(name for name in layout.STATE if name.startswith(("count
 CONTROL_WORDS = frozenset(("pc", "mode", "virt", "fflags", "frm", "reservation", "reserved_value"))
 _VCPU = (
     "mp_state", "blocking", "suspended", "timer", "reset_to", "mmio", "sbi_pending", "steal_time_area",
-    "firmware_features",
+    "firmware_features", "software_events", "events_masked",
 )  # fmt: skip
 _SAID = ("_output", "_muted")
 """Of the console: what the guest has said, which is the host's."""

@@ -85,6 +85,9 @@ class Result:
         return "M", cause
 
 
+PMPCFG0 = 0x3A0
+
+
 def build(
     probes: Sequence[Probe], prepare: Callable[[Image], None] = lambda image: None, isa: frozenset[str] = ISA
 ) -> tuple[bytes, list[int]]:
@@ -93,6 +96,8 @@ def build(
     reset = [*ENVIRONMENT, *RESET.items()]
     reset += SMSTATEEN.items() if "smstateen" in isa else ()
     reset += SSAIA.items() if "ssaia" in isa else ()
+    if any(PMPCFG0 in probe.csrs for probe in probes):  # what an old entry holds a part of, M cannot touch
+        reset += [(PMPCFG0, 0), (PMPCFG0 + 2, 0)]
     image.jump(BASE + 0x3000)
     for vector in (HS_VECTOR, VS_VECTOR):
         image.to(vector)

@@ -153,7 +153,7 @@ def test_as_on_spike(seed: int, tmp_path: Path) -> None:
     image, log = bytes(Program(f"spike {seed}", traps).image.bytes), tmp_path / "log"
     spike.run(
         image, isa=NAMED, signature=(DATA, DATA + 64), tohost=TOHOST, megabytes=SIZE >> 20, log=log,
-        options=[f"--pmpregions={PMP}", "--pmpgranularity=4096"],
+        options=[f"--pmpregions={PMP}", "--pmpgranularity=4"],
     )  # fmt: skip
     hart = hart_of(image, "native", HART, PMP)
     modes: Counter[str] = Counter()

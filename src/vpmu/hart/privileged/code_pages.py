@@ -62,6 +62,8 @@ def fetch_page(address):
     if load8(flags) == 0:
         store8(flags, PAGE_TOUCHED)
         t.itlb_miss += 1
+    if cut_page(physical):
+        return fetch_alone(address, physical, load64(region + 16) + (offset & ~4095))
     decoded = load64(m.code_map + 8 * page)
     if decoded == 0:
         decoded = new_decoded_page(page, load64(region + 16) + (offset & ~4095))

@@ -29,6 +29,7 @@ def slow_load(address, size):
     """A load of `size` bytes, zero-extended; fills the read cache. Faults and MMIO set `s.fault`."""
     if (address & 4095) + size > 4096:
         return load_across(address, size)
+    spans(size)
     physical = translate(address, LOAD)
     if s.fault:
         return 0
@@ -44,7 +45,7 @@ def slow_load(address, size):
     near = m.watchpoint_count and watched(physical, size, LOAD)
     if s.fault:
         return 0
-    if cacheable() and near == 0:
+    if cacheable() and near == 0 and cut_page(physical) == 0:
         entry = s.ctx + TLB_READ + ((address >> 8) & 4080)
         store64(entry, address & ~4095)
         store64(entry + 8, host - address)
@@ -85,6 +86,7 @@ def write_pointer(address, size):
     """Host address for a write of `size` bytes inside one page; fills the write cache. 0 when `s.fault` is
     set.
     """
+    spans(size)
     physical = translate(address, STORE)
     if s.fault:
         return 0
@@ -107,7 +109,7 @@ def write_pointer(address, size):
     if decoded:
         code_written(decoded, page, address & 4095, size)
         return host
-    if cacheable() and near == 0:
+    if cacheable() and near == 0 and cut_page(physical) == 0:
         entry = s.ctx + TLB_WRITE + ((address >> 8) & 4080)
         store64(entry, address & ~4095)
         store64(entry + 8, host - address)
@@ -127,12 +129,14 @@ def slow_store(address, size, value):
 def store_across(address, size, value):
     """A store that crosses a page: both pages are checked before a byte is written."""
     s.across = address
-    physical = translate(address, STORE)
     second = (address + size - 1) & ~4095
+    spans(second - address)
+    physical = translate(address, STORE)
     if s.fault == 0:
         if m.watchpoint_count:
             watched(physical, second - address, STORE)
         if s.fault == 0:
+            spans(address + size - second)
             physical = translate(second, STORE)
             if s.fault == 0 and m.watchpoint_count:
                 watched(physical, address + size - second, STORE)

@@ -11,21 +11,20 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vpmu.brief import Brief
 from vpmu.vmm.p9 import messages
+from vpmu.vmm.p9.fids import Fid, Fids
 from vpmu.vmm.p9.folder import Attributes, Path, check_name
 from vpmu.vmm.p9.messages import HEADER, NOFID, QID, REQUESTS, RLERROR, Malformed, string
 
 if TYPE_CHECKING:
-    from vpmu.vmm.p9.folder import Folder
+    from vpmu.vmm.p9.fids import Fid, Fids
+from vpmu.vmm.p9.folder import Folder
 
 DIALECT = b"9P2000.L"
 LEAST_SIZE, MOST_SIZE = 4096, 512 << 10
 """Of a message (msize): smaller holds no answer, larger is of no use."""
-MOST_FIDS, MOST_OPEN, MOST_NAMES_KEPT = 1 << 16, 512, 1 << 18
 MAGIC = 0x01021997
 """V9FS_MAGIC of linux/magic.h."""
 BLOCKS, BLOCK, LONGEST_NAME = 1 << 28, 4096, 255
@@ -44,43 +43,20 @@ _STATFS = struct.Struct("<IIQQQQQQI")
 U64 = (1 << 64) - 1
 
 
-@dataclass(slots=True, repr=False)
-class Fid(Brief):
-    """What a number of the client stands for: a path, and how it is open (flags of the host, -1: it is not).
-    `listing`: the names of a folder that is read. `fd` is the host's, there when it has been used.
-    """
-
-    path: Path
-    flags: int = -1
-    listing: list[bytes] | None = None
-    fd: int = -1
-
-    def close(self) -> None:
-        """Let go of the host's file."""
-        if self.fd >= 0:
-            os.close(self.fd)
-        self.fd = -1
-
-
 class Server:
     """One client's view of a folder. `handle` never raises for anything that a client can send."""
 
     def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self.size = MOST_SIZE
-        self.fids: dict[int, Fid] = {}
-        self._opened = 0  # of them: with a file of the host
-        self._names = 0  # in their listings, at most
+        self.fids = Fids(folder)
 
     def __del__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
         """The client is gone."""
-        for fid in self.fids.values():
-            fid.close()
         self.fids.clear()
-        self._opened = 0
 
     def handle(self, request: bytes) -> bytes:
         """The answer to a request; Rlerror for what cannot be done."""
@@ -117,37 +93,8 @@ class Server:
     def _attach(self, number: int, afid: int, _user: bytes, _name: bytes, _uid: int) -> bytes:
         if afid != NOFID:
             raise OSError(errno.EOPNOTSUPP, "no authentication")
-        self._add(number, Fid(()))
+        self.fids.add(number, Fid(()))
         return self._qid(())
-
-    def _add(self, number: int, fid: Fid) -> None:
-        if number in self.fids or number == NOFID:
-            raise OSError(errno.EBADF, "a fid that is in use")
-        if len(self.fids) >= MOST_FIDS:
-            raise OSError(errno.ENFILE, "too many fids")
-        self.fids[number] = fid
-
-    def _fid(self, number: int) -> Fid:
-        if number not in self.fids:
-            raise OSError(errno.EBADF, "no such fid")
-        return self.fids[number]
-
-    def _open_fid(self, number: int) -> Fid:
-        fid = self._fid(number)
-        if fid.flags < 0:
-            raise OSError(errno.EBADF, "not open")
-        return fid
-
-    def _descriptor(self, fid: Fid) -> int:
-        """The host's file of one that is open; after a restore it is opened again, by its path."""
-        if fid.fd < 0:
-            self._room()
-            self._keep(fid, self.folder.open(fid.path, fid.flags))
-        return fid.fd
-
-    def _keep(self, fid: Fid, fd: int) -> None:
-        fid.fd = fd
-        self._opened += 1
 
     def _qid(self, path: Path) -> bytes:
         return _qid(self.folder.look(path))
@@ -156,7 +103,7 @@ class Server:
         return b""  # every request is answered before the next one is looked at
 
     def _walk(self, number: int, new: int, names: list[bytes]) -> bytes:
-        fid = self._fid(number)
+        fid = self.fids.get(number)
         if fid.flags >= 0:
             raise OSError(errno.EINVAL, "a walk from what is open")
         path, qids = fid.path, []
@@ -173,18 +120,15 @@ class Server:
             if new == number:
                 fid.path = path
             else:
-                self._add(new, Fid(path))
+                self.fids.add(new, Fid(path))
         return struct.pack("<H", len(qids)) + b"".join(qids)
 
     def _clunk(self, number: int) -> bytes:
-        fid = self._fid(number)
-        del self.fids[number]
-        self._opened -= fid.fd >= 0
-        fid.close()
+        self.fids.drop(number)
         return b""
 
     def _remove(self, number: int) -> bytes:
-        path = self._fid(number).path
+        path = self.fids.get(number).path
         self._clunk(number)  # also where it is not removed
         self.folder.remove(path, folder=stat.S_ISDIR(self.folder.look(path).mode))
         return b""
@@ -192,66 +136,58 @@ class Server:
     # ------------------------------------------------------------ reading and writing
 
     def _lopen(self, number: int, flags: int) -> bytes:
-        fid = self._fid(number)
-        if fid.flags >= 0:
-            raise OSError(errno.EBADF, "open already")
+        fid = self.fids.get_closed(number)
         seen = self.folder.look(fid.path)
         if stat.S_ISDIR(seen.mode):
             if flags & (_ACCESS | _TRUNCATE):
                 raise OSError(errno.EISDIR, "a folder")
             fid.flags = os.O_RDONLY
         else:
-            self._room()
+            self.fids.check_room()
             host = host_flags(flags)
-            self._keep(fid, self.folder.open(fid.path, host))
-            fid.flags = host & ~os.O_TRUNC
+            self.fids.keep(fid, self.folder.open(fid.path, host), host & ~os.O_TRUNC)
             if host & os.O_TRUNC:
                 self.folder.touched(os.fstat(fid.fd))
         return _qid(seen) + struct.pack("<I", 0)
 
-    def _room(self) -> None:
-        if self._opened >= MOST_OPEN:
-            raise OSError(errno.ENFILE, "too many open files")
-
     def _lcreate(self, number: int, name: bytes, flags: int, mode: int, _gid: int) -> bytes:
-        fid = self._fid(number)
-        if fid.flags >= 0:
-            raise OSError(errno.EBADF, "open already")
-        self._room()
+        fid = self.fids.get_closed(number)
+        self.fids.check_room()
         host = host_flags(flags) & ~os.O_TRUNC
         path = (*fid.path, check_name(name))
-        self._keep(fid, self.folder.create(path, host, mode))
-        fid.path, fid.flags = path, host
+        self.fids.keep(fid, self.folder.create(path, host, mode), host)
+        fid.path = path
         return self._qid(path) + struct.pack("<I", 0)
 
     def _read(self, number: int, offset: int, count: int) -> bytes:
-        fid = self._open_fid(number)
+        fid = self.fids.get_open(number)
         if fid.flags & _ACCESS == os.O_WRONLY:
             raise OSError(errno.EBADF, "not open for reading")
-        data = os.pread(self._descriptor(fid), min(count, self.size - 11), _offset(offset))
+        data = os.pread(self.fids.descriptor(fid), min(count, self.size - 11), _offset(offset))
         return struct.pack("<I", len(data)) + data
 
     def _write(self, number: int, offset: int, data: bytes) -> bytes:
-        fid = self._open_fid(number)
-        fd = self._descriptor(fid)
+        fid = self.fids.get_open(number)
+        fd = self.fids.descriptor(fid)
         done = os.pwrite(fd, data, _offset(offset))
         self.folder.touched(os.fstat(fd))
         return struct.pack("<I", done)
 
     def _fsync(self, number: int, _data_only: int) -> bytes:
-        fid = self._fid(number)
+        fid = self.fids.get(number)
         if fid.fd >= 0:
             os.fsync(fid.fd)
         return b""
 
     def _readdir(self, number: int, offset: int, count: int) -> bytes:
-        fid = self._open_fid(number)
-        if offset == 0 or fid.listing is None:
-            fid.listing = self._listed(fid.path)
+        fid = self.fids.get_open(number)
+        names = fid.listing
+        if offset == 0 or names is None:
+            names = self.fids.list_names(fid)
         out = bytearray()
         room = min(count, self.size - 11)
-        for at in range(min(offset, len(fid.listing)), len(fid.listing)):
-            name = fid.listing[at]
+        for at in range(min(offset, len(names)), len(names)):
+            name = names[at]
             path = fid.path if name == b"." else fid.path[:-1] if name == b".." else (*fid.path, name)
             try:
                 seen = self.folder.look(path)
@@ -259,26 +195,16 @@ class Server:
                 continue
             entry = _qid(seen) + struct.pack("<QB", at + 1, stat.S_IFMT(seen.mode) >> 12) + string(name)
             if len(out) + len(entry) > room:
+                if not out:  # no entry would be the end of the folder
+                    raise OSError(errno.EINVAL, "no room for a name")
                 break
             out += entry
         return struct.pack("<I", len(out)) + bytes(out)
 
-    def _listed(self, path: Path) -> list[bytes]:
-        """The names in a folder. Those that are kept for other fids are let go when they become many: they
-        are read again.
-        """
-        found = [b".", b"..", *self.folder.names(path)]
-        self._names += len(found)
-        if self._names > MOST_NAMES_KEPT:
-            for fid in self.fids.values():
-                fid.listing = None
-            self._names = len(found)
-        return found
-
     # ------------------------------------------------------------ attributes
 
     def _getattr(self, number: int, _mask: int) -> bytes:
-        fid = self._fid(number)
+        fid = self.fids.get(number)
         seen = self.folder.look(fid.path) if fid.fd < 0 else self.folder.seen(os.fstat(fid.fd))
         seconds, rest = divmod(seen.changed & U64, 10**9)
         numbers = _ATTRIBUTES.pack(seen.mode, 0, 0, seen.links, 0, seen.size, BLOCK, -(-seen.size // 512))
@@ -288,7 +214,7 @@ class Server:
     def _setattr(
         self, number: int, valid: int, mode: int, uid: int, gid: int, size: int, *times: int
     ) -> bytes:  # fmt: skip
-        fid = self._fid(number)
+        fid = self.fids.get(number)
         path = fid.path
         _, _, seconds, rest = times
         if (valid & _UID and uid) or (valid & _GID and gid):
@@ -305,19 +231,19 @@ class Server:
         return b""
 
     def _statfs(self, number: int) -> bytes:
-        self._fid(number)
+        self.fids.get(number)
         return _STATFS.pack(MAGIC, BLOCK, BLOCKS, BLOCKS, BLOCKS, BLOCKS, BLOCKS, 0, LONGEST_NAME)
 
     def _lock(self, number: int, *_: object) -> bytes:
-        self._fid(number)
+        self.fids.get(number)
         return b"\0"
 
     def _getlock(self, number: int, _kind: int, start: int, length: int, process: int, who: bytes) -> bytes:
-        self._fid(number)
+        self.fids.get(number)
         return messages.pack("bddws", (_UNLOCKED, start, length, process, who))
 
     def _xattrwalk(self, number: int, *_: object) -> bytes:
-        self._fid(number)
+        self.fids.get(number)
         raise OSError(errno.EOPNOTSUPP, "no extended attributes")
 
     _xattrcreate = _xattrwalk
@@ -325,7 +251,7 @@ class Server:
     # ------------------------------------------------------------ names
 
     def _below(self, number: int, name: bytes) -> Path:
-        return (*self._fid(number).path, check_name(name))
+        return (*self.fids.get(number).path, check_name(name))
 
     def _mkdir(self, number: int, name: bytes, mode: int, _gid: int) -> bytes:
         path = self._below(number, name)
@@ -340,27 +266,25 @@ class Server:
         return self._qid(path)
 
     def _readlink(self, number: int) -> bytes:
-        return string(self.folder.target(self._fid(number).path))
+        return string(self.folder.target(self.fids.get(number).path))
 
     def _mknod(self, number: int, *_: object) -> bytes:
-        self._fid(number)
+        self.fids.get(number)
         raise OSError(errno.EPERM, "no devices, pipes or sockets")
 
     def _link(self, folder: int, number: int, name: bytes) -> bytes:
-        self.folder.link(self._fid(number).path, self._below(folder, name))
+        self.folder.link(self.fids.get(number).path, self._below(folder, name))
         return b""
 
     def _rename(self, number: int, folder: int, name: bytes) -> bytes:
-        return self._move(self._fid(number).path, self._below(folder, name))
+        return self._move(self.fids.get(number).path, self._below(folder, name))
 
     def _renameat(self, old_folder: int, old: bytes, folder: int, name: bytes) -> bytes:
         return self._move(self._below(old_folder, old), self._below(folder, name))
 
     def _move(self, old: Path, new: Path) -> bytes:
         self.folder.rename(old, new)
-        for fid in self.fids.values():
-            if fid.path[: len(old)] == old:
-                fid.path = (*new, *fid.path[len(old) :])
+        self.fids.move(old, new)
         return b""
 
     def _unlinkat(self, number: int, name: bytes, flags: int) -> bytes:
@@ -371,17 +295,12 @@ class Server:
 
     def state(self) -> dict[str, Any]:
         """As plain data."""
-        return {
-            "size": self.size,
-            "fids": {number: [list(fid.path), fid.flags, fid.listing] for number, fid in self.fids.items()},
-        }
+        return {"size": self.size, "fids": self.fids.state()}
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """What `state` gave. Files are opened again when they are used."""
-        self.reset()
+        """What `state` gave."""
         self.size = state["size"]
-        for number, (path, flags, listing) in state["fids"].items():
-            self.fids[number] = Fid(tuple(path), flags, None if listing is None else list(listing))
+        self.fids.resume(state["fids"])
 
 
 def host_flags(flags: int) -> int:

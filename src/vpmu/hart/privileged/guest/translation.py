@@ -151,3 +151,18 @@ def flush_page(address):
 def cacheable():
     """A translation of the current mode can always be remembered."""
     return 1
+
+
+def spans(size):
+    """There is no memory protection that looks at the bytes of an access."""
+    return 0
+
+
+def cut_page(physical):
+    """Nothing is smaller than a page."""
+    return 0
+
+
+def fetch_alone(address, physical, host):
+    """No page is cut."""
+    return 0

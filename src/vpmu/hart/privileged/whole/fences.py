@@ -11,7 +11,13 @@ def protect(physical, access, address, mode):
     """
     if s.pmp_count == 0:
         return physical
-    if pmp_denies(physical, access, mode) or (s.as_guest == 2 and pmp_denies(physical, FETCH, mode)):
+    more = 0
+    if access != FETCH:
+        more = s.more
+        s.more = 0
+    if pmp_denies(physical, more, access, mode):
+        return access_fault(address, access)
+    if s.as_guest == 2 and pmp_denies(physical, more, FETCH, mode):
         return access_fault(address, access)
     return physical
 
@@ -21,7 +27,7 @@ def protect_table(physical, access, original, address):
     s.fault = 0
     if find_region(physical) == 0:
         return access_fault(address, original)
-    if s.pmp_count and pmp_denies(physical, access, SUPERVISOR):
+    if s.pmp_count and pmp_denies(physical, 7, access, SUPERVISOR):
         return access_fault(address, original)
     return 0
 

@@ -20,6 +20,8 @@ def guest_read(address, size):
     """A load as the guest's, byte by byte; nothing is remembered, and no device is reached."""
     if (address & 4095) + size > 4096:
         s.across = address
+    else:
+        spans(size)
     value = 0
     i = 0
     while i < size:
@@ -108,6 +110,7 @@ def hsv(rd, rs1, rs2, imm, size):
         if s.fault == 0:
             translate((address + size - 1) & ~4095, STORE)
     else:
+        spans(size)
         translate(address, STORE)
     i = 0
     while i < size and s.fault == 0:

@@ -48,6 +48,7 @@ def page_fault(address, access):
     """A page fault of an access (0 load, 1 store, 2 fetch) at a virtual address."""
     s.tval2 = 0
     s.tinst = 0
+    s.more = 0
     access = fault_kind(access)
     if access == LOAD:
         t.dtlb_read_miss += 1
@@ -65,6 +66,7 @@ def access_fault(address, access):
     """An access fault: of the access itself, or of a page-table entry on its way."""
     s.tval2 = 0
     s.tinst = 0
+    s.more = 0
     access = fault_kind(access)
     if access == LOAD:
         s.fault = deliver(CAUSE_LOAD_ACCESS, address)
@@ -252,6 +254,7 @@ def guest_page_fault(address, original, implicit, virtual):
     s.tval2 = address >> 2
     s.tinst = implicit
     s.gva = 1
+    s.more = 0
     original = fault_kind(original)
     if original == LOAD:
         if implicit == 0:
