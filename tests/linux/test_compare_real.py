@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from vpmu.conform.hooked import HookedHost
 from vpmu.conform.kvm import VPMU, HostOptions
 from vpmu.conform.target import PeerAbsent
 from vpmu.conform.watched_guest import WatchedGuest
+from vpmu.debug.call_tree import walk
 from vpmu.faults import FaultPlan, parse_rule
 from vpmu.payloads import path
 from vpmu.report.compare_real import markdown, page
@@ -73,6 +75,25 @@ def test_a_refusal_is_told_with_the_functions_on_its_way(host: HookedHost) -> No
     assert f"{CREATE} " in markdown(found)
     assert "-EBUSY" in markdown(found)
     assert CREATE in page(found)
+
+
+def test_a_guest_that_hangs_is_told_and_the_host_comes_back(host: HookedHost) -> None:
+    loop = (0x6F).to_bytes(4, "little")  # j .
+    guest = WatchedGuest(host, loop)
+    run = guest.run()
+    assert re.match(r"budget: no end within [\d,]+ instructions: VS mode, pc 0x80200000", run.end)
+    assert run.guest > 300_000_000
+    assert WatchedGuest(host, str(path("hello"))).run().end == "shutdown, reason 0"
+
+
+def test_a_long_way_is_cut_and_says_so(host: HookedHost) -> None:
+    host.fresh()
+    host.target.link.host.ask(b"I")
+    tree, ended = walk(host.machine, host.kernel, lambda hart: False, limit=3000)
+    assert ended is None
+    assert tree.cut
+    assert tree.instructions == 3000
+    assert tree.layers()["user space"] > 10
 
 
 def test_the_same_kernel_twice_differs_in_nothing(

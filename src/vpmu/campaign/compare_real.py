@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ..brief import Brief
@@ -14,7 +14,7 @@ from ..conform.hooked import HookedHost
 from ..conform.kvm import HostOptions
 from ..conform.real_guest import BASE, MEMORY
 from ..conform.watched_guest import MOST, GuestRun, WatchedGuest, guest_memory, is_linux
-from ..debug.call_tree import Called
+from ..debug.call_tree import Called, CallTree
 from ..errors import UsageError
 from ..faults.plan import FaultPlan
 from ..profiles.profiles import get_profile
@@ -79,6 +79,8 @@ class RealComparison:
     differs_at: int | None
     parted: tuple[int, int] | None
     paths: tuple[Path, ...] = ()
+    cut: bool = False
+    """A call takes more instructions than were stepped through: its path is not whole."""
 
     @property
     def rows(self) -> list[tuple[str, str, str]]:
@@ -145,8 +147,14 @@ def compare_real(
     one, two = sides
     at = first_difference(one.run.calls, two.run.calls)
     parted = first_that_matters(one.run.calls, two.run.calls)
-    paths = () if parted is None else tuple(_paths(one, two, parted))
-    return RealComparison(name, faults, one, two, at, parted, paths)
+    if parted is None:
+        return RealComparison(name, faults, one, two, at, parted)
+    trees = [
+        None if side.guest is None else side.guest.path(where)
+        for side, where in zip((one, two), parted, strict=True)
+    ]
+    cut = any(tree is not None and tree.cut for tree in trees)
+    return RealComparison(name, faults, one, two, at, parted, tuple(_paths(trees)), cut)
 
 
 def _side(label: str, options: HostOptions | None, image: str | bytes, faults: FaultPlan) -> RealSide:
@@ -209,12 +217,9 @@ def _texts(one: bytes, two: bytes) -> tuple[str, str]:
 # --- the functions on both paths
 
 
-def _paths(one: RealSide, two: RealSide, parted: tuple[int, int]) -> Iterator[Path]:
+def _paths(walked: Sequence[CallTree | None]) -> Iterator[Path]:
     """The functions of both kernels on the way of the call where the runs part."""
-    trees = [
-        [] if side.guest is None else _told(side.guest, at)
-        for side, at in zip((one, two), parted, strict=True)
-    ]
+    trees = [[] if tree is None else tree.told() for tree in walked]
     if not any(trees):
         return
     keys = [[(call.depth, call.layer, call.function.partition(".")[0]) for call in tree] for tree in trees]
@@ -225,8 +230,3 @@ def _paths(one: RealSide, two: RealSide, parted: tuple[int, int]) -> Iterator[Pa
             continue
         yield from (Path("-", call, None) for call in trees[0][i:j])
         yield from (Path("+", None, call) for call in trees[1][m:n])
-
-
-def _told(guest: WatchedGuest, number: int) -> list[Called]:
-    tree = guest.path(number)
-    return [] if tree is None else tree.told()

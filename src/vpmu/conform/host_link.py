@@ -63,8 +63,8 @@ class HostLink:
         path = kept_path(source, isa, host_pmu, guest_memory)
         kept = _kept(path)
         if kept is None:
-            progress.step("booting the KVM host on vpmu: once, then it is kept")
             self.host = build(source, isa=isa, host_pmu=host_pmu, guest_memory=guest_memory)
+            progress.step("booting the KVM host on vpmu: once, then it is kept")
             if opened is not None:
                 opened(self.host.machine)
             self._boot(source.kernel)

@@ -31,7 +31,8 @@ PREFIXES = (
 """Functions that open a layer by the beginning of their name; those that they call belong to it."""
 TRAP_ENTRY = ("handle_exception", "ret_from_exception", "handle_kernel_stack_overflow")
 _RA, _SP, _TP, _A0 = 1, 2, 4, 10
-_LIMIT = 3_000_000
+LIMIT = 400_000
+"""Instructions that are stepped through, 20 us each: a call that waits for another task takes millions."""
 _UNWIND = 24
 """Frames that a return is looked for in."""
 _UNKNOWN = "?"
@@ -65,6 +66,8 @@ class CallTree:
     """The calls in the order in which they began."""
 
     calls: list[Called] = field(default_factory=list)
+    cut: bool = False
+    """The stretch is longer than was stepped through."""
 
     @property
     def instructions(self) -> int:
@@ -110,23 +113,26 @@ def layer_of(function: Function | None) -> str | None:
 
 
 def walk(
-    machine: Machine, kernel: RunningKernel, until: Callable[[Hart], bool], limit: int = _LIMIT
+    machine: Machine, kernel: RunningKernel, until: Callable[[Hart], bool], limit: int = LIMIT
 ) -> tuple[CallTree, RunResult | None]:
     """Let a machine of one hart go on by single instructions until `until`, at most `limit` of them. The
     result is that of a run that ended before.
     """
-    hart, tracer, ended = machine.vcpu(0).hart, _Tracer(kernel), None
+    hart, tracer, ended, cut = machine.vcpu(0).hart, _Tracer(kernel), None, True
     for _ in range(limit):
         one = tracer.at(hart)
         before = hart.instructions
         result = machine.run(max_instructions=1)
         one.own += hart.instructions - before
         if result.stop != "budget":
-            ended = result
+            ended, cut = result, False
             break
         if until(hart):
+            cut = False
             break
-    return tracer.finished(), ended
+    tree = tracer.finished()
+    tree.cut = cut
+    return tree, ended
 
 
 class _Tracer:

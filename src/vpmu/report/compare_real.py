@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from ..campaign.compare_real import Path, RealComparison, RealSide
-from ..debug.call_tree import Called
+from ..debug.call_tree import LIMIT, Called
 from ..perf.event import errno_name
 from ..spec.sbi import error_name
 from ..trace.views import as_text
@@ -90,6 +90,8 @@ def around(side: RealSide, index: int) -> list[str]:
 
 def paths(found: RealComparison) -> Iterator[str]:
     """The functions of both kernels, as a diff."""
+    if found.cut:
+        yield f"# a call takes more than {LIMIT:,} instructions: what follows is its beginning"
     for path in found.paths:
         called = path.function
         name = "  " * called.depth + called.function
