@@ -151,11 +151,11 @@ class CampaignPlan:
                 raise ValueError(f"{key} are no names")
         if not all(type(seed) is int for seed in data["seeds"]):  # type: ignore[attr-defined]
             raise ValueError("seeds are no numbers")
-        for kind, what in data["guests"]:  # type: ignore[attr-defined]
-            if kind not in KINDS or not isinstance(what, str):
+        for kind, what, *more in data["guests"]:  # type: ignore[attr-defined]
+            if kind not in KINDS or not all(isinstance(word, str) for word in (what, *more)):
                 raise ValueError(f"no guest: {str(kind)[:40]}")
             if kind != "payload":
-                _guest(f"{kind}: {what}")
+                _guest(f"{kind}: {what}", Path())
         if type(data["max_instructions"]) not in (int, type(None)):
             raise ValueError("max_instructions is no number")
         faults = tuple(
