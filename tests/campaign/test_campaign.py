@@ -410,8 +410,8 @@ def test_a_cluster_without_workers_says_so(
     ("key", "value"),
     [
         ("guests", [["nobody", "0"]]), ("guests", [["payload", 7]]), ("guests", [["random", "x"]]),
-        ("guests", [["script", "what is this"]]), ("profiles", [6.9]), ("host_pmus", [None]), ("seeds", ["0"]),
-        ("seeds", [True]), ("max_instructions", "many"),
+        ("guests", [["script", "what is this"]]), ("profiles", [6.9]), ("host_pmus", [None]),
+        ("seeds", ["0"]), ("seeds", [True]), ("max_instructions", "many"),
     ],
 )  # fmt: skip
 def test_a_plan_that_nobody_saved(plan: CampaignPlan, key: str, value: object) -> None:
