@@ -2,7 +2,8 @@
 did before, and the behaviours, with their commits, that explain it.
 
 A and B are a profile each, or what else is another one in that run, joined by `+`: an engine (native,
-reference), a fault (a plan's file or SITE:KEY=VALUE,...), a kernel's file; or two files of `vpmu record`.
+reference), a fault (a plan's file or SITE:KEY=VALUE,...), a kernel's file; or a real kernel (kvm:SUITE), or
+two files of `vpmu record`.
 Exit status 0 when the runs are the same, 1 when they part, 2 for what cannot be run.
 """
 
@@ -142,6 +143,10 @@ def run(args: argparse.Namespace) -> int:
         from .verify import compare_records
 
         return compare_records(args.first, args.second, as_json=args.json)
+    from . import diverge_real
+
+    if diverge_real.is_real(args):
+        return diverge_real.run(args)
     base = recipe_of(args, args.guest, DEFAULT_PROFILE)
     base.parts()
     one, two = side(args.first, base), side(args.second, base)

@@ -80,6 +80,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("vpmu diverge kvm-6.9 kvm-7.2 failing-event", "where two releases part", ""),
         ("vpmu diverge native reference overflow", "two engines: they do not", ""),
         ("vpmu diverge kvm-7.2 kvm-7.2+kvm.csr:counter=2,add=7 counting", "with a fault and without", ""),
+        ("vpmu diverge kvm:trixie kvm:sid failing-event", "two real kernels", DEBIAN),
         ("vpmu diverge kvm-6.12.107 kvm-6.12.117 'linux: perf stat -e cycles true'", "in Linux", DEBIAN),
     ),
     "record": (("vpmu record overflow -o overflow.vpmu", "a run as a file", ""),),
