@@ -6,7 +6,9 @@ import io
 import json
 import random
 import re
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -170,3 +172,33 @@ def test_the_script_of_the_page_runs(project: Path, capfd: pytest.CaptureFixture
     assert isinstance(walk, Traveller)
     assert isinstance(machine, Machine)
     assert walk.position == machine.instructions == walk.first + 990
+
+
+BARE = """
+.globl _start, tohost, main
+_start: li t0, 20
+1: addi t0, t0, -1
+ bnez t0, 1b
+main: csrr t1, mcycle
+ li t0, 1
+ la t1, tohost
+ sd t0, 0(t1)
+2: j 2b
+.data
+.align 6
+tohost: .dword 0
+"""
+
+
+def test_a_program_in_machine_mode(
+    tool: Callable[[str], str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gcc = tool("riscv64-linux-gnu-gcc")
+    (tmp_path / "m.S").write_text(BARE)
+    flags = ["-nostdlib", "-static", "-march=rv64gc", "-Wl,--build-id=none,-N,-Ttext=0x80000000"]
+    subprocess.run([gcc, *flags, "-o", "m.elf", "m.S"], cwd=tmp_path, check=True, capture_output=True)
+    image = str(tmp_path / "m.elf")
+    at, before, end = told(capfd, image, "--to", "main", "--back", "5", "--to", "end")
+    assert [step["instruction"] for step in (at, before, end)] == [41, 36, 45]
+    assert at["where"][0]["mode"] == "M"  # type: ignore[index]
+    assert {one["counter"]: one["value"] for one in before["counters"]}[0] == 36  # type: ignore[attr-defined]

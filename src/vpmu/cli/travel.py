@@ -161,10 +161,15 @@ def _opened(args: argparse.Namespace, progress: Progress) -> tuple[Machine, Name
 def _image(args: argparse.Namespace) -> tuple[Machine, Names]:
     from ..debug.names import names_of
     from .images import find_image
+    from .levels import HTIF_MEMORY, NO_FIRMWARE, DefaultSize, has_htif, is_bare
 
     image = find_image(args.guest)
+    if args.firmware in (None, NO_FIRMWARE) and has_htif(image):
+        args.firmware = NO_FIRMWARE
+        if isinstance(args.memory, DefaultSize):
+            args.memory = HTIF_MEMORY
     machine = build_machine(args, image=image)
-    return machine, names_of(machine.load(image), args.symbols)
+    return machine, names_of(machine.load(None if is_bare(args) else image), args.symbols)
 
 
 def _linux(args: argparse.Namespace) -> tuple[Machine, Names]:
