@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from vpmu.cli.main import main
+from vpmu.peers.host_image import MODULE
+from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.cache import default_root
 
 ROOT = default_root()
@@ -42,6 +45,19 @@ def test_two_real_kernels(capfd: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capfd.readouterr().out)["parted_by"][0] == "kvm-7.2"
 
 
+@pytest.mark.slow
+def test_a_build_of_ones_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The fetched kernel, given as a file: the same as itself."""
+    _host("trixie")
+    folder, module = ROOT / "kvm-host-trixie", tmp_path / "kvm.ko"
+    entries = cpio.read((folder / "host.cpio").read_bytes())
+    module.write_bytes(next(bytes(entry.data) for entry in entries if entry.name == MODULE))
+    build = ["--host-kernel", str(folder / "Image"), "--kvm-module", str(module)]
+    assert main(["diverge", "kvm:trixie", "counting", *build]) == 0
+    assert "and Image (Linux " in (text := capfd.readouterr().out)
+    assert "the same: 67 calls" in text
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -49,6 +65,9 @@ def test_two_real_kernels(capfd: pytest.CaptureFixture[str]) -> None:
         (["kvm:trixie", "kvm-9.9", "counting"], "no profile of KVM of Linux 9.9"),
         (["kvm:trixie@qemu", "kvm-7.2", "counting"], "expected a host on vpmu"),
         (["kvm:trixie", "kvm-7.2", "counting", "--smp", "2"], "--smp: expected profiles in A and B"),
+        (["counting", "--host-kernel", "/no/such"], "diverge: expected two of PROFILE, kvm:SUITE and"),
+        (["kvm-7.2", "counting", "--host-kernel", "/no/such"], "No such file or directory"),
+        (["kvm-7.2"], "diverge: expected A, B and GUEST, or two records, got kvm-7.2"),
         (["kvm:trixie", "native", "counting"], "unknown profile 'native'"),
     ],
 )

@@ -29,6 +29,7 @@ from .options import (
     natural,
 )
 from .output import print_json
+from .parser import in_file
 
 if TYPE_CHECKING:
     from ..campaign.diverge import At, Call, Divergence
@@ -95,10 +96,18 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu diverge`."""
     parser = subparsers.add_parser("diverge", description=__doc__)
     parser.add_argument("first", metavar="A", help="a profile, or what else is another one")
-    parser.add_argument("second", metavar="B", help="the same for the other run")
+    parser.add_argument("second", metavar="B", nargs="?", help="the same for the other run")
     parser.add_argument(
         "guest", metavar="GUEST", nargs="?",
         help="an image, the name of a bundled payload, or 'linux: COMMAND'",
+    )  # fmt: skip
+    parser.add_argument(
+        "--host-kernel", metavar="IMAGE", type=in_file, action="append", default=[],
+        help="a build of yours as a side, behind A and B that are named; may be given twice",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kvm-module", metavar="FILE", type=in_file, action="append", default=[],
+        help="its kvm.ko, one for each --host-kernel ('none': built in)",
     )  # fmt: skip
     add_recipe_options(parser)
     add_json(parser)
@@ -138,15 +147,16 @@ def run(args: argparse.Namespace) -> int:
     """Find where they part; the exit status."""
     from ..campaign.diverge import diverge
     from ..vmm.linux.progress import Progress
-
-    if args.guest is None:
-        from .verify import compare_records
-
-        return compare_records(args.first, args.second, as_json=args.json)
     from . import diverge_real
 
     if diverge_real.is_real(args):
         return diverge_real.run(args)
+    if args.second is None:
+        raise UsageError("diverge", expected="A, B and GUEST, or two records", got=args.first)
+    if args.guest is None:
+        from .verify import compare_records
+
+        return compare_records(args.first, args.second, as_json=args.json)
     base = recipe_of(args, args.guest, DEFAULT_PROFILE)
     base.parts()
     one, two = side(args.first, base), side(args.second, base)

@@ -14,14 +14,19 @@ from .output import print_json
 
 if TYPE_CHECKING:
     from ..campaign.compare import Explained
-    from ..campaign.compare_real import Named, RealComparison
+    from ..campaign.compare_real import RealComparison
 
 
 def is_real(args: argparse.Namespace) -> bool:
     """Whether A or B is a real kernel."""
     from ..conform.targets import is_kvm
 
-    return args.guest is not None and any(map(is_kvm, (args.first, args.second)))
+    return bool(args.host_kernel) or (args.guest is not None and any(map(is_kvm, _words(args)[:-1])))
+
+
+def _words(args: argparse.Namespace) -> list[str]:
+    """The sides that are named, and the guest."""
+    return [word for word in (args.first, args.second, args.guest) if word is not None]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from ..conform.watched_guest import is_linux
     from ..faults import FaultPlan
     from ..vmm.linux.progress import Progress
+    from .compare_real import sides as compare_real_sides
     from .images import find_image
 
     given = {"--engine": args.engine != "native", "--isa": args.isa, "--append": args.append,
@@ -38,26 +44,24 @@ def run(args: argparse.Namespace) -> int:
     for name, value in given.items():
         if value:
             raise UsageError(name, expected="profiles in A and B", got="a real kernel")
-    sides = _named(args.first), _named(args.second)
-    image = args.guest if is_linux(args.guest) else str(find_image(args.guest))
+    args.sides = _words(args)
+    if len(args.sides) - 1 + len(args.host_kernel) != 2:
+        raise UsageError("diverge", expected="two of PROFILE, kvm:SUITE and --host-kernel, then GUEST",
+                         got=" ".join([*args.sides, *args.host_kernel]))  # fmt: skip
+    sides, guest = compare_real_sides(args), args.sides[-1]
+    image = guest if is_linux(guest) else str(find_image(guest))
     shown = Progress(quiet=args.json or not sys.stderr.isatty())
-    found = compare_real(*sides, image, fault_plan(args) or FaultPlan(), name=args.guest, told=shown.step)
+    found = compare_real(*sides, image, fault_plan(args) or FaultPlan(), name=guest, told=shown.step)
     explained: tuple[Explained, ...] = ()
     if found.changed:
         shown.step("the models of both")
-        explained = explanations(found, args.guest)
+        explained = explanations(found, guest)
     shown.finish()
     if args.json:
         print_json(as_object(found, explained))
     else:
         print("\n".join(lines(found, explained)))
     return 1 if found.changed else 0
-
-
-def _named(name: str) -> Named:
-    from .compare_real import _named as named
-
-    return named(name)
 
 
 def profiles(found: RealComparison) -> tuple[str, str]:
