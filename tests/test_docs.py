@@ -55,7 +55,9 @@ def test_every_number_that_is_cited_can_be_looked_up() -> None:
     cells = " ".join(re.findall(r"^\| ([O\d., ]+) \|", text, re.MULTILINE))
     known = set(re.findall(r"O\d+|\d+(?:\.\d+)+", cells)) | set(load_catalogue())
     for behaviour in BEHAVIOURS.values():
-        cited = re.sub(r"runs? of [^,;]*(,( and)? \d+(\.\d+)+( and \d+(\.\d+)+)?)*", "", behaviour.reference)  # a release, and no number of ours
+        cited = re.sub(
+            r"runs? of [^,;]*(,( and)? \d+(\.\d+)+( and \d+(\.\d+)+)?)*", "", behaviour.reference
+        )  # a release, and no number of ours
         for part in re.findall(r"\b[OF]\d+\b|\b\d+(?:\.\d+)+\b", cited):
             assert part in known, f"{behaviour.name}: {behaviour.reference}"
     for page in [*PAGES, *ROOT.glob("src/**/*.py"), *ROOT.glob("src/**/*.toml"), *ROOT.glob("tests/**/*.py")]:
@@ -149,7 +151,9 @@ def shown() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("page", "line"), sorted(set(shown())))
 def test_every_command_that_is_shown_can_be_typed(page: str, line: str) -> None:
-    _, command, *arguments = takewhile(lambda word: word not in (">", "|", "&"), shlex.split(line, comments=True))
+    _, command, *arguments = takewhile(
+        lambda word: word not in (">", "|", "&"), shlex.split(line, comments=True)
+    )
     parser = import_module(f"vpmu.cli.{command}").add_parser(_parser().add_subparsers(parser_class=Parser))
     operands = [action for action in parser._actions if not action.option_strings]
     if arguments or not operands:  # the bare name of a command that needs more is a name

@@ -410,9 +410,10 @@ def test_a_cluster_without_workers_says_so(
     ("key", "value"),
     [
         ("guests", [["nobody", "0"]]), ("guests", [["payload", 7]]), ("guests", [["random", "x"]]),
-        ("guests", [["script", "what is this"]]), ("profiles", [6.9]), ("host_pmus", [None]),
-        ("seeds", ["0"]),
-        ("seeds", [True]), ("max_instructions", "many"),
+        ("guests", [["script", "what is this"]]), ("guests", [["payload", "counting", "kvm-7.2"]]),
+        ("guests", [["payload", "counting", 7]]), ("guests", [["payload", "counting", "kvm", "kvm"]]),
+        ("files", [["a", "b"]]), ("files", {"a": 1}), ("profiles", [6.9]), ("host_pmus", [None]),
+        ("seeds", ["0"]), ("seeds", [True]), ("max_instructions", "many"),
     ],
 )  # fmt: skip
 def test_a_plan_that_nobody_saved(plan: CampaignPlan, key: str, value: object) -> None:

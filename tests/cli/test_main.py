@@ -50,6 +50,9 @@ def call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
         (("profiles", "kvm-six"), "unknown profile 'kvm-six'"),
         (("replay", "/nonexistent/table.txt"), "/nonexistent/table.txt: No such file or directory"),
         (("run", "nosuchpayload"), "unknown image 'nosuchpayload'"),
+        (("run", "-S", "hello"), "-S: expected -s or --gdb ADDRESS beside it, got none"),
+        (("run", "--gdb", "here:there", "hello"), "address for gdb: expected PORT, :PORT or HOST:PORT"),
+        (("run", "-s", "--check", "hello"), "--check with --gdb: expected one of them, got both"),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,19 @@ def test_every_command_is_completed() -> None:
 
 def test_a_shell_that_is_not_known() -> None:
     assert main(["completion", "csh"]) == 2
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_full_disk_leaves_no_half_of_a_guest(
+    there: bool, tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    """So that the same command can be given again."""
+    folder = tmp_path / "guest"
+    if there:
+        folder.mkdir()
+    for size in (0, 100, 1000):
+        with full_disk(size):
+            assert main(["new", "guest", str(folder)]) == 2
+        assert folder.exists() == there
+        assert not there or not list(folder.iterdir())
+    assert main(["new", "guest", str(folder)]) == 0

@@ -24,6 +24,7 @@ from vpmu.errors import FileError, UsageError, VpmuError
 
 ROOT = Path(__file__).resolve().parents[2]
 POSITIONAL = {
+    "report": ["folder"],
     "run": ["x"], "stat": ["x"], "explain": ["x"], "replay": ["x"], "campaign": ["x"], "peers": ["kvm"],
     "fetch": ["debian"], "identify": ["agent"], "compare": ["a", "b", "x"], "diverge": ["a", "b", "x"],
     "verify": ["x"], "record": ["x"], "perf": ["stat"], "travel": ["x"], "symbols": ["x"],

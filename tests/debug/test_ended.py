@@ -124,3 +124,16 @@ def test_an_m_mode_image_that_dies_there_says_where(
     assert "hart 0 in M mode at pc 0x0; last trap to M mode: mcause 0x1 (fetch access), mepc 0x0" in told
     assert "0x80000008: illegal (0x0)" in told
     assert "needs M mode" not in told
+
+
+@pytest.mark.parametrize(
+    ("profile", "mode"), [("kvm-7.2", "VS"), ("opensbi-1.6", "S"), ("spec-3.0", "S"), ("kvm-6.9", "VS")]
+)
+def test_a_mode_has_the_name_that_its_image_knows(profile: str, mode: str) -> None:
+    from vpmu import Machine
+    from vpmu.debug.where import where
+
+    machine = Machine(profile, memory=1 << 20)
+    assert [place.mode for place in where(machine)] == [mode]
+    machine.vcpu(0).hart.set("mode", 0)
+    assert [place.mode for place in where(machine)] == [mode[:-1] + "U"]

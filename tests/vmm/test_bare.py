@@ -256,6 +256,36 @@ def test_the_timer_and_the_software_interrupt_of_the_clint(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("context", "cause"), [(0, 11), (1, 9)])
+def test_external_interrupts_of_both_contexts_of_the_plic(context: int, cause: int, engine: str) -> None:
+    """The serial port's, as on QEMU's virt: context 0 is M mode of hart 0, context 1 its S mode."""
+    image = Image()
+    handler, plic, uart, source = BASE + 0x1000, 0x0C000000, 0x10000000, 10
+
+    def write(address: int, value: int, store: str = "sw") -> None:
+        image.li(T0, address)
+        image.li(T1, value)
+        image.emit(encode(store, rs1=T0, rs2=T1))
+
+    image.csrw(0x305, handler)
+    image.csrw(0x304, 1 << cause)
+    write(plic + 4 * source, 1)
+    write(plic + 0x2000 + 0x80 * context, 1 << source)
+    image.csrw(0x300, 1 << 3)
+    write(uart + 1, 2, "sb")  # the transmitter is empty
+    image.emit(WFI, encode("jal", rd=0, imm=-4))
+    image.to(handler)
+    image.li(T0, plic + 0x200004 + 0x1000 * context)
+    image.emit(encode("lw", rd=A0, rs1=T0), csr("csrrs", T2, 0x342, 0), encode("slli", rd=T2, rs1=T2, imm=8))
+    image.emit(encode("slli", rd=T2, rs1=T2, imm=1), encode("srli", rd=T2, rs1=T2, imm=1))
+    image.emit(encode("add", rd=A0, rs1=A0, rs2=T2))
+    end(image, A0)
+    result = machine_of(image, engine).run(max_instructions=10000)
+    assert result.stop == "shutdown"
+    assert (result.reset_reason or 0) & 0xFFFF == cause << 8 | source
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_the_interrupt_that_ends_waiting_is_taken_behind_the_wfi(engine: str) -> None:
     """Privileged ISA 3.3.3: mepc = pc + 4; so a handler that returns does not wait again. It has retired."""
     image = Image()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -113,3 +114,28 @@ def test_a_trace_names_who_was_there() -> None:
     vcpu.ecall(0x504D55, 2, 0, 1 << 63, 0, 1, 0)
     assert vcpu.overflows == 1
     assert {record.layer for record in recorder.records} == {"sbi", "firmware", "hart"}
+
+
+WORDS = ("", "m", "k", "h", "u", "G", "H", "kG", "uH", "ukh")
+
+
+@pytest.mark.parametrize(
+    ("options", "counted"),
+    [
+        ({"profile": "kvm-7.2"}, {"", "k", "G", "kG", "ukh"}),  # it is in VS mode
+        ({"profile": "opensbi-1.6"}, {"", "k", "h", "H", "ukh"}),  # in S mode, or HS
+        ({"profile": "opensbi-1.6", "isa": {"h", "sscofpmf"}}, {"", "k", "h", "H", "ukh"}),
+        ({"firmware": b"\x6f\0\0\0", "isa": {"h", "sscofpmf"}}, {"", "m", "H"}),
+    ],
+)
+def test_counts_by_mode(options: dict[str, Any], counted: set[str]) -> None:
+    """perf's words name the modes that the image is in, whatever the hart is."""
+    machine = Machine(**options, host_pmu="full", memory=4 << 20)
+    if "firmware" in options:
+        machine.load(None)
+    else:
+        machine.memory.write(0x80200000, b"\x6f\0\0\0")
+        machine.vcpu(0).pc = 0x80200000
+    counters = machine.counting(*(f"instructions:{word}" if word else "instructions" for word in WORDS))
+    machine.run(max_instructions=1000)
+    assert [one.value for one in counters.read()] == [1000 * (word in counted) for word in WORDS]

@@ -205,7 +205,7 @@ def test_csrs_of_all_modes(word: str, value: int, files: list[File], tmp_path: P
 
 @pytest.mark.parametrize(
     ("at", "value", "problem"),
-    [(0, 0x1A, "pmp0cfg"), (0, 0x10, "pmp0cfg"), (3, 0x60, "pmp3cfg"), (17, 0x1F, "pmp17cfg"),
+    [(0, 0x1A, "pmp0cfg"), (0, 0x11, "pmp_fine"), (3, 0x60, "pmp3cfg"), (17, 0x1F, "pmp17cfg"),
      (64 + 7, 0xFF, "pmpaddr0"), (64 + 8 * 20, 1, "pmpaddr20")],
 )  # fmt: skip
 def test_protection(at: int, value: int, problem: str, files: list[File], tmp_path: Path) -> None:

@@ -151,11 +151,15 @@ class CampaignPlan:
                 raise ValueError(f"{key} are no names")
         if not all(type(seed) is int for seed in data["seeds"]):  # type: ignore[attr-defined]
             raise ValueError("seeds are no numbers")
-        for kind, what, *_on in data["guests"]:  # type: ignore[attr-defined]
-            if kind not in KINDS or not isinstance(what, str):
+        for kind, what, *on in data["guests"]:  # type: ignore[attr-defined]
+            real = all(isinstance(name, str) and is_real(name) for name in on) and len(on) < 2
+            if kind not in KINDS or not isinstance(what, str) or not real:
                 raise ValueError(f"no guest: {str(kind)[:40]}")
             if kind != "payload":
                 _guest(f"{kind}: {what}", Path())
+        files = data.get("files", {})
+        if not isinstance(files, dict) or not all(type(name) is str for name in files.values()):
+            raise ValueError("files are no digests")
         if type(data["max_instructions"]) not in (int, type(None)):
             raise ValueError("max_instructions is no number")
         faults = tuple(
@@ -166,7 +170,7 @@ class CampaignPlan:
             str(data["name"]), faults, tuple(data["profiles"]), tuple(data["host_pmus"]),  # type: ignore[arg-type]
             tuple(Guest(*guest) for guest in data["guests"]), tuple(data["seeds"]),  # type: ignore[attr-defined, arg-type]
             data["max_instructions"], float(data["seconds"]),  # type: ignore[arg-type]
-            tuple(data.get("files", {}).items()),  # type: ignore[attr-defined]
+            tuple(files.items()),
         )  # fmt: skip
 
     @property

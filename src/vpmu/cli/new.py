@@ -37,13 +37,22 @@ def run(args: argparse.Namespace) -> int:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileError(folder, "is there already", expected="a new name, or an empty folder")
     made = files(name)
-    for path, text in made.items():
-        target = folder / path
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise FileError.from_os_error(folder, error) from None
-        write_file(target, text)
+    was_there = folder.exists()
+    try:
+        for path, text in made.items():
+            target = folder / path
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise FileError.from_os_error(folder, error) from None
+            write_file(target, text)
+    except BaseException:  # nothing half made stays, so that the same command can be given again
+        for path in made:
+            (folder / path).unlink(missing_ok=True)
+        for empty in (folder / "runtime", *(() if was_there else (folder,))):
+            if empty.is_dir():
+                empty.rmdir()
+        raise
     if args.json:
         print_json({"folder": str(folder), "image": f"{folder / name}.elf", "files": sorted(made)})
         return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from vpmu.debug.names import Names
 from vpmu.hart.memory import MemoryFault
+from vpmu.profiles.profiles import IMPL_ID_KVM
 from vpmu.see.vcpu_api import MP_STATE_STOPPED, GuestTrap
 from vpmu.spec.csr import Cause, Irq
 
@@ -80,10 +81,19 @@ def _place(vcpu: GuestHart, names: Names) -> Place:
     hart = vcpu.hart
     sepc = hart.get("sepc")
     return Place(
-        vcpu.id, hart.mode.name or "?", hart.pc, names.of(vcpu, hart.pc), hart.get("scause"), sepc,
+        vcpu.id, _mode(vcpu), hart.pc, names.of(vcpu, hart.pc), hart.get("scause"), sepc,
         hart.get("stval"), names.of(vcpu, sepc) if sepc else None, tuple(_calls(vcpu, names)),
         hart.get("mcause"), hart.get("mepc"), hart.get("mtval"),
     )  # fmt: skip
+
+
+def _mode(vcpu: GuestHart) -> str:
+    """The mode as the image's author calls it: a hart that has two of them is in S and U where nobody plays a
+    hypervisor below it.
+    """
+    name = vcpu.hart.mode.name or "?"
+    two = not vcpu.hart.whole and vcpu.profile.impl_id != IMPL_ID_KVM
+    return name.removeprefix("V") if two else name
 
 
 def _calls(vcpu: GuestHart, names: Names) -> Iterator[str]:

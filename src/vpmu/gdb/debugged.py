@@ -35,6 +35,8 @@ MOST_WAITING = 64
 """Packets that may come while the guest goes: nobody who waits for an answer sends as many."""
 PACE_NS = 50_000_000
 """Virtual time between two looks at the keyboard, where there is one."""
+KEYS_SECONDS = 0.1
+"""Real time between two looks at the keyboard while the guest waits."""
 KILLED = "killed"
 """RunResult.stop of a run that its debugger killed."""
 
@@ -58,7 +60,7 @@ class Debugged:
         self._waiting: deque[bytes | Mark] = deque(
             maxlen=MOST_WAITING
         )  # packets that came while the guest went
-        self._inside, self._stale = False, True
+        self._inside, self._stale, self._polling = False, True, False
         self._session = self._new_session()
         self._real = self._virtual = 0  # ns, when they were last looked at
         self._deadline: int | None = None
@@ -133,7 +135,7 @@ class Debugged:
         return taken
 
     def _typed(self, data: bytes) -> None:
-        if self._inside:
+        if self._polling:  # else it is the traveller, which does again what was typed
             self.traveller.feed(data)
         else:
             type(self.machine).console_input(self.machine, data)
@@ -255,12 +257,21 @@ class Debugged:
 
     def _keep_pace(self, host: Host) -> None:
         """Take keys; where virtual time is ahead of real time, because the guest sleeps, wait for some."""
-        host.poll()
-        now, real = self.machine.turns.now(), time.monotonic_ns()
-        ahead = (now - self._virtual) - (real - self._real)
-        if ahead > PACE_NS // 10:
-            host.idle(now, now + min(ahead, PACE_NS))
+        with self._keyboard():
+            host.poll()
+            now, real = self.machine.turns.now(), time.monotonic_ns()
+            ahead = (now - self._virtual) - (real - self._real)
+            if ahead > PACE_NS // 10:
+                host.idle(now, now + min(ahead, PACE_NS))
         self._virtual, self._real = now, time.monotonic_ns()
+
+    @contextmanager
+    def _keyboard(self) -> Iterator[None]:
+        self._polling = True
+        try:
+            yield
+        finally:
+            self._polling = False
 
     # --- while it waits
 
@@ -270,11 +281,17 @@ class Debugged:
             event = self._waiting.popleft()
             if isinstance(event, bytes) and not self._answer(event):
                 return self._ended()
-        for source in ready(self._sources(), None):
+        for source in ready(self._sources(), None if self._host is None else KEYS_SECONDS):
             if source is self._listener:
                 self._accept()
             else:
                 self._receive()
+        if self._host is not None:
+            with self._keyboard():
+                self._host.poll()
+            if self.machine.turns.halted is not None:  # left with Ctrl-A X
+                self._drop()
+                return self._straight()
         return None
 
     def _ended(self) -> RunResult | None:

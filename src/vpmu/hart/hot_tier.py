@@ -38,7 +38,7 @@ TABLE_ENTRIES = 1 << 16
 _RECORD = ctypes.c_uint64
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
     """A region to compile, and then its function."""
 

@@ -79,6 +79,8 @@ def problems(hart: WholeHart, words: memoryview, pmp: bytes) -> Iterator[str]:
     if words[STATE["virt"]] > int("h" in hart.isa and words[STATE["mode"]] != layout.MACHINE):
         yield f"virt = {words[STATE['virt']]}"
     yield from _protection(hart.get("pmp_count"), pmp)
+    if words[STATE["pmp_fine"]] != _cuts_pages(pmp):
+        yield f"pmp_fine = {words[STATE['pmp_fine']]}"
 
 
 def _protection(entries: int, pmp: bytes) -> Iterator[str]:
@@ -90,3 +92,15 @@ def _protection(entries: int, pmp: bytes) -> Iterator[str]:
     for number, address in enumerate(memoryview(pmp)[64:].cast("Q")):
         if address & ~fields.PMP_ADDRESS or (number >= entries and address):
             yield f"pmpaddr{number} = {address:#x}"
+
+
+def _cuts_pages(pmp: bytes) -> bool:
+    """Whether an entry begins or ends inside a page (see privileged.whole.pmp)."""
+    addresses, before, cuts = memoryview(pmp)[64:].cast("Q"), 0, False
+    for configuration, address in zip(pmp[:64], addresses, strict=True):
+        mode = configuration >> 3 & 3
+        first, end = ((0, 0), (before, address), (address, address + 1), (address & address + 1,
+                      (address | address + 1) + 1))[mode]  # fmt: skip
+        cuts |= bool((first | end) & 1023)
+        before = address
+    return cuts

@@ -91,6 +91,9 @@ def cache_key(counting: Counting) -> str:
     return key.hexdigest()
 
 
+_key = cache(cache_key)  # of this process, which has read its sources once
+
+
 def engine_ir(counting: Counting) -> str:
     """The LLVM IR of an engine."""
     from vpmu.hart import program
@@ -154,14 +157,14 @@ def region_folder(counting: Counting) -> Path:
     """Where compiled regions of the hot tier are kept for an engine (hot_cache.py)."""
     paths = [*sorted((_HERE / "regions").glob("**/*.py")), *(_HERE / name for name in _REGION_SOURCES)]
     generator = digest(*(path.read_bytes() for path in paths)).hex()[:16]
-    return cache_directory() / f"{cache_key(counting)}-{generator}.regions"
+    return cache_directory() / f"{_key(counting)}-{generator}.regions"
 
 
 @cache  # harts keep its functions: code that may be called is never given back
 def engine(counting: Counting) -> NativeEngine:
     """An engine, compiled now or taken from the cache."""
     try:
-        path = cache_directory() / f"{cache_key(counting)}.o"
+        path = cache_directory() / f"{_key(counting)}.o"
     except ImportError as error:
         raise VpmuError(
             f"hart: the native engine needs llvmlite, which this {os.uname().machine} machine does not have "

@@ -127,7 +127,6 @@ class PhysicalPmu:
         """Where the hart's engine reads the counters; None: it does not."""
 
     # --- configuration ----------------------------------------------------------------------------
-
     def can_count(self, index: int, selector: Selector) -> bool:
         """True where counter `index` exists and can count `selector`."""
         if index in FIXED:
@@ -185,7 +184,6 @@ class PhysicalPmu:
                 counter.counted = ()
 
     # --- the counter registers --------------------------------------------------------------------
-
     def read(self, index: int) -> int:
         """Value now, unsigned, modulo 2^width."""
         counter = self._counters[index]
@@ -273,7 +271,6 @@ class PhysicalPmu:
         return sum(1 << counter.index for counter in self._counters.values() if not counter.running)
 
     # --- overflow ---------------------------------------------------------------------------------
-
     @property
     def overflow_flags(self) -> int:
         """Bit i: counter i has wrapped since its flag was cleared (OF, as scountovf shows it)."""
@@ -339,7 +336,6 @@ class PhysicalPmu:
         return requests
 
     # --- inside -----------------------------------------------------------------------------------
-
     def publish(self, table: PublishedCounters | None) -> None:
         """From now on the hart's engine reads the counters in `table`."""
         self.published = table

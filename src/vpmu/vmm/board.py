@@ -13,6 +13,7 @@ from vpmu.vmm.devices import Bus, Device, Ns16550a, Plic, SifiveTest
 from vpmu.vmm.devicetree import (
     CLINT_BASE,
     CLINT_SIZE,
+    IRQ_M_EXTERNAL,
     IRQ_M_SOFTWARE,
     PLIC_BASE,
     PLIC_SIZE,
@@ -125,6 +126,12 @@ class Board:
 
         def software(hart: int, level: bool) -> None:
             (vcpus[hart].set_interrupt if level else vcpus[hart].unset_interrupt)(IRQ_M_SOFTWARE)
+
+        def external(hart: int, level: bool) -> None:
+            (vcpus[hart].set_interrupt if level else vcpus[hart].unset_interrupt)(IRQ_M_EXTERNAL)
+
+        if self.plic is not None:
+            self.plic.machine = external
 
         def rearmed(hart: int) -> None:
             vcpu = vcpus[hart]

@@ -56,8 +56,8 @@ class Counting:
 
 
 def split_event(text: str) -> tuple[str, str]:
-    """`NAME:MODIFIERS` as (name, modifiers); modifiers are of `u`, `k`, `h`, and on a hart with all its
-    modes `m`, `G` and `H`; none of them is all. UsageError otherwise.
+    """`NAME:MODIFIERS` as (name, modifiers); modifiers are of `u`, `k`, `h`, `m`, `G` and `H` (see
+    outside_counter.modes_of); none of them is all. UsageError otherwise.
     """
     name, _, modifiers = text.partition(":")
     if modifiers.strip("ukhmGH") or name == "fw":

@@ -89,7 +89,7 @@ class Machine:
         disks: Sequence[DiskLike] = (),
         shares: Sequence[ShareLike] = (),
     ) -> None:
-        plic = plic or bool(disks or shares)
+        plic = plic or bool(disks or shares) or firmware is not None
         if not 1 <= harts <= MAX_HARTS:
             raise MachineError("number of harts", expected=f"1 to {MAX_HARTS}", got=harts)
         self.user_exits: Counter[str] = Counter()  # since power-on, by kind
@@ -347,7 +347,7 @@ class Machine:
         """
         from vpmu.vmm.outside_counter import count_harts, open_counter
 
-        if self.levels.whole:
+        if self.levels.whole or not self._vcpus[0].pmu.csrs_trap:  # then the counters are the image's own
             harts = [vcpu.hart for vcpu in self._vcpus]
             return count_harts(harts, self.host_pmu, name, modifiers)
 

@@ -34,15 +34,15 @@ class OutsideCounter:
 
 
 def open_counter(providers: Iterable[PerfProvider], name: str, modifiers: str = "") -> OutsideCounter:
-    """See Machine.open_counter."""
+    """See Machine.open_counter: on perf, of a guest in VS and VU mode."""
     if name.startswith("r") and name[1:] and all(c in "0123456789abcdef" for c in name[1:].lower()):
         kind, config = int(PerfType.RAW), int(name[1:], 16)
     else:
         kind, config = EVENTS[name]
-    either = "u" in modifiers or "k" in modifiers
+    wanted = modes_of(modifiers)
     attr = PerfEventAttr(
         type=kind, config=config, config1=1, exclude_host=True, exclude_hv=True, disabled=False,
-        exclude_user=either and "u" not in modifiers, exclude_kernel=either and "k" not in modifiers,
+        exclude_user=Mode.VU not in wanted, exclude_kernel=Mode.VS not in wanted,
     )  # fmt: skip
     return OutsideCounter([provider.create(attr, None) for provider in providers])
 
@@ -63,7 +63,7 @@ def modes_of(modifiers: str) -> Mode:
 
 @dataclass(slots=True)
 class HartCount:
-    """What a hart with all its modes has counted of an event since this was made, past its PMU."""
+    """What a hart has counted of an event since this was made, past its PMU."""
 
     hart: Hart
     selector: Selector
@@ -86,8 +86,8 @@ class HartCount:
 def count_harts(
     harts: Iterable[Hart], host: HostPmuDescription, name: str, modifiers: str = ""
 ) -> OutsideCounter:
-    """Count on harts with all their modes, in the modes that the modifiers name. Raises PerfError for an
-    event that the host's description lacks.
+    """Count on harts past their PMU, which is firmware's, in the modes that the modifiers name. Raises
+    PerfError for an event that the host's description lacks.
     """
     raw = re.fullmatch(r"r([0-9a-f]+)", name, re.IGNORECASE)
     rows = {config: selector for config, _, selector in host.countable_raw()} if raw else {}
@@ -95,4 +95,12 @@ def count_harts(
     selector = rows.get(int(raw[1], 16)) if raw else generic.get(name)
     if selector is None:
         raise PerfError(errno.ENOENT, f"the host PMU {host.name} does not count {name}")
-    return OutsideCounter([HartCount(hart, selector, modes_of(modifiers)) for hart in harts])
+    return OutsideCounter([HartCount(hart, selector, _modes_on(hart, modifiers)) for hart in harts])
+
+
+def _modes_on(hart: Hart, modifiers: str) -> Mode:
+    """Of a hart with two modes VS and VU stand for S and U."""
+    wanted = modes_of(modifiers)
+    if hart.whole:
+        return wanted
+    return (Mode.VS if Mode.S in wanted else Mode(0)) | (Mode.VU if Mode.U in wanted else Mode(0))

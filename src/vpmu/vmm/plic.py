@@ -14,6 +14,7 @@ class Plic:
     Contexts are QEMU virt's: 2 i is M-mode of hart i, 2 i + 1 its S-mode.
 
     :param external: called with (hart, level) when the S-mode external interrupt line of a hart changes.
+        `machine` is the same for M mode, where that is software.
     """
 
     PRIORITY, PENDING, ENABLE, CONTEXT = 0x0, 0x1000, 0x2000, 0x200000
@@ -22,6 +23,7 @@ class Plic:
 
     def __init__(self, harts: int, external: Callable[[int, bool], None]) -> None:
         self._external = external
+        self.machine: Callable[[int, bool], None] | None = None
         self._contexts = 2 * harts
         self._level = [False] * self._contexts
         self.reset()
@@ -111,8 +113,12 @@ class Plic:
             self._pending |= bit & self._line
 
     def _update(self) -> None:
-        for context in range(1, self._contexts, 2):
+        told = self.machine, self._external
+        for context in range(self._contexts):
+            tell = told[context & 1]
+            if tell is None:
+                continue
             level = self._best(context) != 0
             if level != self._level[context]:
                 self._level[context] = level
-                self._external(context // 2, level)
+                tell(context // 2, level)

@@ -64,7 +64,7 @@ PROBES = table(
      "shmem PAGE 0 0\na = unreclaimable\n" + 4 * _AGAIN + "unreclaimable -> value <= a+2000 ~ shmem-copy-leaked: value >= a+2001", {"needs": ("SHMEM",)}),
     # Interrupts over ONE_REG.
     ("ONE-REG", "LCOFI in sip over ONE_REG", "sipset 1<<13\nsipget -> value = 1<<13 ~ lcofi-lost-over-one-reg: value != 1<<13", {"without": ("opensbi-csr-direct",)}),
-    # The other extensions. They are KVM's: what firmware answers is not modelled.
+    # The other extensions, of KVM.
     ("IPI", "send_ipi to a hart that is not there", "ecall EID_IPI 0 1 9 -> INVALID_PARAM ~ ipi-invalid-hart-ignored: SUCCESS"),
     ("TIME-FID", "an unknown function of TIME", "ecall EID_TIME 9 -> NOT_SUPPORTED ~ bad-fid-is-invalid-param: INVALID_PARAM"),
     ("FENCE", "a fence for a hart that is not there", "ecall EID_RFENCE 0 1 9 -> INVALID_PARAM ~ rfence-invalid-hart-ignored: SUCCESS"),
@@ -73,10 +73,21 @@ PROBES = table(
     ("HART-STATUS", "the state of a hart that is not there", "ecall EID_HSM 2 9 -> INVALID_PARAM ~ hart-status-loses-error: SUCCESS"),
     ("HART-ID", "a hart id of more than 32 bits", "ecall EID_HSM 2 1<<32 -> INVALID_PARAM ~ hart-id-truncated: SUCCESS"),
     ("RESET-TYPE", "a reserved type of system reset", "ecall EID_SRST 0 9 0 -> INVALID_PARAM ~ srst-unknown-not-supported: NOT_SUPPORTED"),
-    # OpenSBI.
+    # OpenSBI, all of its extensions.
     ("NO-SHMEM", "TAKE_SNAPSHOT without shared memory", "c = cfg 0 FWSET CLEAR FW_SET_TIMER\nstart c 1 INIT 0\nstop c 1 SNAP -> NO_SHMEM ~ opensbi-no-shmem: NO_SHMEM"),
     ("RESET-FIXED", "RESET of the cycle counter",
      "cfg 0 5 CLEAR CYCLES -> any\nstop 0 1 RESET -> any\nstart 0 1 INIT 0 -> SUCCESS | ALREADY_STARTED ~ opensbi-reset-unbinds-fixed: INVALID_PARAM"),
+    ("DBCN", "the debug console", "ecall EID_BASE 3 EID_DBCN -> value = 1 ~ opensbi-no-dbcn: value = 0"),
+    ("FWFT", "firmware features", "ecall EID_BASE 3 EID_FWFT -> value = 0 ~ opensbi-sse-fwft-dbtr: value = 1"),
+    ("SSE-EVENT", "an event that nothing raises", "ecall EID_SSE 3 0 -> NOT_SUPPORTED ~ opensbi-sse-all-events: INVALID_STATE"),
+    ("SSE-MASK", "masking a hart that is masked", "ecall EID_SSE 9 -> any\necall EID_SSE 9 -> ALREADY_STOPPED | NOT_SUPPORTED ~ opensbi-sse-mask-errors-swapped: ALREADY_STARTED"),
+    ("SSE-READ-ONLY", "writing an attribute that is read-only",
+     "store PAGE 0\necall EID_SSE 1 0xffff0000 4 1 PAGE 0 -> DENIED | NOT_SUPPORTED ~ opensbi-sse-read-only-is-bad-range: BAD_RANGE"),
+    ("REGION", "starting a hart in the firmware's memory", "ecall EID_HSM 0 0 0x80000000 0 -> ALREADY_AVAILABLE ~ opensbi-addresses-by-region: INVALID_ADDRESS"),
+    ("DEVICE", "starting a hart in the serial port", "ecall EID_HSM 0 0 0x10000000 0 -> ALREADY_AVAILABLE ~ opensbi-devices-out-of-bounds: INVALID_ADDRESS"),
+    ("RESET-VENDOR", "a vendor's type of system reset", "ecall EID_SRST 0 0xf0000000 0 -> NOT_SUPPORTED ~ opensbi-reset-known-only: INVALID_PARAM"),
+    ("IPI-MASK", "send_ipi to a hart beside the last", "ecall EID_IPI 0 1<<63 0 -> INVALID_PARAM ~ opensbi-hart-mask-unchecked: SUCCESS"),
+    ("IPI-BASE", "send_ipi to nobody beyond the last hart", "ecall EID_IPI 0 0 1000 -> SUCCESS ~ opensbi-hart-base-checked: INVALID_PARAM"),
 )  # fmt: skip
 
 HIDDEN: dict[Behaviour, str] = {
@@ -98,6 +109,9 @@ HIDDEN: dict[Behaviour, str] = {
     B.SUSPEND_NEEDS_ENABLED_INTERRUPT: "it takes a second hart",
     B.NON_RETENTIVE_SUSPEND_REFUSED: "asking may suspend the hart for ever",
     OB.OPENSBI_CSR_DIRECT: "it is what makes it firmware",
+    OB.OPENSBI_SSE_STATUS_ALL_ONES: "it takes a handler of a software event",
+    OB.OPENSBI_FWFT_LOCKED_IS_DENIED: "asking locks a feature until the next reset",
+    OB.OPENSBI_RANGE_BY_FIRST_BYTE: "asking makes the firmware touch what is not its own",
     OB.OPENSBI_HPMCOUNTER3_ALL_ONES: "it shows at power-on only",
 }
 """What no sequence asks for, and why."""
