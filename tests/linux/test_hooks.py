@@ -18,7 +18,7 @@ from vpmu.conform.calls import Result, pmu
 from vpmu.conform.costs import costs
 from vpmu.conform.hooked import HookedHost
 from vpmu.conform.kvm import VPMU, HostOptions
-from vpmu.conform.target import PeerAbsent
+from vpmu.conform.target import PeerAbsent, TargetLost
 from vpmu.conform.watched_guest import WatchedGuest
 from vpmu.debug.running_kernel import HookError, RunningKernel
 from vpmu.errors import UnknownNameError
@@ -236,6 +236,18 @@ def test_an_address_that_is_none_is_one_line(kept: HookedHost, name: str) -> Non
     with pytest.raises((HookError, UnknownNameError)) as caught:
         kept.kernel.function(name)
     assert name in str(caught.value)
+
+
+def test_a_host_that_hangs_in_a_call_says_in_which_function(
+    host: HookedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "kvm_riscv_vcpu_pmu_num_ctrs"
+    monkeypatch.setattr(host.target.link, "patience", 3_000_000)
+    host.fresh()
+    host.kernel.write(host.kernel.function(name).address, (0x6F).to_bytes(4, "little"))  # j .
+    with pytest.raises(TargetLost, match=rf"no answer within 3 M instructions: S mode, pc 0x\w+ \({name}\)"):
+        host.target.run([pmu(0)])
+    assert cycles(host).error == 0, "the next test begins anew"
 
 
 def test_a_kept_host_of_another_kernel_is_one_line(host: HookedHost, tmp_path: Path) -> None:

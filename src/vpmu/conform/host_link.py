@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import VpmuError
+from ..hart.events import Mode
+from ..hart.memory import MemoryFault
 from ..peers.host_source import HostSource, kernel_image
 from ..peers.kvm_host import trouble
 from ..peers.vpmu_host import BOOT_INSTRUCTIONS, ISA, HostOnVpmu, build, keep, kept_path, restored
@@ -56,7 +58,7 @@ class HostLink:
         self, source: HostSource, progress: Progress, isa: tuple[str, ...] = ISA, host_pmu: str = "full",
         guest_memory: int = 0, opened: Callable[[Machine], None] | None = None,
     ) -> None:  # fmt: skip
-        self._folder = source.folder
+        self._folder, self._source = source.folder, source
         self.patience = PATIENCE
         self.stopped: Callable[[], RunResult | None] | None = None
         """Called where a breakpoint has ended the run; the result where it has run the machine to an end."""
@@ -147,10 +149,26 @@ class HostLink:
                 raise TargetLost(answer[1:].decode(errors="replace"))
             return answer
         if result.stop == "budget":
-            hart = self.host.machine.vcpu(0).hart
-            where = f"{hart.mode.name} mode, pc {hart.pc:#x}"
+            where = self._where_now()
             raise NoAnswer(f"no answer within {self.patience // 1_000_000} M instructions: {where}")
         raise HostStopped(f"the KVM host stopped: {result.stop}, {result.reason}: {trouble(self.console())}")
+
+    def _where_now(self) -> str:
+        """Mode and pc, and where it is the kernel's the function."""
+        machine = self.host.machine
+        hart = machine.vcpu(0).hart
+        where = f"{hart.mode.name} mode, pc {hart.pc:#x}"
+        if hart.mode is not Mode.S:
+            return where
+        from ..debug.running_kernel import RunningKernel
+
+        try:
+            files = self._source.read()
+            modules = {} if files.module is None else {"kvm": files.module}
+            found = RunningKernel(hart, machine.memory, files.kernel, modules).at(hart.pc)
+        except (VpmuError, MemoryFault):
+            return where
+        return where if found is None else f"{where} ({found.name})"
 
     def _use_compiled(self) -> None:
         """A host's runs are too short to be sampled, but what is compiled of its kernel is used."""
