@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -175,3 +177,18 @@ def test_every_command_of_the_monitor_answers() -> None:
         assert "counter_config_matching" in debugger.monitor("sbi 100")
         assert debugger.monitor("phys 0x80200000 4").startswith("0x80200000: ")
         assert "did you mean" in debugger.monitor("positon")
+
+
+def test_a_run_without_a_debugger_has_nothing_of_it() -> None:
+    code = (
+        "import sys; from vpmu.cli.main import main; main(['run', 'hello']); "
+        "print(*[name for name in sys.modules if name.startswith(('vpmu.gdb', 'vpmu.travel', 'socket'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split() == []
+    machine = _machine()
+    assert not {"run", "restore", "snapshot", "console_input"} & vars(machine).keys()
+    with serving(machine) as (served, debugger):
+        debugger.ask(b"D")
+        served.wait()
+    assert not {"run", "restore", "snapshot", "console_input"} & vars(machine).keys()
