@@ -123,6 +123,19 @@ def test_the_description_is_what_gdb_reads() -> None:
         assert len(names) == len([reg for one in features.values() for reg in one.findall("reg")])
 
 
+def test_a_debugger_without_xml_asks_for_each_register() -> None:
+    """lldb, where it was built so."""
+    with serving(_machine()) as (_, debugger):
+        told = []
+        while (answer := debugger.ask(b"qRegisterInfo%x" % len(told))) != b"E45":
+            told.append(answer.decode())
+        assert len(told) == 65
+        assert told[PC].startswith("name:pc;bitsize:64;offset:256;")
+        assert "generic:pc;" in told[PC]
+        assert "name:ft0;" in told[33]
+        assert "dwarf:32;" in told[33]
+
+
 def test_registers_are_written() -> None:
     with serving(_machine()) as (served, debugger):
         for number, value in ((5, 0x1234_5678_9ABC_DEF0), (33, 0x4000_0000_0000_0000), (CSR + 0x140, 77)):
