@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -121,6 +123,19 @@ def test_the_description_is_what_gdb_reads() -> None:
         assert len(names) == len([reg for one in features.values() for reg in one.findall("reg")])
 
 
+def test_a_debugger_without_xml_asks_for_each_register() -> None:
+    """lldb, where it was built so."""
+    with serving(_machine()) as (_, debugger):
+        told = []
+        while (answer := debugger.ask(b"qRegisterInfo%x" % len(told))) != b"E45":
+            told.append(answer.decode())
+        assert len(told) == 65
+        assert told[PC].startswith("name:pc;bitsize:64;offset:256;")
+        assert "generic:pc;" in told[PC]
+        assert "name:ft0;" in told[33]
+        assert "dwarf:32;" in told[33]
+
+
 def test_registers_are_written() -> None:
     with serving(_machine()) as (served, debugger):
         for number, value in ((5, 0x1234_5678_9ABC_DEF0), (33, 0x4000_0000_0000_0000), (CSR + 0x140, 77)):
@@ -175,3 +190,18 @@ def test_every_command_of_the_monitor_answers() -> None:
         assert "counter_config_matching" in debugger.monitor("sbi 100")
         assert debugger.monitor("phys 0x80200000 4").startswith("0x80200000: ")
         assert "did you mean" in debugger.monitor("positon")
+
+
+def test_a_run_without_a_debugger_has_nothing_of_it() -> None:
+    code = (
+        "import sys; from vpmu.cli.main import main; main(['run', 'hello']); "
+        "print(*[name for name in sys.modules if name.startswith(('vpmu.gdb', 'vpmu.travel', 'socket'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.splitlines()[-1].split() == []
+    machine = _machine()
+    assert not {"run", "restore", "snapshot", "console_input"} & vars(machine).keys()
+    with serving(machine) as (served, debugger):
+        debugger.ask(b"D")
+        served.wait()
+    assert not {"run", "restore", "snapshot", "console_input"} & vars(machine).keys()

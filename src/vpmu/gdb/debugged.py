@@ -317,8 +317,8 @@ class Debugged:
             self._send([OK])
             self._drop()
             self._going = None
-        elif answer.how == "kill" and data.startswith(b"v"):
-            self._send([OK])
+        elif answer.how == "kill":
+            self._send([OK if data.startswith(b"v") else b"X09"])  # lldb waits for one, gdb for none
         return False
 
     # --- who is there

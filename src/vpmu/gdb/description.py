@@ -117,3 +117,19 @@ def target_xml(hart: Hart) -> bytes:
         '<?xml version="1.0"?><!DOCTYPE target SYSTEM "gdb-target.dtd"><target version="1.0">'
         f"<architecture>riscv:rv64</architecture>{''.join(parts)}</target>"
     ).encode()
+
+
+_GENERIC = {1: "ra", 2: "sp", 8: "fp", PC: "pc", **{10 + number: f"arg{number + 1}" for number in range(8)}}
+
+
+def register_info(hart: Hart, number: int) -> bytes | None:
+    """A register for lldb where it reads no XML (qRegisterInfo): x0 to x31, pc, f0 to f31. None behind
+    them.
+    """
+    if number >= CSR or (number >= F and not has_fp(hart)):
+        return None
+    name = next(one.name for one in registers(hart) if one.number == number)
+    kind = "General Purpose Registers" if number <= PC else "Floating Point Registers"
+    told = f"name:{name};bitsize:64;offset:{8 * number};encoding:uint;format:hex;set:{kind};gcc:{number};"
+    told += f"dwarf:{number if number < PC else number - 1};" if number != PC else ""
+    return (told + (f"generic:{_GENERIC[number]};" if number in _GENERIC else "")).encode()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from vpmu.errors import VpmuError
 from vpmu.gdb import memory, registers
-from vpmu.gdb.description import PC, Register, target_xml
+from vpmu.gdb.description import PC, Register, register_info, target_xml
 from vpmu.gdb.description import registers as registers_of
 from vpmu.gdb.framing import LONGEST
 from vpmu.gdb.memory import Unmapped
@@ -296,6 +296,8 @@ class Session:
     def _query(self, rest: bytes) -> Answer | bytes:
         by = b"," if rest.startswith((b"Rcmd", b"ThreadExtraInfo")) else b":"
         name, _, more = rest.partition(by)
+        if name.startswith(b"RegisterInfo"):
+            return register_info(self.vcpu.hart, _number(name[12:])) or b"E45"
         match name:
             case b"Supported":
                 return self._supported(more)
