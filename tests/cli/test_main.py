@@ -167,3 +167,28 @@ def _property(tree: bytes, name: str) -> int:
     offset = tree.index(name.encode() + b"\0", strings) - strings
     at = tree.index((3).to_bytes(4, "big") + (8).to_bytes(4, "big") + offset.to_bytes(4, "big"))
     return int.from_bytes(tree[at + 12 : at + 20], "big")
+
+
+@pytest.mark.parametrize(
+    ("signal_", "status"), [(KeyboardInterrupt, cli.INTERRUPTED), (cli.Terminated, cli.TERMINATED)]
+)
+def test_a_signal_while_a_class_is_made(
+    signal_: type[KeyboardInterrupt], status: int, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Imports make classes, and a signal may come then: no traceback."""
+
+    class Interrupting:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise signal_
+
+    def dispatch(arguments: list[str]) -> int:
+        type("Made", (), {"member": Interrupting()})
+        return 0
+
+    monkeypatch.setattr(cli, "_dispatch", dispatch)
+    assert cli.main(["run"]) == status
+    assert capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setattr(cli, "_dispatch", lambda arguments: {}["no"])
+    with pytest.raises(KeyError):
+        cli.main(["run"])

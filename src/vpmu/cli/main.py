@@ -100,10 +100,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(f"error: {error}")
         return error.exit_status
     except KeyboardInterrupt as error:
-        terminated = isinstance(error, Terminated)
-        _flush()
-        _complain("terminated" if terminated else "interrupted")
-        return TERMINATED if terminated else INTERRUPTED
+        return _ended_by(error)
+    except RuntimeError as error:
+        # A signal may come while a module makes a class: Python 3.11 wraps what __set_name__ seems to raise.
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        return _ended_by(error.__cause__)
     except BrokenPipeError:
         _let_go_of_stdout()
         return READER_GONE
@@ -138,6 +140,13 @@ def _parser() -> Parser:
     )
     parser.add_argument("--version", action="version", version=f"vpmu {__version__}")
     return parser
+
+
+def _ended_by(signal_: KeyboardInterrupt) -> int:
+    terminated = isinstance(signal_, Terminated)
+    _flush()
+    _complain("terminated" if terminated else "interrupted")
+    return TERMINATED if terminated else INTERRUPTED
 
 
 def _complain(message: str) -> None:
