@@ -32,7 +32,7 @@ def add_level_options(parser: argparse.ArgumentParser) -> None:
     """What is at which level."""
     parser.add_argument(
         "--firmware", metavar="FILE", type=in_file,
-        help="M-mode firmware that starts the guest (fw_dynamic.bin of OpenSBI); 'opensbi' or 'opensbi:SUITE': "
+        help="M-mode firmware that starts the guest (fw_dynamic.bin of OpenSBI); 'opensbi', 'opensbi:SUITE': "
         "the fetched one; 'none': the image itself has M mode",
     )  # fmt: skip
     parser.add_argument(
