@@ -32,8 +32,8 @@ def add_level_options(parser: argparse.ArgumentParser) -> None:
     """What is at which level."""
     parser.add_argument(
         "--firmware", metavar="FILE", type=in_file,
-        help="M-mode firmware that starts the guest (fw_dynamic.bin of OpenSBI); 'opensbi': the fetched "
-        "one; 'none': the image itself has M mode",
+        help="M-mode firmware that starts the guest (fw_dynamic.bin of OpenSBI); 'opensbi', 'opensbi:SUITE': "
+        "the fetched one; 'none': the image itself has M mode",
     )  # fmt: skip
     parser.add_argument(
         "--isa", "--cpu", metavar="STRING",
@@ -97,10 +97,12 @@ def read_firmware(name: str) -> bytes | None:
 
     if name == NO_FIRMWARE:
         return None
-    if name == FETCHED:
+    fetched, colon, suite = name.partition(":")
+    if fetched == FETCHED and (suite or not colon):
+        from ..vmm.linux.fetch import DEFAULT_SUITE
         from ..vmm.linux.opensbi import fetched_opensbi
 
-        return fetched_opensbi().read_bytes()
+        return fetched_opensbi(suite or DEFAULT_SUITE).read_bytes()
     return read_file(name)
 
 
