@@ -21,8 +21,8 @@ from vpmu.hart.events import HartEvent, Mode
 from vpmu.spec.sbi import Eid, PmuFid
 
 REPEATS, ROUNDS, MANY = 40, 30, 90
-REFUSED = 0x10000
-"""An event that this host's perf refuses: L1D read accesses."""
+REFUSED = 0x10030
+"""An event that this host's perf refuses: reads of NUMA nodes."""
 ALL = 0x1FF_FFFF_FFFD
 
 

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from ..debug.running_kernel import Function
 from ..hart.events import HartEvent, Mode
 from ..hart.memory import MemoryFault
+from ..see.vcpu_api import MP_STATE_RUNNABLE
 from ..spec.csr import Cause, Csr, Irq
 from ..spec.sbi import SbiRet, error_name
 from ..spec.sbi_functions import function
 from ..trace.recorder import NULL, Recorder
+from .firmware_events import FirmwareEvents
 from .oracle import _WATCHED, Oracle, _Hart
 
 if TYPE_CHECKING:
@@ -112,10 +114,15 @@ class RealOracle(Oracle):
         self._knows_overflows = False
         self._guest: Any = SimpleNamespace(
             id=0, hart=self._frozen, profile=profile, overflows=0,
-            pmu=SimpleNamespace(shared_page=None, counter_mask=masks.get),
+            pmu=SimpleNamespace(shared_page=None, counter_mask=masks.get), hart_id=0,
+            mp_state=MP_STATE_RUNNABLE,
         )  # fmt: skip
+        self._guest.vcpus = [self._guest]
         view: Any = SimpleNamespace(
-            host_pmu=host_pmu, recorder=recorder, memory=SimpleNamespace(read=self._read_memory)
+            host_pmu=host_pmu,
+            recorder=recorder,
+            memory=SimpleNamespace(read=self._read_memory),
+            levels=SimpleNamespace(whole=False),  # KVM's guest: U and S of a filter are its VU and VS
         )
         super().__init__(view)
 
@@ -167,6 +174,7 @@ class RealOracle(Oracle):
         self._harts, self._wanted = {0: _Hart(page=self._guest.pmu.shared_page)}, {0: frozenset()}
         self._guest.overflows = 0
         self._pending.clear()
+        self._firmware = FirmwareEvents(self._unknown)
         self._frozen.wanted = frozenset()
         self._frozen.freeze(None)
 

@@ -19,7 +19,7 @@ from ..payloads import path as payload
 from ..peers.host_faults import HostFaults
 from ..peers.kvm_host import agent_path
 from ..perf.description import load_host_pmu
-from ..spec.sbi import CounterInfo, CounterType, PmuFid, SbiError
+from ..spec.sbi import CounterInfo, PmuFid, SbiError
 from ..trace.recorder import NULL, Recorder
 from ..vmm.loader import load_image
 from .guests import Outcome, random_steps
@@ -187,7 +187,7 @@ class RealScriptStation(RealStation):
 
 
 def counter_masks(target: HostTarget) -> dict[int, int]:
-    """What each hardware counter of the guest's can hold; nothing where KVM offers no PMU."""
+    """What each counter of the guest's can hold; nothing where KVM offers no PMU."""
     first = target.run([pmu(PmuFid.NUM_COUNTERS)])[0]
     if first.error != SbiError.SUCCESS:
         return {}
@@ -195,7 +195,7 @@ def counter_masks(target: HostTarget) -> dict[int, int]:
     infos = target.run([pmu(PmuFid.COUNTER_GET_INFO, index) for index in range(min(first.value, 64))])
     for index, info in enumerate(infos):
         told = CounterInfo.unpack(info.value)
-        if info.error == SbiError.SUCCESS and told.type is CounterType.HARDWARE:
+        if info.error == SbiError.SUCCESS:
             masks[index] = (2 << told.width) - 1
     return masks
 
