@@ -111,17 +111,19 @@ def load_image(
     *,
     kind: ImageKind | None = None,
     address: int | None = None,
+    called: str = "image",
 ) -> LoadedImage:
     """Read a guest image and say what goes where; every byte of it lies inside the RAM given.
 
     :param source: a file, the name of a bundled payload, or the bytes themselves.
     :param kind: what it must be; None finds out, and refuses files that are known to be something else.
+    :param called: what bytes are called in errors.
     :param address: gpa of a flat image, in place of `memory_base` + 2 MiB.
     :raises UnknownNameError: neither a file nor a payload.
     :raises FileError: the file cannot be read.
     :raises ImageError: it is not a guest image for RV64, is truncated, or does not fit.
     """
-    name = "image" if isinstance(source, Buffer) else str(source)
+    name = called if isinstance(source, Buffer) else str(source)
     try:
         data = source if isinstance(source, Buffer) else read_file(source)
     except FileError as error:

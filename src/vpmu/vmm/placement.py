@@ -74,7 +74,7 @@ def _load_firmware(machine: Machine) -> LoadedImage:
     """Firmware at the start of RAM, or where it is linked."""
     assert machine.firmware is not None
     base, size = machine.memory_base, machine.memory_size
-    loaded = load_image(machine.firmware, base, size, address=base)
+    loaded = load_image(machine.firmware, base, size, address=base, called="firmware")
     for gpa, data in loaded.segments:
         machine.memory.write(gpa, data)
     return loaded
