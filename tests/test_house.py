@@ -43,7 +43,7 @@ there are no circles.
 """
 
 LIMIT = 400
-LIMITED = ("hart", "kvm", "vmm", "firmware", "sbi", "see", "perf")
+LIMITED = ("gdb", "hart", "kvm", "vmm", "firmware", "sbi", "see", "perf")
 
 MODULES = {path.relative_to(SOURCES).as_posix(): path for path in sorted(SOURCES.rglob("*.py"))}
 

@@ -6,7 +6,6 @@ of real KVM) does so as ever, and a machine without a debugger has nothing of it
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from vpmu.errors import VpmuError
 from vpmu.gdb.attention import attention
 from vpmu.gdb.forward import OneWay
 from vpmu.gdb.framing import Mark
+from vpmu.gdb.keyboard import PACE_NS, SECONDS, Keyboard
 from vpmu.gdb.listener import Address, Connection, Listener, ready, say
 from vpmu.gdb.monitor import Monitor
 from vpmu.gdb.points import Points
@@ -33,10 +33,6 @@ FOR_THE_CALLER = frozenset({"line", "ready", "budget"})
 """Ends of a run after which whoever asked for it goes on with it: the debugger need not know."""
 MOST_WAITING = 64
 """Packets that may come while the guest goes: nobody who waits for an answer sends as many."""
-PACE_NS = 50_000_000
-"""Virtual time between two looks at the keyboard, where there is one."""
-KEYS_SECONDS = 0.1
-"""Real time between two looks at the keyboard while the guest waits."""
 KILLED = "killed"
 """RunResult.stop of a run that its debugger killed."""
 
@@ -60,15 +56,13 @@ class Debugged:
         self._waiting: deque[bytes | Mark] = deque(
             maxlen=MOST_WAITING
         )  # packets that came while the guest went
-        self._inside, self._stale, self._polling = False, True, False
+        self._inside, self._stale = False, True
         self._session = self._new_session()
-        self._real = self._virtual = 0  # ns, when they were last looked at
+        self._keyboard = Keyboard(machine, lambda data: self.traveller.feed(data))
         self._deadline: int | None = None
-        self._host: Host | None = None
         machine.run = self._run  # type: ignore[method-assign]
         machine.restore = self._restore  # type: ignore[method-assign]
         machine.snapshot = self._snapshot  # type: ignore[method-assign]
-        machine.console_input = self._typed  # type: ignore[method-assign]
         say(f"listening on {self._listener.address}"
             + ("; the guest waits for a debugger" if waits else ""))  # fmt: skip
 
@@ -114,16 +108,14 @@ class Debugged:
     def _begin(self, timeout_ns: int | None, host: Host | None) -> None:
         machine = self.machine
         self._deadline = None if timeout_ns is None else machine.turns.now() + timeout_ns
-        self._host = host
         if self._stale:
             self._stale = False
             self.walk = Walk(self._traveller(), self._session)
         elif machine.injection is None:
             self.traveller.keep()  # whoever runs the machine may have changed it since
         self.traveller.asked = self._look
-        if host is not None:
-            self.traveller.pace = PACE_NS
-            self._real, self._virtual = time.monotonic_ns(), machine.turns.now()
+        self._keyboard.belongs_to(host)
+        self.traveller.pace = None if host is None else PACE_NS
 
     def _restore(self, snapshot: Snapshot) -> None:
         type(self.machine).restore(self.machine, snapshot)
@@ -133,12 +125,6 @@ class Debugged:
         taken = type(self.machine).snapshot(self.machine)
         self._stale = True
         return taken
-
-    def _typed(self, data: bytes) -> None:
-        if self._polling:  # else it is the traveller, which does again what was typed
-            self.traveller.feed(data)
-        else:
-            type(self.machine).console_input(self.machine, data)
 
     def _traveller(self) -> Traveller | OneWay:
         machine = self.machine
@@ -229,8 +215,7 @@ class Debugged:
 
     def _look(self) -> bool:
         """Between two pieces of a walk: whether it shall end."""
-        if self._host is not None:
-            self._keep_pace(self._host)
+        self._keyboard.keep_pace()
         for source in ready(self._sources(), 0):
             if source is self._listener:
                 if self._accept():
@@ -251,27 +236,11 @@ class Debugged:
         turns = self.machine.turns
         if Mark.INTERRUPT in self._waiting:  # it came with the packet that lets the guest go
             turns.interrupt(ASKED)
-        with attention(self._sources(), lambda: turns.interrupt(ASKED)):
-            yield
-        turns.uninterrupt(ASKED)
-
-    def _keep_pace(self, host: Host) -> None:
-        """Take keys; where virtual time is ahead of real time, because the guest sleeps, wait for some."""
-        with self._keyboard():
-            host.poll()
-            now, real = self.machine.turns.now(), time.monotonic_ns()
-            ahead = (now - self._virtual) - (real - self._real)
-            if ahead > PACE_NS // 10:
-                host.idle(now, now + min(ahead, PACE_NS))
-        self._virtual, self._real = now, time.monotonic_ns()
-
-    @contextmanager
-    def _keyboard(self) -> Iterator[None]:
-        self._polling = True
         try:
-            yield
+            with attention(self._sources(), lambda: turns.interrupt(ASKED)):
+                yield
         finally:
-            self._polling = False
+            turns.uninterrupt(ASKED)
 
     # --- while it waits
 
@@ -281,17 +250,15 @@ class Debugged:
             event = self._waiting.popleft()
             if isinstance(event, bytes) and not self._answer(event):
                 return self._ended()
-        for source in ready(self._sources(), None if self._host is None else KEYS_SECONDS):
+        for source in ready(self._sources(), None if self._keyboard.host is None else SECONDS):
             if source is self._listener:
                 self._accept()
             else:
                 self._receive()
-        if self._host is not None:
-            with self._keyboard():
-                self._host.poll()
-            if self.machine.turns.halted is not None:  # left with Ctrl-A X
-                self._drop()
-                return self._straight()
+        self._keyboard.poll()
+        if self.machine.turns.halted is not None:  # left with Ctrl-A X
+            self._drop()
+            return self._straight()
         return None
 
     def _ended(self) -> RunResult | None:
