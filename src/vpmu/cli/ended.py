@@ -21,7 +21,7 @@ DIED = frozenset({"kvm_run_failed", "host_lost", "hung"})
 """Ends whose last instructions say more."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Ended:
     """Where a run ended; empty for one that ended well."""
 

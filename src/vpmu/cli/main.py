@@ -94,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = _dispatch(arguments)
         sys.stdout.flush()
+        if argv is None:
+            gc.freeze()  # the process ends, and everything with it: nothing is left to look for
         return status
     except VpmuError as error:
         _flush()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vpmu.perf.host_event import HostPmuEvent
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Cpu:
     """What the events of one hart share (struct cpu_hw_events, and the context of the one thread that
     runs there).
