@@ -16,7 +16,7 @@ _TIME = 1
 
 def counter_start(pmu: OpenSbiPmu, base: int, mask: int, flags: int, initial_value: int) -> SbiRet:
     """See SbiPmu.counter_start."""
-    if pmu.beyond(base, mask):
+    if pmu.beyond(base, mask) or (not mask and not pmu.profile.has(OB.OPENSBI_MASK_ZERO_ACCEPTED)):
         return pmu.refuse(SbiError.INVALID_PARAM, "counter set", "it has an invalid counter")
     if flags & StartFlag.INIT_SNAPSHOT and pmu.profile.has(OB.OPENSBI_NO_SHMEM):
         return pmu.refuse(SbiError.NO_SHMEM, "INIT_SNAPSHOT", "there is no shared memory")
@@ -35,7 +35,7 @@ def counter_start(pmu: OpenSbiPmu, base: int, mask: int, flags: int, initial_val
 
 def counter_stop(pmu: OpenSbiPmu, base: int, mask: int, flags: int) -> SbiRet:
     """See SbiPmu.counter_stop."""
-    if pmu.beyond(base, mask):
+    if pmu.beyond(base, mask) or (not mask and not pmu.profile.has(OB.OPENSBI_MASK_ZERO_ACCEPTED)):
         return pmu.refuse(SbiError.INVALID_PARAM, "counter set", "it has an invalid counter")
     if flags & StopFlag.TAKE_SNAPSHOT and pmu.profile.has(OB.OPENSBI_NO_SHMEM):
         return pmu.refuse(SbiError.NO_SHMEM, "TAKE_SNAPSHOT", "there is no shared memory")

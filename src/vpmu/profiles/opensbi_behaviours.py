@@ -50,7 +50,7 @@ class OB:
         "OpenSBI",
     )
     OPENSBI_MASK_ZERO_ACCEPTED = Behaviour(
-        "counter_config_matching accepts a set without counters: cycles and instructions get their "
+        "a set without counters is accepted: in counter_config_matching cycles and instructions get their "
         "fixed counter",
         "69a0f024",
         "",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..profiles.opensbi_behaviours import OB
-from ..see.vcpu_api import VcpuLike
+from ..profiles.profiles import IMPL_ID_OPENSBI
+from ..see.vcpu_api import MP_STATE_STOPPED, VcpuLike
 from ..spec.sbi import U64, XLEN
 
 ALL = U64
@@ -22,12 +23,15 @@ def select(vcpu: VcpuLike, mask: int, base: int) -> tuple[list[VcpuLike], bool]:
     """The vCPUs that (mask, base) names, in order, and whether every hart that it names exists, as far
     as anybody looks.
     """
+    there = list(vcpu.vcpus)
+    if vcpu.profile.impl_id == IMPL_ID_OPENSBI:  # one that is stopped is as none (run of 1.9 with two harts)
+        there = [other for other in there if other.mp_state != MP_STATE_STOPPED]
     if base == ALL:
-        return list(vcpu.vcpus), True
+        return there, True
     if base >= len(vcpu.vcpus) and vcpu.profile.has(OB.OPENSBI_HART_BASE_CHECKED):
         return [], False
     chosen, found = [], 0
-    for other in vcpu.vcpus:
+    for other in there:
         bit = other.hart_id - base
         if 0 <= bit < XLEN and mask >> bit & 1:
             chosen.append(other)

@@ -22,7 +22,7 @@ from ..see.software_events import (
 from ..see.vcpu_api import MP_STATE_STOPPED, MemoryFault, VcpuLike
 from ..spec.sbi import SbiError, SbiRet, SseFid
 from . import harts
-from .answer import INVALID_ADDRESS, INVALID_PARAM, NOT_SUPPORTED, SUCCESS, Answer, Args
+from .answer import FAILED, INVALID_ADDRESS, INVALID_PARAM, NOT_SUPPORTED, SUCCESS, Answer, Args
 
 _LOCAL_RAS, _DOUBLE_TRAP, _GLOBAL_RAS = 0, 1, 0x8000
 _PMU_OVERFLOW, _LOCAL_SOFTWARE, _GLOBAL_SOFTWARE = 0x10000, 0xFFFF0000, 0xFFFF8000
@@ -163,6 +163,8 @@ def _inject(vcpu: VcpuLike, event: int, hart_id: int) -> SbiRet:
         return row
     if event & GLOBAL:  # the hart that is named does not count
         target = harts.by_id(vcpu, row[Attribute.PREFERRED_HART]) or target
+    if target.mp_state == MP_STATE_STOPPED:  # no interrupt reaches it
+        return FAILED
     if target is not vcpu and not event & GLOBAL:
         theirs = _row(target, event)
         assert not isinstance(theirs, SbiRet)
