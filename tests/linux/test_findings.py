@@ -13,7 +13,7 @@ from vpmu.vmm.linux.cache import Cache, default_root
 
 PAGE = (Path(__file__).parents[2] / "docs/findings.md").read_text()
 COMMANDS = [shlex.split(line) for line in re.findall(r"^    (vpmu .*)$", PAGE, re.MULTILINE)]
-STOPPED, RIGHT, SPURIOUS, ALONE, RESTARTED, IN_KVM = range(6)
+STOPPED, RIGHT, SPURIOUS, ALONE, RESTARTED, BELOW_KVM, IN_KVM = range(7)
 NEVER_WRITTEN = "9223372036854775808"
 
 pytestmark = pytest.mark.slow
@@ -60,5 +60,13 @@ def test_kvm_lies_on_the_real_kernel(capfd: pytest.CaptureFixture[str]) -> None:
     assert "1 of 1 scenarios on the real kernel: 1 lies" in shown(IN_KVM, capfd)
 
 
+def test_a_linux_guest_of_real_kvm_gets_few_samples(capfd: pytest.CaptureFixture[str]) -> None:
+    if Cache(default_root() / "kvm-host-trixie").current() is None:
+        pytest.skip("no Debian KVM host in the cache: vpmu host kvm:trixie")
+    captured = re.search(r"\((\d+) samples\)", shown(BELOW_KVM, capfd))
+    assert captured is not None
+    assert 0 < int(captured[1]) < 20  # of some 450 periods
+
+
 def test_every_command_is_run() -> None:
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 7
