@@ -192,3 +192,10 @@ def number_word(tables: dict[str, int]) -> str:
     """How many tables of KVM there are, as a word."""
     words = ("six", "seven", "eight", "nine", "ten", "eleven", "twelve")
     return words[sum(name.startswith("kvm-") for name in tables) - 6]
+
+
+def test_tables_of_commands_and_options_fit_a_terminal() -> None:
+    rows = [line for line in README.splitlines() if line.startswith(("| `vpmu ", "| `-"))]
+    assert len(rows) > 30
+    assert [row for row in rows if len(row) > 80] == []
+    assert len({row.split("|")[1] for row in rows}) == len(rows), "a row stands twice"

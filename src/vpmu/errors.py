@@ -21,6 +21,12 @@ HOST_LOST_STATUS = 5
 """Exit status of a command in which a guest brought the modelled host down."""
 
 
+class TimeOver(KeyboardInterrupt):
+    """The time that `--host-timeout` gives a command is over: as an interrupt, so that nobody takes it for an
+    error of the guest, and whatever is written is ended properly.
+    """
+
+
 class VpmuError(Exception):
     """Base of every error of vpmu. Its text is ``layer: what: expected E, got G``, absent parts left out."""
 

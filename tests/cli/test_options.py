@@ -74,4 +74,5 @@ def test_boot_arguments_that_are_no_text_are_one_line(capsys: pytest.CaptureFixt
     assert main(["run", "hello", "--append", "\udce9"]) == 2
     said = capsys.readouterr().err
     assert said.startswith("vpmu: error: machine: a string of the device tree: expected UTF-8")
+    assert "got '\\udce9' at character " in said
     assert said.count("\n") == 1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..files import read_text
-from .limits import count
+from .limits import add_host_timeout, count, within
 from .options import (
     DEFAULT_HOST_PMU,
     DEFAULT_PROFILE,
@@ -56,6 +56,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--append", default="", metavar="TEXT", help="boot arguments")
     parser.add_argument("--suite", default="trixie", help="whose Debian 'linux: COMMAND' is")
     parser.add_argument("--max-instructions", type=count, metavar="N", help="end a run after so many")
+    add_host_timeout(parser)
 
 
 def recipe_of(args: argparse.Namespace, guest: str, profile: str) -> Recipe:
@@ -145,6 +146,11 @@ def _is_plan(word: str) -> bool:
 
 def run(args: argparse.Namespace) -> int:
     """Find where they part; the exit status."""
+    with within(args.host_timeout):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     from ..campaign.diverge import diverge
     from ..vmm.linux.progress import Progress
     from . import diverge_real

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-DEBIAN, KVM, PACKAGES = "fetches Debian", "starts QEMU and fetches Debian", "fetches Debian's packages"
+DEBIAN, PACKAGES = "fetches Debian", "fetches Debian's packages"
 """What an example needs besides vpmu."""
 
 EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
@@ -42,12 +42,12 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     "conform": (
         ("vpmu conform --profile kvm-7.2 --html page.html", "the suite on the model, and a page", ""),
         ("vpmu conform --only cfg --only start --profile spec-3.0", "a part of it", ""),
-        ("vpmu conform --target kvm", "the suite on real KVM", KVM),
-        ("vpmu conform --target kvm --baseline before.json", "fail only for what got worse since", KVM),
+        ("vpmu conform --target kvm", "the suite on real KVM", DEBIAN),
+        ("vpmu conform --target kvm --baseline before.json", "fail only for what got worse since", DEBIAN),
     ),
     "identify": (
         ("vpmu identify in-process --profile kvm-7.2 --save mine.toml", "vpmu itself, and a profile", ""),
-        ("vpmu identify kvm:sid", "which fixes Debian sid's KVM has", KVM),
+        ("vpmu identify kvm:sid", "which fixes Debian sid's KVM has", DEBIAN),
     ),
     "host": (
         ("vpmu host kvm:trixie", "boot Debian's kernel as a KVM host, and say what it is", DEBIAN),
@@ -63,7 +63,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("vpmu costs kvm:trixie", "instructions of each call, by layer", DEBIAN),
         ("vpmu costs kvm:trixie --only start", "and the functions on the way of one", DEBIAN),
     ),
-    "peers": (("vpmu peers kvm", "start real KVM and say what it is", KVM),),
+    "peers": (("vpmu peers kvm", "start real KVM and say what it is", DEBIAN),),
     "faults": (
         ("vpmu faults check perf.create:event=cycles,errno=EBUSY", "is this a rule?", ""),
         ("vpmu faults run F10 --profile kvm-7.2", "play one scenario", ""),

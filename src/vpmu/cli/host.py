@@ -19,6 +19,7 @@ from ..errors import UsageError
 from ..files import write_file
 from .debugger import add_debug_options, check_debug, debugging
 from .host_guest import add_guest_options, run_guest, wanted
+from .limits import within
 from .options import Subparsers, add_host_options, add_json, host_options
 from .parser import in_file, out_file
 from .peers import lines as peer
@@ -53,7 +54,11 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     """Boot it or restore it, ask it, print; the exit status."""
+    with within(args.host_timeout):
+        return _run(args)
 
+
+def _run(args: argparse.Namespace) -> int:
     from ..conform.identify.fit import identify
     from ..conform.kvm import host_target
     from ..conform.target import HostDown

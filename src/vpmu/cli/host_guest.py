@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import HOST_LOST_STATUS, UsageError
 from ..hart.events import HartEvent, Mode
 from .check import WRONG
-from .limits import count
+from .limits import add_host_timeout, count
 from .options import add_inject_option, fault_plan
 from .output import print_json
 from .parser import in_file
@@ -45,6 +45,7 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-instructions", metavar="N", type=count, default=LIMIT, help="of host and guest"
     )
+    add_host_timeout(parser)
     add_inject_option(parser)
 
 

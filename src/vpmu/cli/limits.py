@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from ..errors import TimeOver
 
 if TYPE_CHECKING:
     from ..vmm.machine import Machine
@@ -43,6 +46,11 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=seconds, metavar="TIME", help="give up after this much virtual time (30s, 500ms)"
     )
+    add_host_timeout(parser)
+
+
+def add_host_timeout(parser: argparse.ArgumentParser) -> None:
+    """The limit that every command has which runs a guest of the user's."""
     parser.add_argument(
         "--host-timeout", type=seconds, metavar="TIME", help="give up after this much real time"
     )
@@ -56,3 +64,24 @@ def limited(args: argparse.Namespace, machine: Machine) -> Iterator[Limits]:
     timeout = None if args.timeout is None else max(round(args.timeout * 1e9), 1)
     with host_timeout(machine, args.host_timeout):
         yield {"max_instructions": args.max_instructions, "timeout_ns": timeout}
+
+
+@contextmanager
+def within(given: float | None) -> Iterator[None]:
+    """What is inside ends with TimeOver after so many seconds of real time: commands of which half a result
+    is none (a record, a walk, a comparison). None: without such a limit.
+    """
+    if given is None:
+        yield
+        return
+
+    def over(number: int, frame: object) -> None:
+        raise TimeOver(f"{given:g} seconds of real time are over")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, given)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from .. import __version__
-from ..errors import UnknownNameError, VpmuError
+from ..errors import TimeOver, UnknownNameError, VpmuError
 from .parser import Parser
 
 PASS, FAIL, USAGE, SKIP, INTERRUPTED, READER_GONE, TERMINATED = 0, 1, 2, 4, 130, 141, 143
@@ -145,6 +145,10 @@ def _parser() -> Parser:
 
 
 def _ended_by(signal_: KeyboardInterrupt) -> int:
+    if isinstance(signal_, TimeOver):
+        _flush()
+        _complain(f"timed out: {signal_}")
+        return FAIL
     terminated = isinstance(signal_, Terminated)
     _flush()
     _complain("terminated" if terminated else "interrupted")

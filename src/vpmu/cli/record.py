@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from ..errors import UsageError
 from .diverge import add_recipe_options, recipe_of
-from .limits import count
+from .limits import count, within
 from .options import DEFAULT_PROFILE, Subparsers, add_json, read_input
 from .output import print_json
 from .parser import in_file_or_stdin, out_file
@@ -76,10 +76,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--window with --interval", expected="one of them", got="both")
     first, last = args.window or (0, None)
     progress = Progress(quiet=args.json or not sys.stderr.isatty())
-    made = record(
-        recipe, first=first, last=last, interval=args.interval,
-        told=lambda at: progress.note(f"at instruction {at:,}"),
-    )  # fmt: skip
+    with within(args.host_timeout):
+        made = record(
+            recipe, first=first, last=last, interval=args.interval,
+            told=lambda at: progress.note(f"at instruction {at:,}"),
+        )  # fmt: skip
     progress.finish()
     made.save(args.output)
     told = (

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError, VpmuError
 from .guest_devices import add_device_options
 from .guest_files import add_in_options
-from .limits import count
+from .limits import add_host_timeout, count, within
 from .options import (
     Subparsers,
     add_hardware_options,
@@ -67,6 +67,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-instructions", type=count, metavar="N", help="end every walk forwards there, at the latest"
     )
+    add_host_timeout(parser)
     add_in_options(parser)
     add_device_options(parser)
     add_hardware_options(parser)
@@ -81,6 +82,11 @@ def _step(verb: str, place: str) -> tuple[str, str]:
 
 def run(args: argparse.Namespace) -> int:
     """Walk; the exit status."""
+    with within(args.host_timeout):
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     from ..debug.journey import Journey
     from ..travel.travel import BUDGET, travel
     from ..vmm.linux.progress import Progress

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .diverge import ENGINES
+from .limits import add_host_timeout, within
 from .options import Subparsers, add_json
 from .output import print_json
 from .parser import in_file
@@ -28,6 +29,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--any-version", action="store_true", help="try a record of another version of vpmu too"
     )
+    add_host_timeout(parser)
     add_json(parser)
     return parser
 
@@ -46,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
 
     loaded = [(name, load(name, any_version=args.any_version)) for name in args.records]
     for name, recorded in loaded:
-        found.append((name, verify(recorded, engine=args.engine, progress=told)))
+        with within(args.host_timeout):
+            found.append((name, verify(recorded, engine=args.engine, progress=told)))
         shown.finish()
         if not args.json:
             print("\n".join(lines(name, found[-1][1])))

@@ -27,7 +27,7 @@ def _markdown(found: Comparison) -> Iterator[str]:
     for rule in found.faults.rules:
         yield f"Fault: `{rule.source}`\n"
     if not found.changed:
-        yield "Nothing differs: same answers, same counts, same end."
+        yield _same(found)
         return
     yield f"| | {one} | {two} | |\n|---|---|---|---|"
     for what, left, right in found.rows:
@@ -56,6 +56,13 @@ def _markdown(found: Comparison) -> Iterator[str]:
                 f"| `{behaviour.name}` | {where} | {behaviour.summary} "
                 f"| `{behaviour.commit}` {behaviour.subject} | {one_of.change} |"
             )
+
+
+def _same(found: Comparison) -> str:
+    stop = found.first.result.stop
+    if stop in ("budget", "timeout"):
+        return f"Nothing differs as far as they ran: a limit ended both ({stop})."
+    return "Nothing differs: same answers, same counts, same end."
 
 
 def _cited(one: Explained) -> str:
@@ -88,7 +95,7 @@ def _body(found: Comparison, names: tuple[str, str]) -> Iterator[str]:
     for rule in found.faults.rules:
         yield f"<p><code>--inject {escape(rule.source)}</code></p>"
     if not found.changed:
-        yield "<p>Nothing differs: same answers, same counts, same end.</p>"
+        yield f"<p>{_same(found)}</p>"
         return
     rows = (
         (escape(what), escape(left), escape(right) if left == right else f"<b>{escape(right)}</b>")

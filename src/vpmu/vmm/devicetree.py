@@ -289,8 +289,11 @@ def _string(text: str) -> bytes:
         raise MachineError(f"a NUL in the device-tree string {text!r}")
     try:
         return text.encode() + b"\0"
-    except UnicodeEncodeError:
-        raise MachineError("a string of the device tree", expected="UTF-8", got=ascii(text)[:80]) from None
+    except UnicodeEncodeError as error:
+        bad = ascii(text[error.start : error.end])
+        raise MachineError(
+            "a string of the device tree", expected="UTF-8", got=f"{bad} at character {error.start}"
+        ) from None
 
 
 def _encode(name: str, value: Value) -> bytes:
