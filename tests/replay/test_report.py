@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from vpmu.cli.main import main
 from vpmu.vmm.replay_report import TIME_READ, Report, StepOutput, any_value, compare, lines_agree
 from vpmu.vmm.replay_table import parse_table, result_line
 
@@ -77,3 +82,14 @@ def test_any_value_hides_a0_of_a_csr_read_and_a1_of_an_ecall() -> None:
         any_value("e 1 2 => a0=0 (SUCCESS) a1=0x10 regs-changed=0")
         == "e 1 2 => a0=0 (SUCCESS) a1=* regs-changed=0"
     )
+
+
+def test_a_line_whose_call_goes_astray_is_told_in_short(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "table.txt"
+    path.write_text("W 0xfff => 1\n")
+    assert main(["replay", str(path)]) == 1
+    said = capsys.readouterr().out
+    assert f"{path}:1: and " in said
+    assert len(said.splitlines()) < 40

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from ..vmm.replay_table import Run, Table
 
 
+MOST_OF_A_LINE = 8
+"""Answers to one line of a table that are printed: a call that went astray may have hundreds."""
+
+
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     """The options of `vpmu replay`."""
     parser = subparsers.add_parser("replay", description=__doc__)
@@ -174,12 +178,19 @@ def print_report(report: Report, *, of_many: bool, told: Mapping[int, str]) -> N
     """The lines of one table that disagree, but for those whose reason is `told`, and its own sum where there
     are several tables.
     """
+    shown: dict[int, int] = {}
     for line in report.disagreements:
         if line.line in told:
+            continue
+        shown[line.line] = shown.get(line.line, 0) + 1
+        if shown[line.line] > MOST_OF_A_LINE:
             continue
         print(f"{line.path}:{line.line}:")
         print(f"    recorded {line.recorded or '(nothing)'}")
         print(f"    got      {'(nothing)' if line.got is None else line.got}")
+    for number, times in shown.items():
+        if times > MOST_OF_A_LINE:
+            print(f"{report.path}:{number}: and {times - MOST_OF_A_LINE} more answers to this line")
     if of_many:
         print(f"{report.path}: {report.agree} of {report.lines} lines agree{in_words(report.undetermined)}")
 
