@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vpmu.cli.examples import DEBIAN, EXAMPLES, KVM, PACKAGES
+from vpmu.cli.examples import DEBIAN, EXAMPLES, PACKAGES
 from vpmu.cli.main import COMMANDS, _parser, main
 from vpmu.cli.output import filled
 from vpmu.cli.parser import FileName, Parser, out_file, perfetto_file
@@ -243,7 +243,7 @@ def test_examples_run(
 ) -> None:  # fmt: skip
     _, command, *given = shlex.split(line)
     if needs:
-        assert needs in (DEBIAN, KVM, PACKAGES)
+        assert needs in (DEBIAN, PACKAGES)
         parser_of(command).parse_args(given)
         return
     monkeypatch.chdir(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import time
 from importlib import import_module
@@ -65,6 +66,28 @@ def test_a_record_that_is_done_again_has_the_limit_too(loop: str, tmp_path: Path
     assert main(["verify", "--host-timeout", "1ms", "--engine", "reference", made]) == 1
 
 
+def test_virtual_time_ends_a_run_that_is_done_in_pieces(
+    loop: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the same instruction, whatever the pieces are, on both engines, and again and again."""
+    made = str(tmp_path / "run.vpmu")
+    assert main(["record", "--timeout", "500us", loop, "-o", made, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["stop"], told["instructions"]) == ("timeout", 500_000)
+    assert main(["verify", made]) == 0
+    capsys.readouterr()
+    assert main(["record", "--timeout", "30us", "--interval", "7", loop, "-o", made, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["instructions"] == 30_000
+    assert main(["verify", made, "--engine", "reference"]) == 0
+    assert main(["diverge", "kvm-6.9", "kvm-7.2", loop, "--timeout", "2ms"]) == 0
+    capsys.readouterr()
+    steps = ["--to", "100", "--to", "end", "--back", "5", "--to", "end"]
+    assert main(["travel", loop, "--timeout", "1ms", *steps]) == 0
+    out = capsys.readouterr().out
+    assert out.count("instruction 1,000,000") == 2
+    assert "the virtual time that was allowed is used up" in out
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - OWN))
 def test_every_command_that_runs_a_guest_has_the_limit(name: str) -> None:
     parser = Parser()
@@ -72,6 +95,7 @@ def test_every_command_that_runs_a_guest_has_the_limit(name: str) -> None:
     (commands,) = (one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
     options = commands.choices[name].format_help()
     assert "--host-timeout" in options
+    assert "--timeout" in options or name == "verify"
     assert "--max-instructions" in options or name == "verify"  # a record has it
 
 

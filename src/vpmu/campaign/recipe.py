@@ -33,6 +33,7 @@ class Recipe:
     """Inputs of a run. `guest`: an image's path, a payload's name, or `linux: COMMAND`; `digests` are those
     of what it is made of, `image` holds a small one (zlib, base64). `host_pmu_text` is the description where
     `host_pmu` names a file. `input`: (instruction, bytes in hexadecimal) that the console gets there.
+    `limit` and `ends_ns`: instructions and virtual time at which the run ends, 0 for none.
     """
 
     guest: str
@@ -53,6 +54,7 @@ class Recipe:
     fault_seed: int = 0
     input: tuple[tuple[int, str], ...] = ()
     limit: int = 0
+    ends_ns: int = 0
     kernel: str = ""
     suite: str = "trixie"
     digests: tuple[tuple[str, str], ...] = ()
@@ -197,6 +199,7 @@ class Running:
             boot.load(self.machine)
             self.machine.serial.hold()
             self.loaded = boot.loaded
+        self.machine.turns.ends_ns = recipe.ends_ns or None
         self._input = sorted(recipe.input)
         self._kept = 0, list(self._input)
 

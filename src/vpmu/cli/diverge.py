@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..files import read_text
-from .limits import add_host_timeout, count, within
+from .limits import add_host_timeout, add_timeout, count, nanoseconds, within
 from .options import (
     DEFAULT_HOST_PMU,
     DEFAULT_PROFILE,
@@ -56,6 +56,7 @@ def add_recipe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--append", default="", metavar="TEXT", help="boot arguments")
     parser.add_argument("--suite", default="trixie", help="whose Debian 'linux: COMMAND' is")
     parser.add_argument("--max-instructions", type=count, metavar="N", help="end a run after so many")
+    add_timeout(parser)
     add_host_timeout(parser)
 
 
@@ -75,7 +76,8 @@ def recipe_of(args: argparse.Namespace, guest: str, profile: str) -> Recipe:
     return Recipe(
         guest, profile, tuple(args.with_), tuple(args.without), host, text, args.engine, args.memory,
         args.smp, isa, args.append, args.seed, faults=() if plan is None else _sources(plan),
-        fault_seed=0 if plan is None else plan.seed, limit=args.max_instructions or 0, suite=args.suite,
+        fault_seed=0 if plan is None else plan.seed, limit=args.max_instructions or 0,
+        ends_ns=nanoseconds(args.timeout) or 0, suite=args.suite,
     )  # fmt: skip
 
 

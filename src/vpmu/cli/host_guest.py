@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import HOST_LOST_STATUS, UsageError
 from ..hart.events import HartEvent, Mode
 from .check import WRONG
-from .limits import add_host_timeout, count
+from .limits import add_host_timeout, add_timeout, count, nanoseconds
 from .options import add_inject_option, fault_plan
 from .output import print_json
 from .parser import in_file
@@ -45,6 +45,7 @@ def add_guest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-instructions", metavar="N", type=count, default=LIMIT, help="of host and guest"
     )
+    add_timeout(parser)
     add_host_timeout(parser)
     add_inject_option(parser)
 
@@ -64,6 +65,9 @@ def run_guest(args: argparse.Namespace, options: HostOptions) -> int:
     """Run it; the command's exit status, 0 or 1 of a payload, HOST_LOST_STATUS where the host went down."""
     show: Callable[[bytes], None] = (lambda data: None) if args.json else _show
     guest = _Payload(args, options, show) if args.run is not None else _Linux(args, options, show)
+    if args.timeout is not None:
+        machine = guest.host.machine
+        machine.turns.ends_ns = machine.time + (nanoseconds(args.timeout) or 0)
     end = guest.run(args.max_instructions)
     told = guest.told(end)
     if args.json:

@@ -49,6 +49,18 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
     add_host_timeout(parser)
 
 
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    """Virtual time, for commands that do a run in pieces: `ends_ns` of its machine (vpmu.vmm.turns)."""
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="TIME", help="end the run at this virtual time (30s, 500ms)"
+    )
+
+
+def nanoseconds(given: float | None) -> int | None:
+    """Of a time that was given; at least one."""
+    return None if given is None else max(round(given * 1e9), 1)
+
+
 def add_host_timeout(parser: argparse.ArgumentParser) -> None:
     """The limit that every command has which runs a guest of the user's."""
     parser.add_argument(
@@ -61,7 +73,7 @@ def limited(args: argparse.Namespace, machine: Machine) -> Iterator[Limits]:
     """The limits of `add_limits` for a run of the machine inside this."""
     from ..vmm.host_timeout import host_timeout
 
-    timeout = None if args.timeout is None else max(round(args.timeout * 1e9), 1)
+    timeout = nanoseconds(args.timeout)
     with host_timeout(machine, args.host_timeout):
         yield {"max_instructions": args.max_instructions, "timeout_ns": timeout}
 

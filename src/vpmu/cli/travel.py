@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError, VpmuError
 from .guest_devices import add_device_options
 from .guest_files import add_in_options
-from .limits import add_host_timeout, count, within
+from .limits import add_host_timeout, add_timeout, count, nanoseconds, within
 from .options import (
     Subparsers,
     add_hardware_options,
@@ -67,6 +67,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-instructions", type=count, metavar="N", help="end every walk forwards there, at the latest"
     )
+    add_timeout(parser)
     add_host_timeout(parser)
     add_in_options(parser)
     add_device_options(parser)
@@ -93,6 +94,8 @@ def _run(args: argparse.Namespace) -> int:
 
     progress = Progress(quiet=args.json or not sys.stderr.isatty())
     machine, names = _opened(args, progress)
+    if args.timeout is not None:
+        machine.turns.ends_ns = machine.time + (nanoseconds(args.timeout) or 0)
     traveller = travel(machine, args.memory_budget or BUDGET, anew=True)
     journey = Journey(traveller, names, args.max_instructions)
     _show_progress(traveller, progress)

@@ -148,7 +148,7 @@ class HostLink:
             if answer[:1] == LOST:
                 raise TargetLost(answer[1:].decode(errors="replace"))
             return answer
-        if result.stop == "budget":
+        if result.stop in ("budget", "timeout"):
             where = self._where_now()
             raise NoAnswer(f"no answer within {self.patience // 1_000_000} M instructions: {where}")
         raise HostStopped(f"the KVM host stopped: {result.stop}, {result.reason}: {trouble(self.console())}")

@@ -149,6 +149,9 @@ class RealGuest:
                 return ended("host_lost", str(error))
             except NoAnswer:
                 where = f"{hart.mode.name} mode, pc {hart.pc:#x}"
+                last = machine.turns.ends_ns
+                if last is not None and machine.time >= last:
+                    return ended("timeout", f"the virtual time that was allowed is used up: {where}")
                 return ended("budget", f"no end within {max_instructions:,} instructions: {where}")
             exits += 1
             match exit_:

@@ -36,8 +36,8 @@ ARGUMENTS = f"earlycon=sbi console=ttyS0 {FAST_BOOT} oops=panic panic=-1 rdinit=
 BOOT_INSTRUCTIONS = 6_000_000_000
 DEVICES = {"console": (5, 1), "mem": (1, 1), "kmsg": (1, 11), "kvm": (10, 232)}
 """What the monitor opens, for a kernel without devtmpfs (Documentation/admin-guide/devices.txt)."""
-KEPT = 4
-"""Snapshots of a folder: the newest ones stay."""
+KEPT = 8
+"""Snapshots of a folder, 90 MB each: the newest ones stay."""
 
 
 @dataclass(slots=True)

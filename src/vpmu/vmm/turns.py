@@ -26,6 +26,7 @@ from vpmu.vmm.run_result import Ending, Host
 POLL_INSTRUCTIONS = 5_000_000  # between two looks at the outside world (Host.poll)
 END_OF_TIME = 1 << 63  # ns: virtual time has 64 bits and does not begin again; a later timer never comes
 _OUT_OF_TIME: Ending = ("budget", "the time that was allowed is used up", None)
+_ENDED: Ending = ("timeout", "the virtual time that was allowed is used up", None)
 QUANTUM_NS = 10_000  # virtual time that a hart runs before the next one of a multi-hart machine gets its turn
 
 
@@ -44,6 +45,8 @@ class Turns:
         self._halting = RLock()
         self.lost: HostLostError | None = None  # the host went down: it does not come back
         self._polled = 0
+        self.ends_ns: int | None = None
+        """Virtual time at which the machine's life ends (stop "timeout"), wherever runs before have ended."""
         # --- the round, which a snapshot keeps
         self._clock = 0  # virtual time at which it began
         self._horizon: int | None = None  # virtual time at which each turn of it ends
@@ -104,7 +107,15 @@ class Turns:
         return max(self._clock, *(vcpu.hart.time_ns for vcpu in self.vcpus))
 
     def turn(self, limit: int | None, deadline: int | None, host: Host | None) -> Ending:
-        """Turn the vCPUs in hart order until something ends the run.
+        """Turn the vCPUs in hart order until something ends the run."""
+        last = self.ends_ns
+        if last is None:
+            return self._turn_on(limit, deadline, host)
+        end = self._turn_on(limit, last if deadline is None else min(deadline, last), host)
+        return _ENDED if end is _OUT_OF_TIME and self.now() >= last else end
+
+    def _turn_on(self, limit: int | None, deadline: int | None, host: Host | None) -> Ending:
+        """See turn.
 
         A vCPU that is the only one awake runs until it sleeps, wakes another one, or a timer of another one
         is due; several take turns of a quantum of virtual time. Nothing here depends on anything but the
