@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -22,6 +25,15 @@ OWN = {
     "campaign", "report", "symbols", "fetch", "new", "completion",
 }  # fmt: skip
 """Commands that run no guest, our own ones, or, in a campaign, those of a plan, which has the limits."""
+
+
+@pytest.fixture(autouse=True)
+def _nobody_in_the_collector() -> Iterator[None]:
+    """Hypothesis times the collector in a callback, where an exception would be dropped with a warning."""
+    kept = gc.callbacks[:]
+    gc.callbacks.clear()
+    yield
+    gc.callbacks[:] = kept
 
 
 @pytest.fixture
@@ -97,6 +109,25 @@ def test_every_command_that_runs_a_guest_has_the_limit(name: str) -> None:
     assert "--host-timeout" in options
     assert "--timeout" in options or name == "verify"
     assert "--max-instructions" in options or name == "verify"  # a record has it
+
+
+def test_a_limit_that_went_unheard_is_said_again() -> None:
+    """What is raised while Python cleans up is dropped: then it is raised again, or at the end."""
+
+    def sleep() -> None:
+        with suppress(TimeOver):  # as in a finalizer
+            while True:
+                time.sleep(0.01)
+
+    def sleep_on() -> None:
+        sleep()
+        while True:
+            time.sleep(0.01)
+
+    with pytest.raises(TimeOver), within(0.05):
+        sleep()
+    with pytest.raises(TimeOver), within(0.05):
+        sleep_on()
 
 
 def test_the_timer_is_gone_behind_it() -> None:

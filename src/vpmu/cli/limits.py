@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ..vmm.machine import Machine
     from ..vmm.run_result import Limits
 
+AGAIN = 1.0
+"""Seconds after which a limit of real time that went unheard is said again."""
 _TIMES = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -87,13 +89,20 @@ def within(given: float | None) -> Iterator[None]:
         yield
         return
 
+    rang = False
+
     def over(number: int, frame: object) -> None:
+        nonlocal rang
+        rang = True
         raise TimeOver(f"{given:g} seconds of real time are over")
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, given)
+    # Python drops what is raised inside a finalizer or a callback of its collector: so it is raised again
+    signal.setitimer(signal.ITIMER_REAL, given, AGAIN)
     try:
         yield
+        if rang:
+            raise TimeOver(f"{given:g} seconds of real time are over")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
