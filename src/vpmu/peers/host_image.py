@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from vpmu.vmm.linux import cpio, initramfs
 from vpmu.vmm.linux.apt import Package, PrivateApt
-from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, storage_errors, suite_cache
+from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, fetching, suite_cache
 from vpmu.vmm.linux.fetch import (
     BUSYBOX_PACKAGE,
     DEFAULT_SUITE,
@@ -91,18 +91,11 @@ def host_image(
     found = _current(cache)
     if found and not refresh:
         return _image(cache, found)
-    progress = progress if progress is not None else Progress()
-    with storage_errors(cache.folder):
-        try:
-            waiting = f"waiting for another fetch into {cache.folder}"
-            with cache.lock(lambda: progress.step(waiting)) as lock:
-                found = _current(cache)
-                if found is None or refresh:
-                    found = _fetch(cache, found, partial(_planned, cache, lock, suite, sources), progress)
-        except BaseException:
-            progress.finish(complete=False)
-            raise
-    progress.finish()
+    with fetching(cache, progress) as (lock, shown):
+        found = _current(cache)
+        if found is None or refresh:
+            found = _fetch(cache, found, partial(_planned, cache, lock, suite, sources), shown)
+    shown.finish()
     return _image(cache, found)
 
 

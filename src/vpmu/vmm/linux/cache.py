@@ -16,9 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vpmu.errors import FileError, VpmuError
 from vpmu.files import read_json, replacing
+
+if TYPE_CHECKING:
+    from vpmu.vmm.linux.progress import Progress
 
 HINT = "; or pass your own guest with --kernel IMAGE and --initrd ARCHIVE"
 FORMAT = 1
@@ -135,6 +139,25 @@ def storage_errors(folder: Path) -> Iterator[None]:
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise FetchError(f"the cache folder cannot be written: {folder} ({error.strerror})") from error
         raise FetchError(f"the cache folder cannot be used: {folder} ({error.strerror or error})") from error
+
+
+@contextmanager
+def fetching(cache: Cache, progress: Progress | None) -> Iterator[tuple[int, Progress]]:
+    """One fetch into the cache's folder: the descriptor of its lock, and who hears how far it is, the
+    terminal by default. Refusals of the disk are FetchErrors.
+    """
+    if progress is None:
+        from vpmu.vmm.linux.progress import Progress
+
+        progress = Progress()
+    waiting = f"waiting for another fetch into {cache.folder}"
+    with storage_errors(cache.folder):
+        try:
+            with cache.lock(lambda: progress.step(waiting)) as lock:
+                yield lock, progress
+        except BaseException:
+            progress.finish(complete=False)
+            raise
 
 
 def _sha256(path: Path) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from vpmu.vmm.linux import initramfs
-from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, Result, storage_errors, suite_cache
+from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, Result, fetching, suite_cache
 
 if TYPE_CHECKING:
     from vpmu.vmm.linux.apt import Package, PrivateApt
@@ -99,18 +99,8 @@ def fetch(
     found = cache.current()
     if found and not refresh and found.recipe == initramfs.recipe():
         return _guest(cache, found)
-    if progress is None:
-        from vpmu.vmm.linux.progress import Progress
-
-        progress = Progress()
-    with storage_errors(cache.folder):
-        try:
-            waiting = f"waiting for another fetch into {cache.folder}"
-            with cache.lock(lambda: progress.step(waiting)) as lock:
-                return _fetch(cache, lock, suite, refresh, sources, progress)
-        except BaseException:
-            progress.finish(complete=False)
-            raise
+    with fetching(cache, progress) as (lock, shown):
+        return _fetch(cache, lock, suite, refresh, sources, shown)
 
 
 def _fetch(

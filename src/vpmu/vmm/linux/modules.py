@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from vpmu.errors import FileError, UnknownNameError, UsageError
 from vpmu.vmm.linux import cpio
-from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, storage_errors, suite_cache
+from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, fetching, suite_cache
 from vpmu.vmm.linux.fetch import DEFAULT_SUITE, WORK, choose_in_archive, download
 from vpmu.vmm.linux.initramfs import extract
 
@@ -116,21 +116,11 @@ def modules_of(
     cache = suite_cache("modules", suite, root)
     found = cache.current()
     if not _fits(found, release):
-        if progress is None:
-            from vpmu.vmm.linux.progress import Progress
-
-            progress = Progress()
-        with storage_errors(cache.folder):
-            try:
-                waiting = f"waiting for another fetch into {cache.folder}"
-                with cache.lock(lambda: progress.step(waiting)) as lock:
-                    found = cache.current()
-                    if not _fits(found, release):
-                        _fetch(cache, lock, release, suite, sources, progress)
-            except BaseException:
-                progress.finish(complete=False)
-                raise
-        progress.finish()
+        with fetching(cache, progress) as (lock, shown):
+            found = cache.current()
+            if not _fits(found, release):
+                _fetch(cache, lock, release, suite, sources, shown)
+        shown.finish()
     try:
         index = json.loads((cache.folder / INDEX).read_bytes())
         known = {name: (path, tuple(needs)) for name, (path, needs) in index["modules"].items()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, storage_errors, suite_cache
+from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, fetching, suite_cache
 from vpmu.vmm.linux.fetch import DEFAULT_SUITE, WORK, choose_in_archive, download
 
 if TYPE_CHECKING:
@@ -42,21 +42,11 @@ def opensbi(
     found = _current(cache)
     if found is not None and not refresh:
         return _firmware(cache, found)
-    if progress is None:
-        from vpmu.vmm.linux.progress import Progress
-
-        progress = Progress()
-    with storage_errors(cache.folder):
-        try:
-            waiting = f"waiting for another fetch into {cache.folder}"
-            with cache.lock(lambda: progress.step(waiting)) as lock:
-                found = _current(cache)
-                if found is None or refresh:
-                    found = _fetch(cache, lock, suite, sources, progress)
-        except BaseException:
-            progress.finish(complete=False)
-            raise
-    progress.finish()
+    with fetching(cache, progress) as (lock, shown):
+        found = _current(cache)
+        if found is None or refresh:
+            found = _fetch(cache, lock, suite, sources, shown)
+    shown.finish()
     return _firmware(cache, found)
 
 

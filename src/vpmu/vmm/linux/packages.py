@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from vpmu.errors import UsageError
 from vpmu.vmm.linux import cpio
-from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, storage_errors, suite_cache
+from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, fetching, suite_cache
 from vpmu.vmm.linux.fetch import DEFAULT_SUITE, WORK, choose_in_archive, download
 
 if TYPE_CHECKING:
@@ -67,21 +67,11 @@ def packages(
     cache = Cache(folder)
     found = cache.current()
     if found is None or found.recipe != LAYOUT:
-        if progress is None:
-            from vpmu.vmm.linux.progress import Progress
-
-            progress = Progress()
-        with storage_errors(folder):
-            try:
-                waiting = f"waiting for another fetch into {folder}"
-                with cache.lock(lambda: progress.step(waiting)) as lock:
-                    found = cache.current()
-                    if found is None or found.recipe != LAYOUT:
-                        found = _fetch(cache, lock, suite, sources, chosen, progress)
-            except BaseException:
-                progress.finish(complete=False)
-                raise
-        progress.finish()
+        with fetching(cache, progress) as (lock, shown):
+            found = cache.current()
+            if found is None or found.recipe != LAYOUT:
+                found = _fetch(cache, lock, suite, sources, chosen, shown)
+        shown.finish()
     return Installed(folder / ARCHIVE, dict(found.versions))
 
 
