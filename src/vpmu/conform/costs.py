@@ -11,14 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..debug.call_tree import LAYERS, CallTree, walk
+from ..debug.call_tree import LAYERS
 from ..errors import UsageError, VpmuError
 from ..peers.world_switch import VIRTUAL, GuestExit, WorldSwitch
 from ..spec.sbi import Eid, PmuFid, StartFlag, StopFlag
 from .calls import Call, ecall, pmu
 
 if TYPE_CHECKING:
-    from ..vmm.run_result import RunResult
     from .hooked import HookedHost
 
 ROUNDS = 4
@@ -137,21 +136,16 @@ def _cost(host: HookedHost, switch: WorldSwitch, row: Row) -> Cost:
     if len(seen) != len(batch):
         raise CostError(f"cost of {row.name}", expected=f"{len(batch)} exits", got=len(seen))
     best = min(marked[1:], key=lambda index: _all(seen[index]))
-    trees: list[CallTree] = []
 
     def stop_at(exit_: GuestExit) -> bool:
         return exit_ in _asked(switch.exits[-1:]) and len(_asked(switch.exits)) == best + 1
 
-    def stopped() -> RunResult | None:
-        tree, ended = walk(host.machine, host.kernel, lambda hart: bool(hart.get("virt")))
-        trees.append(tree)
-        return ended
-
-    switch.stop_at, host.target.link.stopped = stop_at, stopped
+    switch.stop_at = stop_at
     try:
-        _run(host, switch, batch)
+        with host.walked() as trees:
+            _run(host, switch, batch)
     finally:
-        switch.stop_at = host.target.link.stopped = None
+        switch.stop_at = None
     if not trees or trees[0].instructions != _all(seen[best]):
         got = trees[0].instructions if trees else "no steps"
         raise CostError(f"cost of {row.name}", expected=f"{_all(seen[best]):,} instructions", got=got)

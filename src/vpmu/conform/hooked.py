@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
+from typing import TYPE_CHECKING
 
+from ..debug.call_tree import CallTree, walk
 from ..debug.running_kernel import HookError, RunningKernel
 from ..errors import UsageError
 from ..faults.plan import FaultPlan
@@ -12,6 +16,9 @@ from ..peers.host_faults import HostFaults
 from ..peers.host_source import release_of
 from ..profiles.profiles import Profile
 from .kvm import QEMU, HostOptions, HostTarget, host_target, source_of
+
+if TYPE_CHECKING:
+    from ..vmm.run_result import RunResult
 
 
 class HookedHost:
@@ -38,6 +45,24 @@ class HookedHost:
     def hooks(self) -> Hooks:
         """The hooks in it; none so far."""
         return Hooks(self.machine, self.kernel)
+
+    @contextmanager
+    def walked(self) -> Iterator[list[CallTree]]:
+        """Where a run ends in the host (WorldSwitch.stop_at), go by single steps until the guest goes on:
+        the functions on the way, a tree for each time.
+        """
+        trees: list[CallTree] = []
+
+        def stopped() -> RunResult | None:
+            tree, ended = walk(self.machine, self.kernel, lambda hart: bool(hart.get("virt")))
+            trees.append(tree)
+            return ended
+
+        self.target.link.stopped = stopped
+        try:
+            yield trees
+        finally:
+            self.target.link.stopped = None
 
     def fresh(self, *, pmu: bool = True) -> None:
         """The host as it was kept, with a fresh VM; hooks stay."""

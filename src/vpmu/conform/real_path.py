@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..debug.call_tree import PERF, Called, CallTree, walk
+from ..debug.call_tree import PERF, Called, CallTree
 from ..peers.world_switch import GuestExit, WorldSwitch
 from ..spec.sbi import PmuFid, StartFlag, StopFlag
 from .calls import Call, Ref, Result, pmu
 
 if TYPE_CHECKING:
-    from ..vmm.run_result import RunResult
     from .hooked import HookedHost
 
 ERRORS = range(-4095, 0)
@@ -106,7 +105,7 @@ def _asked(host: HookedHost, calls: Sequence[Call]) -> list[Result]:
 def _stage(host: HookedHost, name: str, before: Sequence[Call], call: Call) -> Stage:
     """Walk through the last call of a batch by single steps."""
     host.fresh()
-    switch, trees = WorldSwitch(host.machine, host.kernel), list[CallTree]()
+    switch = WorldSwitch(host.machine, host.kernel)
     seen = 0
 
     def stop_at(exit_: GuestExit) -> bool:
@@ -114,16 +113,11 @@ def _stage(host: HookedHost, name: str, before: Sequence[Call], call: Call) -> S
         seen += exit_.is_call
         return exit_.is_call and seen == len(before) + 1
 
-    def stopped() -> RunResult | None:
-        tree, ended = walk(host.machine, host.kernel, lambda hart: bool(hart.get("virt")))
-        trees.append(tree)
-        return ended
-
-    switch.stop_at, host.target.link.stopped = stop_at, stopped
+    switch.stop_at = stop_at
     try:
-        results = host.target.run([*before, call])
+        with host.walked() as trees:
+            results = host.target.run([*before, call])
     finally:
-        host.target.link.stopped = None
         switch.remove()
     tree = trees[0] if trees else CallTree()
     return Stage(name, results[-1], tuple(_inside(tree.told())), tree.layers())

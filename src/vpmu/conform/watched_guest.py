@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..brief import Brief
-from ..debug.call_tree import CallTree, walk
+from ..debug.call_tree import CallTree
 from ..errors import UsageError
 from ..peers.host_faults import HostFaults
 from ..peers.world_switch import VIRTUAL, GuestExit, WorldSwitch, cause_name
@@ -28,7 +28,6 @@ from .real_vm import CORE
 
 if TYPE_CHECKING:
     from ..faults.plan import FaultPlan
-    from ..vmm.run_result import RunResult
     from .hooked import HookedHost
 
 LINUX = "linux:"
@@ -90,18 +89,8 @@ class WatchedGuest:
 
     def path(self, number: int) -> CallTree | None:
         """The host's functions on the way of SBI call `number`, from 0 on; None where it is not made."""
-        trees: list[CallTree] = []
-
-        def stopped() -> RunResult | None:
-            tree, ended = walk(self.host.machine, self.host.kernel, lambda hart: bool(hart.get("virt")))
-            trees.append(tree)
-            return ended
-
-        self.host.target.link.stopped = stopped
-        try:
+        with self.host.walked() as trees:
             self._run(lambda calls: calls == number + 1 and not trees)
-        finally:
-            self.host.target.link.stopped = None
         return trees[0] if trees else None
 
     def _run(self, stop_at: Callable[[int], bool] | None) -> GuestRun:
