@@ -13,7 +13,7 @@ from .html import page, tools
 
 Column = tuple[Target, Sequence[Outcome]]
 
-_SIGN = {
+SIGNS = {
     Verdict.PASS: ("good", "pass", "as the specification says"),
     Verdict.DIVERGENCE: (
         "soft",
@@ -41,12 +41,12 @@ def _body(columns: Sequence[Column]) -> Iterator[str]:
     seen = Counter(outcome.verdict for _, outcomes in columns for outcome in outcomes)
     for target, outcomes in columns:
         counts = Counter(outcome.verdict for outcome in outcomes)
-        sums = " ".join(_chip(verdict, f"{counts[verdict]} {_SIGN[verdict][1]}") for verdict in counts)
+        sums = " ".join(_chip(verdict, f"{counts[verdict]} {SIGNS[verdict][1]}") for verdict in counts)
         yield f"<p><b>{escape(target.description)}</b>: {len(outcomes)} tests {sums}</p>"
     yield "<h2>Tests</h2>"
-    legend = ", ".join(f"{_chip(verdict)} {escape(_SIGN[verdict][2])}" for verdict in _SIGN if seen[verdict])
+    legend = ", ".join(f"{_chip(verdict)} {escape(SIGNS[verdict][2])}" for verdict in SIGNS if seen[verdict])
     yield f'<p class="key">{legend}. A cell opens the calls behind it; {escape(NUMBERS)}.</p>'
-    words = [_SIGN[verdict][1] for verdict in _SIGN if seen[verdict]]
+    words = [SIGNS[verdict][1] for verdict in SIGNS if seen[verdict]]
     yield tools({"verdict": words}, "test, call, behaviour…")
     heads = "".join(
         f"<th>{escape(target.name)}<br><code>{escape(target.profile.name)}</code></th>"
@@ -59,7 +59,7 @@ def _body(columns: Sequence[Column]) -> Iterator[str]:
     )
     for outcomes in zip(*(column for _, column in columns), strict=True):
         test = outcomes[0].test
-        found = "|".join(sorted({_SIGN[outcome.verdict][1] for outcome in outcomes}))
+        found = "|".join(sorted({SIGNS[outcome.verdict][1] for outcome in outcomes}))
         cells = "".join(
             f'<td data-head="{name}">{_cell(outcome)}</td>'
             for name, outcome in zip(names, outcomes, strict=True)
@@ -72,7 +72,7 @@ def _body(columns: Sequence[Column]) -> Iterator[str]:
 
 
 def _chip(verdict: Verdict, text: str = "") -> str:
-    colour, word, _ = _SIGN[verdict]
+    colour, word, _ = SIGNS[verdict]
     return f'<span class="v {colour}">{text or word}</span>'
 
 

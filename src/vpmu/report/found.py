@@ -19,6 +19,7 @@ from ..errors import FileError
 from ..files import read_bytes
 from ..trace.read import Trace
 from ..trace.recorder import Record
+from .conformance import SIGNS
 from .drawings import timeline
 from .html import COLOURS, table, verdict
 
@@ -28,10 +29,8 @@ DRAWN = 600
 """Records of a trace that are drawn."""
 LINES = 40
 """Of what a guest printed: its last ones."""
-_SUITE: Mapping[str, str] = {
-    Suite.PASS: "good", Suite.DIVERGENCE: "soft", Suite.SKIPPED: "none", Suite.LOST: "hung",
-}  # fmt: skip
-"""Verdicts of the conformance suite -> class in the style; the others are lost."""
+_CLASSES: Mapping[str, str] = {verdict: colour for verdict, (colour, _, _) in SIGNS.items()}
+"""Verdicts of the conformance suite -> class in the style."""
 _HARMLESS = (Suite.PASS, Suite.DIVERGENCE, Suite.SKIPPED)
 _GOOD_ENDS = ("shutdown", "reset", "exited")
 _SAMPLE = 1 << 16
@@ -154,7 +153,7 @@ def _conformance(path: Path, told: dict[str, Any]) -> Found:
             for one in run["results"]
             if one["verdict"] not in _HARMLESS
         ]
-    chips = [(_SUITE.get(name, "lost"), f"{number:,} {name}") for name, number in totals.items()]
+    chips = [(_CLASSES.get(name, "lost"), f"{number:,} {name}") for name, number in totals.items()]
     runs = told["runs"]
     what = str(runs[0]["description"]) if len(runs) == 1 else f"{len(runs)} targets or profiles"
     return Found(path, "conformance", what, chips, table(["target", "test", "", "why"], rows) if rows else "")
@@ -241,7 +240,7 @@ SHAPES: tuple[tuple[set[str], Callable[[Path, dict[str, Any]], Found]], ...] = (
 
 
 def _trace(path: Path) -> Found | None:
-    if not read_bytes(path)[:32].startswith(b'{"schema": "vpmu-trace"'):
+    if not _beginning(path).startswith(b'{"schema": "vpmu-trace"'):
         return None
     trace = Trace(path)
     records = list(trace)
@@ -260,7 +259,7 @@ def _drawn(records: list[Record]) -> str:
 
 
 def _flame_graph(path: Path) -> Found | None:
-    text = read_bytes(path)[:_SAMPLE].decode("utf-8", "replace")
+    text = _beginning(path).decode("utf-8", "replace")
     title = search(r'<text class="title"[^>]*>(.*?)</text>', text)
     if title is None:
         return None
@@ -290,7 +289,7 @@ def _junit(path: Path) -> Found | None:
 
 
 def _page(path: Path) -> Found | None:
-    text = read_bytes(path)[:_SAMPLE].decode("utf-8", "replace")
+    text = _beginning(path).decode("utf-8", "replace")
     title = search(r"<title>(.*?)</title>", text)
     if title is None or "What every page looks like" not in text or MARK in text:
         return None
@@ -302,6 +301,15 @@ MARK = 'name="vpmu-report"'
 READERS: Mapping[str, Callable[[Path], Found | None]] = {
     ".json": _json, ".jsonl": _trace, ".svg": _flame_graph, ".xml": _junit, ".html": _page,
 }  # fmt: skip
+
+
+def _beginning(path: Path) -> bytes:
+    """What says what a file is; FileError."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_SAMPLE)
+    except OSError as error:
+        raise FileError.from_os_error(path, error) from None
 
 
 def _pre(text: str) -> str:
