@@ -14,13 +14,29 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import UsageError
 from ..files import write_file
 from .limits import add_limits, limited
-from .options import DEFAULT_HOST_PMU, Subparsers, add_inject_option, add_json, fault_plan, natural
+from .options import (
+    DEFAULT_HOST_PMU,
+    Subparsers,
+    add_build_options,
+    add_inject_option,
+    add_json,
+    fault_plan,
+    natural,
+)
 from .output import print_json
-from .parser import in_file, out_file
+from .parser import out_file
+
+if TYPE_CHECKING:
+    from ..campaign.compare import Comparison
+    from ..campaign.compare_real import RealComparison
+
+_Compared = TypeVar("_Compared", "Comparison", "RealComparison")
 
 
 def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
@@ -31,14 +47,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         help="what it is held against and what is new, each a profile or kvm:SUITE (builds: --host-kernel), "
         "and the guest: ELF or flat image, a bundled payload, or 'linux: COMMAND' (booted for every run)",
     )  # fmt: skip
-    parser.add_argument(
-        "--host-kernel", metavar="IMAGE", type=in_file, action="append", default=[],
-        help="a build of yours, behind the sides that are named; may be repeated",
-    )  # fmt: skip
-    parser.add_argument(
-        "--kvm-module", metavar="FILE", type=in_file, action="append", default=[],
-        help="its kvm.ko, one for each --host-kernel ('none': built in)",
-    )  # fmt: skip
+    add_build_options(parser)
     parser.add_argument(
         "--host-pmu", default=DEFAULT_HOST_PMU, metavar="NAME", help="host PMU (default %(default)s)"
     )
@@ -83,25 +92,36 @@ def run(args: argparse.Namespace) -> int:
         progress=told,
     )  # fmt: skip
     shown.finish()
+    return show(args, found, markdown, page, as_object)
+
+
+def show(
+    args: argparse.Namespace, found: _Compared, markdown: Callable[[_Compared], str],
+    page: Callable[[_Compared], str], told: Callable[[_Compared], dict[str, object]],
+) -> int:  # fmt: skip
+    """Write and print a comparison in the forms that were asked for; the exit status."""
     text = markdown(found)
     for path, content in ((args.markdown, text), (args.html, page(found) if args.html else "")):
         if path is not None:
             write_file(path, content)
     if args.json:
-        print_json(
-            {
-                "changed": found.changed,
-                "rows": [{"what": what, "first": one, "second": two} for what, one, two in found.rows],
-                "differs_at": found.differs_at,
-                "parted": None if found.parted is None else list(found.parted),
-                "findings": [list(found.first.findings), list(found.second.findings)],
-                "behaviours": [
-                    {"name": one.behaviour.name, "commit": one.behaviour.commit, "in_first": one.in_first,
-                     "change": one.change}
-                    for one in found.explained
-                ],
-            }
-        )  # fmt: skip
+        print_json(told(found))
     else:
         print(text, end="")
     return 1 if found.changed else 0
+
+
+def as_object(found: Comparison) -> dict[str, object]:
+    """The comparison of two profiles for JSON."""
+    return {
+        "changed": found.changed,
+        "rows": [{"what": what, "first": one, "second": two} for what, one, two in found.rows],
+        "differs_at": found.differs_at,
+        "parted": None if found.parted is None else list(found.parted),
+        "findings": [list(found.first.findings), list(found.second.findings)],
+        "behaviours": [
+            {"name": one.behaviour.name, "commit": one.behaviour.commit, "in_first": one.in_first,
+             "change": one.change}
+            for one in found.explained
+        ],
+    }  # fmt: skip

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from ..files import write_file
+from .compare import show
 from .options import DEFAULT_HOST_PMU, fault_plan
-from .output import print_json
 
 if TYPE_CHECKING:
     from ..campaign.compare_real import Named, RealComparison
@@ -51,15 +50,7 @@ def run(args: argparse.Namespace) -> int:
     shown = Progress(quiet=args.json or not sys.stderr.isatty())
     found = compare_real(first, second, image, fault_plan(args) or FaultPlan(), name=name, told=shown.step)
     shown.finish()
-    text = markdown(found)
-    for path, content in ((args.markdown, text), (args.html, page(found) if args.html else "")):
-        if path is not None:
-            write_file(path, content)
-    if args.json:
-        print_json(as_object(found))
-    else:
-        print(text, end="")
-    return 1 if found.changed else 0
+    return show(args, found, markdown, page, as_object)
 
 
 def sides(args: argparse.Namespace) -> tuple[Named, Named]:

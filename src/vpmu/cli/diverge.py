@@ -21,6 +21,7 @@ from .options import (
     DEFAULT_HOST_PMU,
     DEFAULT_PROFILE,
     Subparsers,
+    add_build_options,
     add_inject_option,
     add_json,
     fault_plan,
@@ -29,7 +30,6 @@ from .options import (
     natural,
 )
 from .output import print_json
-from .parser import in_file
 
 if TYPE_CHECKING:
     from ..campaign.diverge import At, Call, Divergence
@@ -104,14 +104,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "guest", metavar="GUEST", nargs="?",
         help="an image, the name of a bundled payload, or 'linux: COMMAND'",
     )  # fmt: skip
-    parser.add_argument(
-        "--host-kernel", metavar="IMAGE", type=in_file, action="append", default=[],
-        help="a build of yours as a side, behind A and B that are named; may be given twice",
-    )  # fmt: skip
-    parser.add_argument(
-        "--kvm-module", metavar="FILE", type=in_file, action="append", default=[],
-        help="its kvm.ko, one for each --host-kernel ('none': built in)",
-    )  # fmt: skip
+    add_build_options(parser)
     add_recipe_options(parser)
     add_json(parser)
     return parser

@@ -90,19 +90,20 @@ def within(given: float | None) -> Iterator[None]:
         return
 
     rang = False
+    over = TimeOver(f"{given:g} seconds of real time are over")
 
-    def over(number: int, frame: object) -> None:
+    def ring(number: int, frame: object) -> None:
         nonlocal rang
         rang = True
-        raise TimeOver(f"{given:g} seconds of real time are over")
+        raise over
 
-    before = signal.signal(signal.SIGALRM, over)
+    before = signal.signal(signal.SIGALRM, ring)
     # Python drops what is raised inside a finalizer or a callback of its collector: so it is raised again
     signal.setitimer(signal.ITIMER_REAL, given, AGAIN)
     try:
         yield
         if rang:
-            raise TimeOver(f"{given:g} seconds of real time are over")
+            raise over
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

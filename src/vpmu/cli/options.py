@@ -89,6 +89,18 @@ def add_archive_options(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--quiet", "-q", action="store_true", help="no progress")
 
 
+def add_build_options(parser: argparse.ArgumentParser) -> None:
+    """Builds of the user's as sides of a comparison."""
+    parser.add_argument(
+        "--host-kernel", metavar="IMAGE", type=in_file, action="append", default=[],
+        help="a build of yours as a side, behind those that are named; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kvm-module", metavar="FILE", type=in_file, action="append", default=[],
+        help="its kvm.ko, one for each --host-kernel ('none': built in)",
+    )  # fmt: skip
+
+
 def add_host_options(parser: argparse.ArgumentParser, *, on: bool = True) -> None:
     """`--host-kernel`, `--kvm-module`, `--host-initrd`, and `--on`: which host of real KVM."""
     if on:
