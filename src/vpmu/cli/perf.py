@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     kernel: LoadedImage | None
     check = checking(args)
     check_debug(args)
-    if not files and not args.files_in and not args.install and possible(args, command):
+    if not files and possible(args, command):
         outcome, machine, kernel = run_warm(args, command, output, streams.err)
     else:
         boot = prepare(args, command, output, files, streams.err)

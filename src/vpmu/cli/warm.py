@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import BootError
-from .guest_devices import has_devices
 from .options import build_machine, fault_plan
 
 if TYPE_CHECKING:
@@ -18,22 +17,29 @@ if TYPE_CHECKING:
     from ..vmm.loader import LoadedImage
     from ..vmm.machine import Machine
 
-MACHINE = ("profile", "with_", "without", "host_pmu", "memory", "smp", "refuse", "starve", "seed", "engine")
-"""Options that describe the machine."""
+MACHINE = (
+    "suite", "profile", "with_", "without", "host_pmu", "memory", "smp", "refuse", "starve", "seed", "engine",
+)  # fmt: skip
+"""Options of machines of which one each is kept."""
+COLD = (
+    "cold", "kernel", "initrd", "files_in", "install", "disks", "shares", "modules", "append", "firmware",
+    "isa", "dtb", "dumpdtb", "input", "max_instructions", "timeout", "host_timeout", "trace", "check", "gdb",
+)  # fmt: skip
+"""Options with which a guest is booted anew: another guest or hart, what sees the boot, and limits that it
+counts towards.
+"""
+ASIDE = ("arguments", "perf", "inject", "pmp", "symbols", "freeze", "collapsed", "flame_graph", "json")
+"""The others: what runs in the kept guest and where it goes, and what means nothing without one of COLD."""
 
 
 def possible(args: argparse.Namespace, command: str) -> bool:
-    """Whether the options describe a guest that can be kept: the fetched Debian, a modelled host, nothing
-    recorded, and no limit that the boot would count towards.
-    """
+    """Whether the options describe a guest that can be kept: a fetched Debian on a modelled host."""
     from ..vmm.linux.execution import command_bytes
     from ..vmm.linux.session import LONGEST_COMMAND
 
-    given = (args.kernel, args.initrd, args.trace, args.input)
-    plain = (*given, args.max_instructions, args.timeout, args.host_timeout) == (None,) * 7
+    plain = not any(getattr(args, name) for name in COLD)
     short = len(command_bytes(command)) <= LONGEST_COMMAND and "\n" not in command
-    plain = plain and not args.check and args.gdb is None and not has_devices(args)
-    return plain and short and not args.append and args.perf == "model" and not args.cold
+    return plain and short and args.perf == "model"
 
 
 def run_warm(
@@ -49,7 +55,7 @@ def run_warm(
     from ..vmm.linux.debian import debian_guest
     from ..vmm.loader import ImageKind, load_image
 
-    guest = debian_guest()
+    guest = debian_guest(args.suite)
     kernel = load_image(guest.kernel_image(), kind=ImageKind.LINUX)
     try:
         session, fresh = _session(args, guest)
