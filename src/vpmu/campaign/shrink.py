@@ -265,10 +265,3 @@ def written(rule: Rule) -> str:
     if rule.space:
         parts.append(f"space={rule.space}")
     return f"{head}:{','.join(parts)}"
-
-
-def plan_of_case(case: Case) -> FaultPlan:
-    """The fault plan of a case."""
-    from ..faults.read import parse_rule
-
-    return FaultPlan(tuple(map(parse_rule, case.rules)))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from vpmu.errors import UsageError
 from vpmu.gdb.framing import Mark, Reader, packet
 
-DEFAULT_PORT = 1234
 LOOPBACK = "127.0.0.1"
 PATIENCE = 10.0
 """Seconds that a debugger may take no byte before it is taken for lost."""
