@@ -99,10 +99,10 @@ def test_an_elf_kernel_is_laid_out_by_its_physical_addresses(tmp_path: Path) -> 
         (b"MZ" + bytes(0x3A) + struct.pack("<I", 64) + b"PE\0\0" + struct.pack("<H", 0xAA64), "for AArch64"),
         (image(b"nothing"), "expected `Linux version"),
         (b"\x28\xb5\x2f\xfd" + bytes(100), "cannot be uncompressed"),
-        (gzip.compress(image())[:-20], "it ends too early"),
-        (gzip.compress(b"something else"), "got a packed file with 14 bytes that begin with 73 6f 6d 65"),
+        (gzip.compress(image(), mtime=0)[:-20], "it ends too early"),
+        (gzip.compress(b"something else", mtime=0), "got a packed file with 14 bytes that begin with 73 6f"),
         (zboot("lz4", b""), "EFI zboot image: its compression: expected gzip, xz, lzma, bzip2, zstd,"),
-        (zboot("gzip", gzip.compress(image()))[:-30], "EFI zboot image: expected"),
+        (zboot("gzip", gzip.compress(image(), mtime=0))[:-30], "EFI zboot image: expected"),
         (b"", "got an empty file"),
     ],
 )
