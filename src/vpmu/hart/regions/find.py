@@ -91,7 +91,7 @@ def find_beginning(record_at: Callable[[int], int], offset: int) -> int:
         if not before or before[0].operation.name in _NOT_IN_REGIONS:
             break
         kind = before[0].operation.row.kind
-        if _is_left_out(before[0]) or (kind in JUMPS and kind is not Kind.BRANCH and not _links(before[0])):
+        if _is_left_out(before[0]) or (kind in JUMPS and kind is not Kind.BRANCH and not links(before[0])):
             break
         offset = before[0].offset
     else:
@@ -109,9 +109,9 @@ def find_head(record_at: Callable[[int], int], offset: int) -> int:
         if not step.record or step.operation.name in _NOT_IN_REGIONS or _is_left_out(step) or at >= 4094:
             return 0
         kind = step.operation.row.kind
-        if kind in JUMPS and step.operation.in_page and step.target <= offset and not _links(step):
+        if kind in JUMPS and step.operation.in_page and step.target <= offset and not links(step):
             return step.target
-        if kind is Kind.JALR or (kind is Kind.JAL and not _links(step)):
+        if kind is Kind.JALR or (kind is Kind.JAL and not links(step)):
             return 0
         at = step.behind
     return 0
@@ -153,7 +153,7 @@ def find_region(record_at: Callable[[int], int], start: int, hot: Iterable[int] 
                     work.append(step.target)
                     if step.target <= offset:
                         backward.add(step.target)
-                if kind is Kind.BRANCH or _links(step):
+                if kind is Kind.BRANCH or links(step):
                     leaders.add(step.behind)
                     work.append(step.behind)
                     if kind is not Kind.BRANCH:
@@ -174,7 +174,7 @@ def find_region(record_at: Callable[[int], int], start: int, hot: Iterable[int] 
     called = {
         step.target
         for step in steps.values()
-        if step.operation.row.kind is Kind.JAL and step.operation.in_page and _links(step)
+        if step.operation.row.kind is Kind.JAL and step.operation.in_page and links(step)
     }
     region.entries = sorted((backward | resumed | called | {start, first}) & region.blocks.keys())
     return region
@@ -182,10 +182,10 @@ def find_region(record_at: Callable[[int], int], start: int, hot: Iterable[int] 
 
 def _is_indirect(step: Step) -> bool:
     """A jump or call to an address in a register, but no return."""
-    returns = step.record >> RS1 & 255 == 1 and not _links(step)
+    returns = step.record >> RS1 & 255 == 1 and not links(step)
     return step.operation.row.kind is Kind.JALR and not returns
 
 
-def _links(step: Step) -> bool:
+def links(step: Step) -> bool:
     """A call: the instruction behind it will be returned to."""
     return step.operation.row.kind in (Kind.JAL, Kind.JALR) and (step.record >> RD & 255) != state.SINK

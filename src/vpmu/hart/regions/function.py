@@ -21,7 +21,7 @@ class RegionEmitter(Steps):
     def emit_block(self, leader: int, steps: list[Step]) -> None:
         """A block: is there budget for all of it, its steps, and where it goes."""
         self.label(f"B{leader}")
-        self.block_steps = steps
+        self.leader, self.block_steps = leader, steps
         self.places = places(steps)
         for of_the_block in (self.known, self.held, self.usual, self.near):
             of_the_block.clear()
@@ -57,10 +57,18 @@ class RegionEmitter(Steps):
         self.label("entry")
         for variable in (*(f"x{number}" for number in used), "nv", "out_a", "out_n", "out_r"):
             self.emit(f"%{variable} = alloca i64")
+        for name in sorted({kept.name for kept in self.kept.values()}):
+            for variable in ("page", "bound", "addend"):
+                self.emit(f"%{variable}_{name} = alloca i64")
+                self.emit(f"store i64 0, ptr %{variable}_{name}")
         for number in used:
             self.emit(f"store i64 {self.load64(self.word_pointer('s', number))}, ptr %x{number}")
         self.emit("store i64 %n, ptr %nv")
         self.emit(f"%base = load i64, ptr {self.word_pointer('s', state.STATE['dbase'])}, align 8")
+        if self.guessed:
+            self.emit("%guess = alloca i64")
+            pointer = self.cache_entry(state.TLB_READ, self.load64(self.word_pointer("s", 2)))
+            self.emit(f"store i64 {self.load64(self.offset(pointer, 8))}, ptr %guess")
         self.emit("%page_quarter = lshr i64 %base, 2")
         self.emit("%page = add i64 %page_quarter, %bias")
         offset = self.binary("lshr", self.binary("sub", self.integer("%rp"), "%base"), 2)

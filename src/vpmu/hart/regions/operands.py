@@ -14,6 +14,7 @@ from vpmu.hart.generator.floating.formats import DYNAMIC, Precision
 from vpmu.hart.generator.floating.inexact import name_of
 from vpmu.hart.generator.language import Constants
 from vpmu.hart.regions.find import Region, Step
+from vpmu.hart.regions.kept_pages import guessed, kept_pages
 from vpmu.hart.regions.neighbours import Place, Reach
 from vpmu.hart.semantics import signed
 
@@ -37,6 +38,9 @@ class RegionBase(Dispatch, Floating):
         self.usual: set[str] = set()
         self.places: list[Place | None] = []
         self.near: dict[tuple[int, bool], Reach] = {}  # by root, and whether for stores
+        self.leader = 0  # of the block
+        self.kept = kept_pages(region)
+        self.guessed = guessed(region)
 
     # -- what a step cannot do
 

@@ -1,0 +1,177 @@
+"""Loads and stores of a region: the engine's cache inline, its slow path as a call."""
+
+from __future__ import annotations
+
+from vpmu.hart import state
+from vpmu.hart.generator.convention import PAGE, RD, RS1, RS2
+from vpmu.hart.generator.emitter import LIKELY
+from vpmu.hart.generator.floating.formats import BOX
+from vpmu.hart.isa.instruction import Kind
+from vpmu.hart.regions.kept_pages import KeptPage
+from vpmu.hart.regions.neighbours import Place, Reach, reach
+from vpmu.hart.regions.operands import RegionBase
+
+
+class Access(RegionBase):
+    """Emits the access that is `step`."""
+
+    def access(self, is_store: bool) -> None:
+        """A load or store: the engine's cache inline, its slow path as a call. What neighbours have found out
+        already is not asked again.
+        """
+        place = self.places[self.position]
+        assert place is not None
+        known = self.near.get((place.root, is_store))
+        if known is not None and known.holds(place):
+            self._access_near(known, place)
+        else:
+            self._access_first(place, reach(self.places, self.position))
+        if is_store:
+            self.note_store()
+
+    def note_store(self) -> None:
+        """A store may have changed a page table: what fills the cache behind it could find another page."""
+        for known in self.near.values():
+            known.stored = True
+
+    def _access_near(self, known: Reach, place: Place) -> None:
+        """An access in a page that has been found for a neighbour."""
+        address = self.binary("add", self.read(RS1), self.imm())
+        value = self._transfer(self.binary("add", known.addend, address))
+        if not place.is_store:
+            self.write_rd(value)
+        self.count_access(address, place.is_store)
+
+    def _transfer(self, host: str) -> str:
+        """Load or store at a host address; the value loaded."""
+        row, pointer = self.step.operation.row, self.pointer(host)
+        kind = f"i{8 * row.size}"
+        if row.kind in (Kind.STORE, Kind.FP_STORE):
+            self.emit(f"store {kind} {self.narrow(self.read(RS2), row.size)}, ptr {pointer}, align 1")
+            return ""
+        return self._loaded(self.value(f"load {kind}, ptr {pointer}, align 1"))
+
+    def _loaded(self, narrow: str) -> str:
+        """What a load puts into its register."""
+        row = self.step.operation.row
+        value = self.extend(narrow, row.size, row.sign_extend)
+        return (
+            self.binary("or", value, self.constant(BOX))
+            if row.kind is Kind.FP_LOAD and row.size == 4
+            else value
+        )
+
+    def _access_first(self, place: Place, together: tuple[int, int] | None) -> None:
+        """An access that looks for its page, for all the bytes `together` where it has neighbours."""
+        row, is_store = self.step.operation.row, place.is_store
+        base, imm = self.read(RS1), self.step.imm
+        address = self.binary("add", base, imm)
+        data = self.read(RS2) if is_store else ""
+        low, high = together or (place.offset, place.offset + row.size)
+        before = imm + low - place.offset  # of the base register, the first byte; that is often itself
+        first = address if before == imm else self.binary("add", base, before) if before else base
+        names = ("look", "quick", "slow", "done", "faulted", "fine", "again", "apart")
+        look, quick, slow, done, faulted, fine, again, apart = map(self.new_label, names)
+        kept = self.kept.get((self.leader, self.step.record >> RS1 & 255, is_store))
+        known: list[tuple[str, str]] = []  # host address minus the guest's, and the block that found it
+        if kept is not None:
+            known.append((self._ask_kept(kept, first, quick, look), self.block))
+            self.label(look)
+        entry = self.cache_entry(state.TLB_WRITE if is_store else state.TLB_READ, first)
+        # a page other than the first byte's has another tag, so one comparison covers all of the bytes
+        page = self.binary("and", self.binary("add", base, before + high - low - 1), PAGE)
+        hit = self.new_label("hit")
+        self.fork(self.compare("eq", self.load64(entry), page), hit, slow, LIKELY)
+        self.label(hit)
+        found = self.load64(self.offset(entry, 8))
+        if kept is not None:
+            self._keep(kept, page, found)
+        elif not is_store and (self.leader, self.step.record >> RS1 & 255) in self.guessed:
+            guess = self.value("load i64, ptr %guess")
+            other = self.new_label("other")
+            self.fork(self.compare("eq", self.opaque(found), guess), quick, other)
+            known.append((guess, self.block))
+            self.label(other)
+            found = self.opaque(found)
+            self.emit(f"store i64 {found}, ptr %guess")
+        known.append((found, self.block))
+        self.emit(f"br label %{quick}")
+        self.label(quick)
+        addend = self.value("phi i64 " + ", ".join(f"[{value}, %{block}]" for value, block in known))
+        quick_value = self._transfer(self.binary("add", addend, address))
+        quick_block = self.block
+        self.emit(f"br label %{done}")
+        self.label(slow)
+        self.near = {key: known for key, known in self.near.items() if not known.stored}
+        shape = row.size | self.step.length << 8
+        arguments = f"ptr %S, i64 {address}, i64 {shape}, i64 {self.pc()}, i64 {self.n_before()}"
+        slow_value = ""
+        if is_store:
+            self.call_export("hot_store", f"{arguments}, i64 {data}")
+        else:
+            slow_value = self._loaded(self.narrow(self.call_export("hot_load", arguments), row.size))
+        fault = self.load_word("s", "fault")
+        self.fork(self.compare("eq", fault, 0), fine, faulted, LIKELY)
+        self.label(faulted)
+        self.count_steps(self.block_steps[: self.position])
+        self.emit(f"store i64 {fault}, ptr %out_a")
+        self.emit("br label %leave_fault")
+        self.label(fine)
+        self.forget_kept()
+        slow_block, slow_addend = fine, ""
+        if together is not None:
+            self.fork(self.compare("eq", self.load64(entry), page), again, apart, LIKELY)
+            self.label(apart)
+            self._leave_behind(slow_value, address, is_store)
+            self.label(again)
+            slow_block, slow_addend = again, self.load64(self.offset(entry, 8))
+        self.emit(f"br label %{done}")
+        self.label(done)
+        if together is not None:
+            addend = self.value(f"phi i64 [{addend}, %{quick_block}], [{slow_addend}, %{slow_block}]")
+        if not is_store:
+            self.write_rd(
+                self.value(f"phi i64 [{quick_value}, %{quick_block}], [{slow_value}, %{slow_block}]")
+            )
+        if together is not None:
+            self.near[place.root, is_store] = Reach(addend, low, high)
+        self.count_access(address, is_store)
+
+    # -- the pages that a loop goes on in
+
+    def _ask_kept(self, kept: KeptPage, first: str, yes: str, no: str) -> str:
+        """Whether an access whose first byte is at `first` lies in the page that was kept; its addend."""
+        distance = self.binary("sub", first, self.value(f"load i64, ptr %page_{kept.name}"))
+        bound = self.value(f"load i64, ptr %bound_{kept.name}")
+        addend = self.value(f"load i64, ptr %addend_{kept.name}")
+        self.fork(self.compare("ult", distance, bound), yes, no, LIKELY)
+        return addend
+
+    def opaque(self, value: str) -> str:
+        """The same value, of which LLVM knows nothing: not that it equals what it was compared with."""
+        return self.value(f'call i64 asm "", "=r,0"(i64 {value})')
+
+    def _keep(self, kept: KeptPage, page: str, addend: str) -> None:
+        """Keep a page that the engine's cache holds."""
+        for variable, value in (("page", page), ("bound", str(kept.bound)), ("addend", addend)):
+            self.emit(f"store i64 {value}, ptr %{variable}_{kept.name}")
+
+    def forget_kept(self) -> None:
+        """Where a region begins, and behind a slow path, which may have changed the cache: a bound of 0 lets
+        no access pass.
+        """
+        for name in sorted({kept.name for kept in self.kept.values()}):
+            self.emit(f"store i64 0, ptr %bound_{name}")
+
+    def _leave_behind(self, value: str, address: str, is_store: bool) -> None:
+        """The access is done, but its neighbours are not in its page, or the cache does not hold it: the
+        handlers do the rest.
+        """
+        number = self.step.record >> RD & 255
+        if not is_store and number != state.SINK:
+            self.emit(f"store i64 {value}, ptr %x{number}")
+        if self.step.operation.row.kind is Kind.FP_LOAD and "dirty" not in self.known:
+            self.dirty_fp()
+        self.count_access(address, is_store)
+        self.count_steps(self.block_steps[: self.position + 1])
+        self.leave_at(self.step.behind, self.n_after())

@@ -1,0 +1,116 @@
+"""What a loop may expect of its accesses.
+
+Where a base register only steps on, the page of the last access is most often that of the next one: the
+loop keeps it, and to compare with it is less than to look into the engine's cache. Where the register is
+computed in the loop, what the cache will answer is guessed (the addend is the same all over a flat mapping):
+a chase of pointers then waits for memory alone, and not for the cache of the engine before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vpmu.hart.generator.convention import RD, RS1
+from vpmu.hart.isa.instruction import Kind
+from vpmu.hart.regions.find import JUMPS, Region, Step, links
+from vpmu.hart.regions.neighbours import places, reach
+
+PAGE_BYTES = 4096
+MOST = 8  # in a region: each is three of the host's registers
+_WITHOUT_RESULT = (Kind.STORE, Kind.FP_STORE, Kind.BRANCH, Kind.NOP)
+
+
+@dataclass(slots=True)
+class KeptPage:
+    """A page that a region remembers for a base register, for loads or for stores; `span`: how many bytes an
+    access that asks for it has at most.
+    """
+
+    name: str
+    span: int
+
+    @property
+    def bound(self) -> int:
+        """An access begins less than this many bytes behind the page's first, or it is not in the page."""
+        return PAGE_BYTES + 1 - self.span
+
+
+def successors(region: Region) -> dict[int, list[int]]:
+    """Where each block of a region goes on inside it; behind a call, where the call returns."""
+    found: dict[int, list[int]] = {}
+    for leader, block in region.blocks.items():
+        last = block[-1]
+        kind = last.operation.row.kind
+        ways = [last.target] if kind in JUMPS and last.operation.in_page else []
+        if kind is Kind.BRANCH or kind not in JUMPS or links(last):
+            ways.append(last.behind)
+        found[leader] = [way for way in ways if way in region.blocks]
+    return found
+
+
+def innermost_loops(region: Region) -> dict[int, frozenset[int]]:
+    """The smallest loop that each block is in, as its blocks; blocks in no loop are left out."""
+    ways = successors(region)
+    before: dict[int, list[int]] = {leader: [] for leader in region.blocks}
+    for leader, others in ways.items():
+        for other in others:
+            before[other].append(leader)
+    found: dict[int, frozenset[int]] = {}
+    for leader, others in ways.items():
+        for head in others:
+            if head > leader:
+                continue
+            loop, work = {head}, [leader]
+            while work:
+                block = work.pop()
+                if block not in loop:
+                    loop.add(block)
+                    work += before[block]
+            for block in loop:
+                if block not in found or len(loop) < len(found[block]):
+                    found[block] = frozenset(loop)
+    return found
+
+
+def _unsteady(steps: list[Step]) -> set[int]:
+    """Registers that the steps of a loop change by more than adding a number."""
+    return {
+        step.record >> RD & 255
+        for step in steps
+        if step.operation.row.kind not in _WITHOUT_RESULT
+        and not (step.operation.row.name == "addi" and step.record >> RD & 255 == step.record >> RS1 & 255)
+    }
+
+
+def kept_pages(region: Region) -> dict[tuple[int, int, bool], KeptPage]:
+    """The pages to keep, by block, base register, and whether for stores."""
+    found: dict[tuple[int, int, bool], KeptPage] = {}
+    pages: dict[tuple[int, bool], KeptPage] = {}
+    for leader, loop in sorted(innermost_loops(region).items()):
+        unsteady = _unsteady([step for block in loop for step in region.blocks[block]])
+        block = region.blocks[leader]
+        at = places(block)
+        for position, (step, place) in enumerate(zip(block, at, strict=True)):
+            register = step.record >> RS1 & 255
+            if place is None or register in unsteady:
+                continue
+            low, high = reach(at, position) or (0, place.size)
+            key = register, place.is_store
+            if key not in pages:
+                if len(pages) == MOST:
+                    continue
+                pages[key] = KeptPage(f"{'w' if place.is_store else 'r'}{register}", high - low)
+            page = found[leader, *key] = pages[key]
+            page.span = max(page.span, high - low)
+    return found
+
+
+def guessed(region: Region) -> set[tuple[int, int]]:
+    """Base registers of loads in loops that are computed there, by block."""
+    found: set[tuple[int, int]] = set()
+    for leader, loop in innermost_loops(region).items():
+        unsteady = _unsteady([step for block in loop for step in region.blocks[block]])
+        for step in region.blocks[leader]:
+            if step.operation.row.kind in (Kind.LOAD, Kind.FP_LOAD) and step.record >> RS1 & 255 in unsteady:
+                found.add((leader, step.record >> RS1 & 255))
+    return found
