@@ -11,22 +11,20 @@ from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.exits import Stop
 from vpmu.hart.hart import Hart
-from vpmu.hart.hot_tier import HotTier, compile_job
+from vpmu.hart.hot_tier import HotTier
 from vpmu.hart.memory import PhysicalMemory
 from vpmu.hart.regions.find import Region, find_region
 from vpmu.hart.regions.neighbours import Place, places, reach
 from vpmu.spec.csr import SSTATUS_FS
 
 from .assemble import encode
+from .scattered import ALL, CODE, DATA, FRAMES, RAM, compile_here, facts_of, scatter
 
 pytest.importorskip("llvmlite")
 
-RAM, CODE, DATA = 0x80000000, 0x80010000, 0x80020000
-TABLES, FRAMES = RAM + 0x200000, RAM + 0x280000
 CACHE = 256 * 4096  # pages so far apart share an entry of the engine's cache
 LOADS = {"ld": 8, "lw": 4, "lbu": 1, "lh": 2, "fld": 8, "flw": 4}
 STORES = {"sd": 8, "sw": 4, "sb": 1, "fsd": 8}
-ALL = Counting.CLASSES | Counting.MISSES
 
 
 def _code(rnd: random.Random, length: int) -> bytes:
@@ -59,17 +57,6 @@ def _code(rnd: random.Random, length: int) -> bytes:
     return struct.pack(f"<{len(words)}I", *words)
 
 
-def _map(rnd: random.Random, memory: PhysicalMemory) -> int:
-    """Page tables in which no two pages of data lie beside each other; satp."""
-    data = [*range(0x20, 0x28), *range(0x120, 0x128)]
-    frames = dict(zip(data, rnd.sample(range(FRAMES >> 12, (FRAMES >> 12) + 64), len(data)), strict=True))
-    leaves = [frames.get(page, (RAM >> 12) + page) << 10 | 0xCF for page in range(512)]
-    memory.write(TABLES + 16, struct.pack("<Q", TABLES + 0x1000 >> 2 | 1))
-    memory.write(TABLES + 0x1000, struct.pack("<Q", TABLES + 0x2000 >> 2 | 1))
-    memory.write(TABLES + 0x2000, struct.pack("<512Q", *leaves))
-    return 8 << 60 | TABLES >> 12
-
-
 def _hart(engine: str, seed: int, counting: Counting) -> Hart:
     rnd = random.Random(seed)
     memory = PhysicalMemory()
@@ -83,30 +70,9 @@ def _hart(engine: str, seed: int, counting: Counting) -> Hart:
         hart.set_x(register, start + rnd.choice(edges))
         hart.set_x({8: 20, 9: 21, 18: 22}[register], hart.x(register))
     hart.set("sstatus", SSTATUS_FS)
-    hart.set("satp", _map(rnd, memory))
+    hart.set("satp", scatter(rnd, memory))
     hart.pc = CODE
     return hart
-
-
-def _facts(hart: Hart, counting: Counting) -> dict[str, object]:
-    facts: dict[str, object] = {f"x{number}": hart.x(number) for number in range(32)}
-    facts |= {f"f{number}": hart.words[state.F + number] for number in range(32)}
-    facts |= {name: hart.get(name) for name in ("pc", "count_vs", "time_ns", "scause", "exit", "sstatus")}
-    facts["data"] = hart.memory.read(FRAMES, 0x40000)
-    names = state.CLASS_COUNTERS if Counting.CLASSES in counting else ()
-    names += state.MISS_COUNTERS if Counting.MISSES in counting else ()
-    for name in names:
-        facts[name] = hart.words[state.context_word(state.CONTEXT_VS, name)]
-    return facts
-
-
-def _compile(hart: Hart) -> int:
-    tier = hart.memory.hot_tier = hart.memory.hot_tier or HotTier(hart.memory)
-    job = tier.job(hart.get("dbase"), hart.pc & 4095)
-    if job is not None:
-        job.address = compile_job(job)
-        tier.install(job)
-    return tier.installed
 
 
 @pytest.mark.parametrize("counting", [Counting.NOTHING, ALL], ids=["plain", "counted"])
@@ -120,11 +86,11 @@ def test_neighbours_do_what_each_of_them_does_alone(seed: int, counting: Countin
     for turn in range(80):
         budget = rnd.choice((1, 2, 5, 40, 94, 300))
         assert {hart.run(budget) for hart in (native, handlers, reference)} == {Stop.BUDGET}
-        got, expected = _facts(native, counting), _facts(reference, counting & Counting.CLASSES)
-        assert got == _facts(handlers, counting), f"seed {seed}, turn {turn}"
+        got, expected = facts_of(native, counting), facts_of(reference, counting & Counting.CLASSES)
+        assert got == facts_of(handlers, counting), f"seed {seed}, turn {turn}"
         assert {name: got[name] for name in expected} == expected, f"seed {seed}, turn {turn}"
         if turn in (6, 7, 30):
-            installed = _compile(native)
+            installed = compile_here(native)
     assert installed
 
 

@@ -239,9 +239,10 @@ class HotTier:
         if len(samples) < self._enough or self._entries + self._pending.total() + SAMPLES >= TABLE_ENTRIES:
             return
         del self._samples[decoded]
+        flat = self._is_flat(decoded, pc)
         for sampled in samples:
             if sampled not in self._covered.get(decoded, ()):
-                self._compile(decoded, sampled, key, samples)
+                self._compile(decoded, sampled, key, samples, flat=flat)
 
     def look_up(self) -> None:
         """Between runs that are too short to be sampled: install what is ready, and what is kept."""
@@ -270,9 +271,17 @@ class HotTier:
             self.install(self.done.get())
             progress(1 - self._pending.total() / total)
 
-    def _compile(self, decoded: int, offset: int, key: str, hot: Iterable[int]) -> None:
+    def _is_flat(self, decoded: int, pc: int) -> bool:
+        """Whether a page is at its physical address: so most likely is the data that it reaches."""
+        host = self._word(decoded, "DECODED_HOST")
+        return any(
+            pc in region and region.backing.address + region.offset + (pc & -4096) - region.base == host
+            for region in self._memory.regions.values()
+        )
+
+    def _compile(self, decoded: int, offset: int, key: str, hot: Iterable[int], *, flat: bool) -> None:
         """Have the region around an offset compiled, where there is one."""
-        job = self.job(decoded, offset, hot)
+        job = self.job(decoded, offset, hot, flat=flat)
         if job is None:
             self._empty.setdefault(decoded, set()).add(offset)
             region_cache(self._memory.counting).add(key, CachedRegion((), (offset,), b""))
@@ -305,11 +314,14 @@ class HotTier:
             kept = self._covered if address else self._empty
             kept.setdefault(decoded, set()).update(region.offsets)
 
-    def job(self, decoded: int, offset: int, hot: Iterable[int] = ()) -> Job | None:
-        """The region around an offset of a decoded page; None where there is nothing to compile."""
+    def job(self, decoded: int, offset: int, hot: Iterable[int] = (), *, flat: bool = False) -> Job | None:
+        """The region around an offset of a decoded page; None where there is nothing to compile. `flat`: its
+        addresses are likely to be physical ones.
+        """
         from vpmu.hart.regions.find import find_region
 
         region = find_region(lambda at: self._record(decoded + 4 * at), offset, hot)
+        region.flat = flat
         return Job(decoded, offset, region, self._memory.counting) if region.blocks else None
 
     @staticmethod

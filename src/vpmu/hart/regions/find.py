@@ -54,10 +54,13 @@ class Step:
 
 @dataclass(slots=True)
 class Region:
-    """Blocks by the offset of their first instruction, and the offsets at which the region may be entered."""
+    """Blocks by the offset of their first instruction, and the offsets at which the region may be entered.
+    `flat`: most of what it reaches is likely to be as far from the host's memory as the rest (kept_pages.py).
+    """
 
     blocks: dict[int, list[Step]] = field(default_factory=dict)
     entries: list[int] = field(default_factory=list)
+    flat: bool = False
 
     @property
     def steps(self) -> list[Step]:

@@ -60,7 +60,7 @@ class RegionEmitter(Steps):
         for name in sorted({kept.name for kept in self.kept.values()}):
             for variable in ("page", "bound", "addend"):
                 self.emit(f"%{variable}_{name} = alloca i64")
-                self.emit(f"store i64 0, ptr %{variable}_{name}")
+        self.forget_kept()
         for number in used:
             self.emit(f"store i64 {self.load64(self.word_pointer('s', number))}, ptr %x{number}")
         self.emit("store i64 %n, ptr %nv")

@@ -16,7 +16,8 @@ from vpmu.hart.regions.find import JUMPS, Region, Step, links
 from vpmu.hart.regions.neighbours import places, reach
 
 PAGE_BYTES = 4096
-MOST = 8  # in a region: each is three of the host's registers
+BLOCKS, STEPS = 4, 64  # of a loop that keeps pages
+MOST = 8  # pages in a region: each is three of the host's registers
 _WITHOUT_RESULT = (Kind.STORE, Kind.FP_STORE, Kind.BRANCH, Kind.NOP)
 
 
@@ -72,6 +73,17 @@ def innermost_loops(region: Region) -> dict[int, frozenset[int]]:
     return found
 
 
+def _steps(region: Region, loop: frozenset[int]) -> list[Step]:
+    return [step for block in loop for step in region.blocks[block]]
+
+
+def _is_tight(region: Region, loop: frozenset[int]) -> bool:
+    """Whether a loop is small enough for the host's registers, and likely to go round more than once."""
+    steps = _steps(region, loop)
+    calls = any(links(step) or step.operation.row.kind is Kind.JALR for step in steps)
+    return len(loop) <= BLOCKS and len(steps) <= STEPS and not calls
+
+
 def _unsteady(steps: list[Step]) -> set[int]:
     """Registers that the steps of a loop change by more than adding a number."""
     return {
@@ -87,7 +99,9 @@ def kept_pages(region: Region) -> dict[tuple[int, int, bool], KeptPage]:
     found: dict[tuple[int, int, bool], KeptPage] = {}
     pages: dict[tuple[int, bool], KeptPage] = {}
     for leader, loop in sorted(innermost_loops(region).items()):
-        unsteady = _unsteady([step for block in loop for step in region.blocks[block]])
+        if not _is_tight(region, loop):
+            continue
+        unsteady = _unsteady(_steps(region, loop))
         block = region.blocks[leader]
         at = places(block)
         for position, (step, place) in enumerate(zip(block, at, strict=True)):
@@ -106,11 +120,17 @@ def kept_pages(region: Region) -> dict[tuple[int, int, bool], KeptPage]:
 
 
 def guessed(region: Region) -> set[tuple[int, int]]:
-    """Base registers of loads in loops that are computed there, by block."""
-    found: set[tuple[int, int]] = set()
-    for leader, loop in innermost_loops(region).items():
-        unsteady = _unsteady([step for block in loop for step in region.blocks[block]])
-        for step in region.blocks[leader]:
-            if step.operation.row.kind in (Kind.LOAD, Kind.FP_LOAD) and step.record >> RS1 & 255 in unsteady:
-                found.add((leader, step.record >> RS1 & 255))
-    return found
+    """Base registers of loads in loops that are computed there, by block; none where pages are scattered: a
+    guess that is wrong costs more than a right one saves.
+    """
+    if not region.flat:
+        return set()
+    loops = innermost_loops(region)
+    unsteady = {block: _unsteady(_steps(region, loop)) for block, loop in loops.items()}
+    return {
+        (leader, base)
+        for leader in loops
+        for step in region.blocks[leader]
+        if step.operation.row.kind in (Kind.LOAD, Kind.FP_LOAD)
+        and (base := step.record >> RS1 & 255) in unsteady[leader]
+    }
