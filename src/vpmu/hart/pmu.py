@@ -30,6 +30,7 @@ events of one selector.
 """
 
 _NO_MODE = Mode(0)
+_SOON = 1 << 44  # more events than a run lives to see
 _EXEMPT = frozenset((event,) for event in FIXED.values())
 
 
@@ -126,7 +127,7 @@ class PhysicalPmu:
         self.published: PublishedCounters | None = None
         """Where the hart's engine reads the counters; None: it does not."""
 
-    # --- configuration ----------------------------------------------------------------------------
+    # --- configuration
     def can_count(self, index: int, selector: Selector) -> bool:
         """True where counter `index` exists and can count `selector`."""
         if index in FIXED:
@@ -190,6 +191,16 @@ class PhysicalPmu:
         if counter.running:
             self._advance(counter)
         return counter.base
+
+    def follows(self, index: int) -> tuple[int, Selector, Mode] | None:
+        """What an untouched counter is the sum of: see PerfEvent.follows. None where it may wrap soon."""
+        counter = self._counters[index]
+        if not counter.running:
+            return counter.base, (), counter.modes
+        self._advance(counter)
+        if counter.mask - counter.base < _SOON:
+            return None
+        return counter.base - counter.mark, counter.counted, counter.modes
 
     def write(self, index: int, value: int) -> None:
         """Set the value modulo 2^width. A write never overflows; a wrap before it is kept."""

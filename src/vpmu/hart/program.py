@@ -49,6 +49,11 @@ def constants(whole: bool = False) -> dict[str, int]:
         "TRAP_FUEL": TRAP_FUEL, "TICK_NS": state.TICK_NS, "SATP_PPN": csr.SATP_PPN,
         "PTE_V": 1, "PTE_R": 2, "PTE_W": 4, "PTE_X": 8, "PTE_U": 16, "PTE_A": 64, "PTE_D": 128,
     }  # fmt: skip
+    table |= {name: 8 * word for name, word in state.STANDING_WORDS.items()}
+    table |= {
+        **state.CALL_WORDS, "CALLS_AT": state.CALLS_AT, "CALL_ROW": 8 * state.CALL_ROW,
+        "STANDING_TOTAL": 8 * state.STANDING_TOTAL, "STANDING_STREAK_MAX": state.STANDING_STREAK_MAX,
+    }  # fmt: skip
     table |= {f"STOP_{stop.name}": int(stop) for stop in exits.Stop}
     table |= {f"CSR_{number.name}": int(number) for number in csr.Csr}
     table |= {f"CAUSE_{cause.name}": int(cause) for cause in csr.Cause}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vpmu.hart.pmu import Selector
 
 U64 = (1 << 64) - 1
-MAX_TERMS = state.COUNTER_ROW - 3
+MAX_TERMS = state.COUNTER_ROW - 4  # the row's last word: hart.standing
 
 
 class PublishedCounters:
@@ -45,19 +45,23 @@ class PublishedCounters:
 
     def put(self, index: int, start: int, mask: int, counted: Selector, modes: Mode) -> None:
         """Counter `index` is `start` and what `counted` has reached in `modes`, modulo `mask` + 1."""
-        terms = self._terms(counted, modes)
-        row = self._first + state.COUNTER_ROW * (index + 1)
-        known = self._known | 1 << index
-        if len(terms) > MAX_TERMS:
-            known ^= 1 << index
-        else:
-            self._words[row] = start & U64
-            self._words[row + 1] = mask
-            self._words[row + 2] = len(terms)
-            self._words[row + 3 : row + 3 + len(terms)] = terms
+        bit = 1 << index
+        known = self._known | bit if self.put_row(index, start, mask, counted, modes) else self._known & ~bit
         if known != self._known:
             self._known = known
             self.answer(self._open)
+
+    def put_row(self, index: int, start: int, mask: int, counted: Selector, modes: Mode) -> bool:
+        """Write the row of a counter; False where it is the sum of more words than a row holds."""
+        terms = self._terms(counted, modes)
+        if len(terms) > MAX_TERMS:
+            return False
+        row = self._first + state.COUNTER_ROW * (index + 1)
+        self._words[row] = start & U64
+        self._words[row + 1] = mask
+        self._words[row + 2] = len(terms)
+        self._words[row + 3 : row + 3 + len(terms)] = terms
+        return True
 
     def put_overflow(self, flags: int) -> None:
         """OF of all counters."""

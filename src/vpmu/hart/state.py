@@ -83,7 +83,17 @@ PMP_SIZE = 64 + 8 * MAX_PMP
 GUEST_COUNTERS, WHOLE_COUNTERS = GUEST_CONTEXTS * CONTEXT_SIZE, PMP + PMP_SIZE
 COUNTER_ROW = 32  # words
 SCOUNTOVF_ANSWERED = 1  # the bit of scountovf among those of the counters: index 1 is `time`, no counter
-COUNTERS_SIZE = 8 * COUNTER_ROW * 33
+# Words of the row for all, of a guest's hart: exits that the engine answers itself (hart.standing). The rows
+# of calls stand behind those of the counters.
+STANDING = ("counters", "totals", "calls", "sip", "taken", "retired", "streak")
+STANDING_WORDS = {f"STANDING_{name.upper()}": 2 + number for number, name in enumerate(STANDING)}
+STANDING_TOTAL = COUNTER_ROW - 1  # the word of a counter's row that holds what has been added up so far
+STANDING_STREAK_MAX = 1000  # exits without one retired instruction in between
+CALLS_AT = 8 * COUNTER_ROW * 33
+CALL = ("eid", "fid", "argument", "any_argument", "a0", "a1", "times")
+CALL_WORDS = {f"CALL_{name.upper()}": 8 * number for number, name in enumerate(CALL)}
+CALL_ROW, MAX_CALLS = 8, 8  # words, rows
+COUNTERS_SIZE = CALLS_AT + 8 * CALL_ROW * MAX_CALLS
 GUEST_STATE_SIZE = CONTEXTS + GUEST_COUNTERS + COUNTERS_SIZE
 LONE_PAGE = WHOLE_COUNTERS + COUNTERS_SIZE
 """A decoded page for one instruction at a time (privileged.whole.pmp), by byte offset as well; no state."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache, partial
 
+from ..hart.standing import CounterRow
 from ..perf.event import OverflowHandler, PerfEvent, PerfProvider
 from ..profiles.behaviours import B
 from ..profiles.profiles import Profile
@@ -182,6 +183,11 @@ class VcpuPmu(SbiPmu):
         if value is None:
             raise IllegalCounter(f"counter {idx} has no event")
         return value
+
+    def stands(self, idx: int) -> tuple[CounterRow, Counter] | None:
+        counter = self.counters[idx]
+        row = readout.stands(self, counter)
+        return None if row is None else (row, counter)
 
     def reset(self) -> None:
         """vCPU reset: no counter has an event, no shared memory is set. What KVM forgets to reset is a

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..hart.standing import CounterRow
 from ..profiles.behaviours import B
+from ..spec.sbi import U64
 from ..spec.sbi_events import EVENT_IDX_INVALID, FW_MAX
 from .counter import GARBAGE, MAX_COUNTERS, MAX_FW_CODES, Counter
 
@@ -34,6 +36,21 @@ def read(pmu: VcpuPmu, idx: int) -> int | None:
         pmu.undetermined |= counter.tainted
         return value
     return pmu.read_exactly(counter)
+
+
+def stands(pmu: VcpuPmu, counter: Counter) -> CounterRow | None:
+    """How `read` of a hardware counter will answer as long as nothing happens to the counter."""
+    event, profile = counter.event, pmu.profile
+    if event is None or counter.firmware or counter.tainted or event.host_noise:
+        return None
+    followed = event.follows()
+    if followed is None:
+        return None
+    start, counted, modes = followed
+    if profile.has(B.READ_ACCUMULATES):
+        return CounterRow(start, U64, counted, modes, counter.value)
+    mask = U64 if profile.has(B.WIDTH_NOT_MASKED) else counter.mask
+    return CounterRow(start + counter.value - counter.mark, mask, counted, modes)
 
 
 def _read_code(pmu: VcpuPmu, counter: Counter) -> int | None:

@@ -15,6 +15,7 @@ from vpmu.see.counter_read import read_counter_csr
 from vpmu.see.exits import MmioExit
 from vpmu.see.pmu import IllegalCounter
 from vpmu.see.trap import instruction
+from vpmu.spec.csr import Csr
 from vpmu.spec.sbi import U64
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # CSRRW and CSRRWI always write; the others write unless rs1 (or the immediate) is 0
 _PC = STATE["pc"]
 _OPCODE_SYSTEM, _CSRRW = 0x73, 1
+_COUNTERS = Csr.CYCLE >> 5  # what the numbers of the counters' CSRs begin with
 
 
 def virtual_instruction(vcpu: Vcpu) -> None:
@@ -37,6 +39,8 @@ def virtual_instruction(vcpu: Vcpu) -> None:
     except IllegalCounter:
         refuse(vcpu, word, Stop.VIRTUAL)
         return
+    if word >> 25 == _COUNTERS:
+        vcpu.standing.read(word >> 20 & 31)
     words = vcpu.hart.words
     if rd:
         words[rd] = value
@@ -47,6 +51,7 @@ def refuse(vcpu: Vcpu, word: int, stop: Stop) -> None:
     """See refused_insn.refused."""
     from vpmu.kvm.refused_insn import refused  # which few guests need
 
+    vcpu.standing.withdraw()
     refused(vcpu, word, stop)
 
 

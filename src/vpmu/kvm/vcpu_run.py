@@ -31,7 +31,10 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
     vcpu.open_counters()
     vcpu.interrupts.stray = 0  # the hart has no such bit: what KVM reads back does not hold it
     hart, words, interrupts, perf = vcpu.hart, vcpu.hart.words, vcpu.interrupts, vcpu.perf
-    quiet = perf.quiet
+    quiet, standing = perf.quiet, vcpu.standing
+    if standing.some:
+        standing.withdraw()
+    slice_ends = 0
     limit = UNLIMITED if max_instructions is None else hart.instructions + max_instructions
     while True:
         entered = not vcpu.midway
@@ -50,9 +53,9 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
                 return IdleExit(timer.deadline(vcpu))
             vcpu.blocking = False
         retired = words[_COUNT_VU] + words[_COUNT_VS]
-        left = limit - retired
-        if left > SLICE:
-            left = SLICE
+        if retired >= slice_ends:  # wherever exits are, so that it does not matter who answers them
+            slice_ends = retired - retired % SLICE + SLICE
+        left = (slice_ends if slice_ends < limit else limit) - retired
         budget = UNLIMITED
         if retired >= quiet.until or until_ns is not None or vcpu.timer is not None:
             budget = _budget(vcpu, until_ns)
@@ -68,8 +71,12 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
             return hung
         if budget < left:
             left = budget
+        if standing.some:
+            standing.enter(words[_SIP])
         end = words[_TIME] + left
         stop = hart.run(left)
+        if standing.some:
+            standing.stopped(stop)
         if stop is _MMIO_LOAD or stop is _MMIO_STORE:
             stop = _serve_devices(vcpu, stop, end)
         if words[_SIP] != interrupts.hvip:

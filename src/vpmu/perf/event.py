@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno as errno_codes
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from vpmu.hart.events import Quiet
+from vpmu.hart.events import Mode, Quiet
 from vpmu.spec.perf import PerfEventAttr
+
+if TYPE_CHECKING:
+    from vpmu.hart.pmu import Selector
 
 
 def errno_name(number: int) -> str:
@@ -91,6 +94,12 @@ class PerfEvent(Protocol):
 
     def read(self) -> int:
         """perf_event_read_value: events since creation, in all rounds of enable and disable; never reset."""
+        ...
+
+    def follows(self) -> tuple[int, Selector, Mode] | None:
+        """What `read` will answer as long as nobody touches the event or its counter: a number, and what a
+        selector has reached in some modes of the hart. None where that cannot be said.
+        """
         ...
 
     def set_period(self, period: int) -> None:

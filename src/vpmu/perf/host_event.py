@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import errno
 from bisect import insort
+from typing import TYPE_CHECKING
 
 from vpmu.hart.events import Mode
 from vpmu.perf.driver import MappedEvent, counts_host, guest_modes
 from vpmu.perf.event import EventState, OverflowHandler, PerfError
 from vpmu.perf.host_cpu import Cpu, ctx_resched
 from vpmu.spec.perf import U64, PerfEventAttr
+
+if TYPE_CHECKING:
+    from vpmu.hart.pmu import Selector
 
 _S64_MIN = 1 << 63
 # an attribute of an enum class takes as long as a call
@@ -139,6 +143,16 @@ class HostPmuEvent:
         if self._index is not None and not self._up_to_date:
             self._update()
         return self._count
+
+    def follows(self) -> tuple[int, Selector, Mode] | None:
+        count = self.read()
+        if self._index is None or self._up_to_date:
+            return count, (), self._modes
+        counter = self._cpu.pmu.follows(self._index)
+        if counter is None:
+            return None
+        start, counted, modes = counter
+        return count - self._prev_count + start, counted, modes
 
     # --- scheduling (pmu->add, pmu->del) ----------------------------------------------------------
 

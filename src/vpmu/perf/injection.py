@@ -89,6 +89,9 @@ class FaultyEvent:
             return value if self._frozen is None else self._frozen
         return changed(value, effect)
 
+    def follows(self) -> None:
+        """Each read asks the plan."""
+
     def set_period(self, period: int) -> None:
         effect = self._perf.ask("perf.period", self.name)
         if effect is not None:

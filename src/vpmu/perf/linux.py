@@ -102,6 +102,9 @@ class LinuxEvent:
                 self.state = EventState.ERROR
         return self._total
 
+    def follows(self) -> None:
+        """The count is the host kernel's."""
+
     def set_period(self, period: int) -> None:
         try:
             fcntl.ioctl(self._descriptor, _IOC_PERIOD, struct.pack("=Q", period))

@@ -33,6 +33,7 @@ from vpmu.trace.recorder import Recorder
 if TYPE_CHECKING:
     from vpmu.faults.injector import Injector
     from vpmu.hart.published import PublishedCounters
+    from vpmu.see.standing import Standing
 
 Args = tuple[int, int, int, int, int, int]
 IoBus = Callable[[int, int, bool, int], int | None]
@@ -110,6 +111,7 @@ class GuestHart(ABC):
         # told of every overflow interrupt; `pmu.last_overflow` is its counter
         self.overflow_seen: Callable[[GuestHart], None] | None = None
         self.published: PublishedCounters | None = None  # where the hart's engine answers counter CSRs
+        self.standing: Standing | None = None  # exits that the hart's engine answers itself
         # asked before every entry, where there are faults
         self.at_entry: Callable[[GuestHart], None] | None = None
 

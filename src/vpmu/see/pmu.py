@@ -11,6 +11,7 @@ from ..hart.events import Mode
 from ..spec.sbi import U64, ConfigFlag, SbiError, SbiRet
 
 if TYPE_CHECKING:
+    from ..hart.standing import CounterRow
     from ..profiles.profiles import Profile
     from ..trace.recorder import Recorder
 
@@ -49,6 +50,12 @@ class GuestMemory(Protocol):
     def write(self, gpa: int, data: bytes) -> None:
         """Write `data` at `gpa`. Raises MemoryFault when any byte is in no slot or in a read-only one."""
         ...
+
+
+class StoredValue(Protocol):
+    """A counter, by what is stored of its value."""
+
+    value: int
 
 
 @lru_cache(maxsize=64)
@@ -181,6 +188,12 @@ class SbiPmu(ABC):
     @abstractmethod
     def read_csr_counter(self, idx: int) -> int:
         """Value of counter CSR 0xC00 + `idx`, which may be read. Raises IllegalCounter: there is none."""
+
+    def stands(self, idx: int) -> tuple[CounterRow, StoredValue] | None:
+        """How `read_csr_counter` will answer as long as nothing happens to the counter; None where that
+        cannot be said.
+        """
+        return None
 
     @property
     @abstractmethod

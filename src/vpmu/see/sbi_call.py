@@ -12,6 +12,7 @@ from vpmu.see.pmu import LeaveCall
 from vpmu.see.trap import redirect
 from vpmu.see.vcpu_api import MP_STATE_RUNNABLE, GuestTrap
 from vpmu.spec.sbi import U64, SbiRet
+from vpmu.spec.sbi_functions import CONSTANT
 
 if TYPE_CHECKING:
     from vpmu.see.guest_hart import GuestHart
@@ -37,6 +38,8 @@ def sbi_call(vcpu: GuestHart) -> VcpuExit | None:
         return None
     if isinstance(answer, SbiRet):
         finish(vcpu, eid, fid, answer)
+        if vcpu.standing is not None and (eid, fid) in CONSTANT:
+            vcpu.standing.called(eid, fid, registers[0], answer)
         return None
     if isinstance(answer, SystemEvent):
         return answer

@@ -86,6 +86,12 @@ FUNCTIONS: dict[tuple[int, int], Function] = {
 }
 """Every function that a profile may offer."""
 
+CONSTANT = frozenset((int(eid), fid) for eid, fid in FUNCTIONS if eid == Eid.BASE) | {
+    (int(Eid.PMU), 0),
+    (int(Eid.PMU), 1),
+}
+"""Those whose answer is the same for ever, or as long as their argument is."""
+
 _EID_NAMES = {int(eid): eid.name for eid in Eid if eid > Eid.LEGACY_SHUTDOWN}
 
 

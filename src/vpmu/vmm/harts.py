@@ -8,6 +8,7 @@ from vpmu.errors import MachineError
 from vpmu.hart.hart import Hart
 from vpmu.hart.memory import PhysicalMemory
 from vpmu.hart.pmu import PhysicalPmu
+from vpmu.hart.standing import StandingAnswers
 from vpmu.kvm.pmu import VcpuPmu
 from vpmu.kvm.vcpu import Vcpu
 from vpmu.perf.description import HostPmuDescription
@@ -19,6 +20,7 @@ from vpmu.profiles.profiles import Profile
 from vpmu.sbi.dispatch import ecall
 from vpmu.see.guest_hart import GuestHart
 from vpmu.see.pmu import SbiPmu
+from vpmu.see.standing import Standing
 from vpmu.see.vcpu_api import MP_STATE_RUNNABLE
 from vpmu.trace.recorder import Recorder
 from vpmu.vmm.levels import Levels
@@ -105,6 +107,8 @@ def new_vcpu(
         number, hart, memory, profile, provider, ecall, vcpus, recorder,
         pmu=make_pmu, lcofi=overflow, scountovf=scountovf,
     )  # fmt: skip
+    if isinstance(vcpu, Vcpu):
+        vcpu.standing = Standing(vcpu, StandingAnswers(hart, host.counters.cycle_costs))
     if not vcpu.pmu.csrs_trap:
         from vpmu.hart.published import PublishedCounters
 

@@ -93,8 +93,11 @@ def forget_translations(hart: Hart, *, writes_only: bool = False) -> None:
 
 
 def physical_state(pmu: PhysicalPmu) -> State:
-    """Counters of the hart, who runs, and who has asked for what."""
-    pmu.settle()
+    """Counters of the hart, who runs, and who has asked for what. Whether and when somebody has read a
+    counter is nothing of it: all are brought up to date.
+    """
+    for counter in pmu._running:
+        pmu._advance(counter)
     counters = {
         index: {
             **picked(counter, _PHYSICAL),

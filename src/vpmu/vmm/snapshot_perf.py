@@ -37,6 +37,7 @@ def events_of(vcpu: GuestHart, perf: HostPmuPerf) -> list[HostPmuEvent]:
 
 
 def _event_state(event: HostPmuEvent) -> State:
+    event.read()  # up to date, as the counters of the hart
     return {
         **picked(event, _EVENT),
         "attr": list(event.attr),

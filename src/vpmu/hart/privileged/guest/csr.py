@@ -138,6 +138,9 @@ def csr_access(rd, csr, operand, operation, writes):
         return leave_illegal()
     old = csr_read(csr)
     if s.fault:
+        if writes == 0 and csr >> 5 == CSR_CYCLE >> 5 and counter_stands(csr & 31):
+            s.x[rd] = standing_counter(csr & 31)
+            return answered_exit()
         return s.fault
     action = CONTINUE
     if writes:

@@ -9,6 +9,8 @@ def ecall(rd, rs1, rs2, imm, size):
     s.n -= s.traps_retire
     if s.mode == VU:
         return raise_exception(CAUSE_USER_ECALL, 0)
+    if s.n and call_stands():
+        return answered_exit()
     s.exit = STOP_ECALL
     return EXIT
 
