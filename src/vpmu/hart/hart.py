@@ -72,8 +72,7 @@ HEDELEG = (1 << Cause.FETCH_MISALIGNED | 1 << Cause.BREAKPOINT | 1 << Cause.USER
 # A run is entered and left at every exit of a guest: the words that it needs are looked up once.
 _ISA, _STIMECMP = state.STATE["isa"], state.STATE["stimecmp"]
 _COUNT_VU, _COUNT_VS = state.STATE["count_vu"], state.STATE["count_vs"]
-_STOPS = tuple(Stop)
-_BUDGET = int(Stop.BUDGET)
+_STOPS, _BUDGET = tuple(Stop), int(Stop.BUDGET)
 _TIME, _MODE, _VS, _VU = state.STATE["time_ns"], state.STATE["mode"], Mode.VS, Mode.VU
 _WORD64, _WORD32 = ctypes.c_uint64.from_address, ctypes.c_uint32.from_address
 assert all(stop == position for position, stop in enumerate(_STOPS))
@@ -222,9 +221,9 @@ class Hart:
         """Run at most `budget` (>= 1) instructions; the counts, the clock and pc are exact afterwards."""
         if self._engine_name != "native":
             return self._run_reference(budget)
-        if self._variant is not self.memory.counting:
-            self._choose_engine()
         native, address = self._native, self._address
+        if self._variant is not self.memory.counting:
+            native = self._choose_engine()
         while True:
             stop = native(address, budget if budget < CHUNK else CHUNK)
             if stop != _BUDGET or budget <= CHUNK or self.interrupted:
@@ -250,7 +249,7 @@ class Hart:
             self.memory.hot_tier = HotTier(self.memory)
         self.memory.hot_tier.sample(self.get("dbase"), self.pc)
 
-    def _choose_engine(self) -> None:
+    def _choose_engine(self) -> Callable[[int, int], int]:
         """The engine variant that keeps what is to be counted."""
         self._variant = variant = self.memory.counting
         if id(variant) not in self._engines:
@@ -258,6 +257,7 @@ class Hart:
 
             self._engines[id(variant)] = engine(variant).run
         self._native = self._engines[id(variant)]
+        return self._native
 
     def reference(self) -> ReferenceEngine:
         """The plain-Python engine on this hart's state."""

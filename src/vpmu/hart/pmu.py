@@ -8,66 +8,37 @@ Source: RISC-V privileged ISA, chapters "Sscofpmf" and "Smcntrpmf".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from vpmu.hart.counter_layout import (
+    CYCLE,
+    FIRST_PROGRAMMABLE,
+    FIXED,
+    INSTRET,
+    MAX_PROGRAMMABLE,
+    CounterLayout,
+    Selector,
+)
 from vpmu.hart.events import ALL_MODES, FAR, FOREVER, EventSource, HartEvent, Mode, Quiet
 
 if TYPE_CHECKING:
     from vpmu.hart.published import PublishedCounters
 
-CYCLE = 0
-INSTRET = 2
-FIRST_PROGRAMMABLE = 3
-MAX_PROGRAMMABLE = 29
-FIXED: Mapping[int, HartEvent] = {CYCLE: HartEvent.CYCLES, INSTRET: HartEvent.INSTRUCTIONS}
-"""Counters that can count one event only, by index. Index 1 is `time`, which is no counter."""
-
-Selector = tuple[HartEvent, ...]
-"""What a counter counts: the instructions that cause any of these events. No instruction causes two
-events of one selector.
-"""
+__all__ = [
+    "CYCLE", "FIRST_PROGRAMMABLE", "FIXED", "INSTRET", "MAX_PROGRAMMABLE", "CounterLayout", "PhysicalPmu",
+    "Selector",
+]  # fmt: skip
 
 _NO_MODE = Mode(0)
 _SOON = 1 << 44  # more events than a run lives to see
 _EXEMPT = frozenset((event,) for event in FIXED.values())
 
 
-@dataclass(frozen=True, slots=True)
-class CounterLayout:
-    """The counters that a hart has, and what they can do."""
-
-    programmable: int = 16
-    """How many hpmcounters, from hpmcounter3 on: 0 to 29."""
-    width: int = 64
-    """Implemented bits of an hpmcounter; cycle and instret always have 64."""
-    sscofpmf: bool = True
-    """Mode filters and an overflow flag for hpmcounters. Without it they count in all modes."""
-    smcntrpmf: bool = False
-    """Mode filters for cycle and instret. Without it they count in all modes."""
-    overflow_interrupts: bool = True
-    """False: Sscofpmf's overflow flag never becomes 1, as on QEMU 10."""
-    one_counter_per_event: bool = False
-    """True: of several counters on one event, only the one configured first counts, until it is
-    configured anew; cycles and instructions are exempt. As on QEMU up to 10 (target/riscv/pmu.c maps an
-    event to one counter).
-    """
-    cycle_costs: Mapping[HartEvent, int] = field(default_factory=dict, hash=False)
-    """The cost model: an instruction takes one cycle, and these more where it causes the event."""
-    selectors: Mapping[Selector, frozenset[int]] | None = field(default=None, hash=False)
-    """Which hpmcounters can count a selector; None: each can count everything."""
-
-    @property
-    def indices(self) -> tuple[int, ...]:
-        """Indices of all counters."""
-        return CYCLE, INSTRET, *range(FIRST_PROGRAMMABLE, FIRST_PROGRAMMABLE + self.programmable)
-
-
 class _Counter:
     __slots__ = (
-        "base", "counted", "held", "index", "interrupts", "mark", "mask", "modes", "overflow", "running",
-        "selector",
+        "base", "counted", "filters", "held", "index", "interrupts", "mark", "mask", "modes", "overflow",
+        "running", "selector",
     )  # fmt: skip
 
     def __init__(self, index: int, layout: CounterLayout) -> None:
@@ -77,6 +48,7 @@ class _Counter:
         self.selector: Selector = (FIXED[index],) if fixed else ()
         self.counted: Selector = self.selector  # empty where something keeps the selector from counting
         self.modes = ALL_MODES
+        self.filters = layout.smcntrpmf if fixed else layout.sscofpmf
         self.base = 0
         self.mark = 0
         self.running = False
@@ -143,7 +115,7 @@ class PhysicalPmu:
 
     def filters(self, index: int) -> bool:
         """True where counter `index` honours a mode filter."""
-        return self.layout.smcntrpmf if index in FIXED else self.layout.sscofpmf
+        return self._counters[index].filters
 
     def configure(self, index: int, event: HartEvent | Selector | None, modes: Mode = ALL_MODES) -> None:
         """Write the event selector and mode filter of a counter and clear its overflow flag; the value
@@ -163,7 +135,7 @@ class PhysicalPmu:
         if running:
             self.stop(index)
         counter.selector = counter.counted = selector
-        counter.modes = modes if self.filters(index) else ALL_MODES
+        counter.modes = modes if counter.filters else ALL_MODES
         if counter.overflow:
             self._clear_overflow(counter)
         if self._exclusive and (selector or counter.held is not None):
@@ -172,6 +144,19 @@ class PhysicalPmu:
             counter.counted = ()
         if running:
             self.start(index)
+
+    def forget(self, index: int) -> None:
+        """`configure` of a counter that stands still: no event, no filter, and no overflow flag."""
+        counter = self._counters[index]
+        if counter.running:
+            self.configure(index, None)
+            return
+        counter.selector = counter.counted = counter.selector if index in FIXED else ()
+        counter.modes = ALL_MODES
+        if counter.overflow:
+            self._clear_overflow(counter)
+        if counter.held is not None:
+            self._hold(counter)
 
     def _hold(self, counter: _Counter) -> None:
         """With one_counter_per_event: give up the old selector, and take the new one if nobody has it."""
@@ -223,9 +208,10 @@ class PhysicalPmu:
         if len(wanted) != before:
             self._want()
         counter.mark = self._count(counter)
-        self.quiet.until = 0
         counter.running = True
         self._running.append(counter)
+        if counter.interrupts and not counter.overflow:
+            self._overflows_within(counter)
         if self.published is not None:
             self._publish(counter)
 
@@ -235,9 +221,9 @@ class PhysicalPmu:
         counter.base = value & counter.mask
         if counter.overflow:
             self._clear_overflow(counter)
-        self.quiet.until = 0
         if counter.running:
             counter.mark = self._count(counter)
+            self._overflows_within(counter)
             self._publish(counter)
         else:
             self.start(index)
@@ -378,8 +364,16 @@ class PhysicalPmu:
             if counter.interrupts and not counter.overflow and counter.counted:
                 yield counter
 
+    def _overflows_within(self, counter: _Counter) -> None:
+        """Somebody has to ask before this one can overflow, however few instructions have retired so far."""
+        soonest = 0 if self._costs else counter.mask + 1 - counter.base - FAR
+        if soonest < self.quiet.until:
+            self.quiet.until = soonest
+
     def _count(self, counter: _Counter) -> int:
         counted = counter.counted
+        if len(counted) == 1 and not self._costs:  # nearly always
+            return self._source.count(counted[0], counter.modes)
         total = sum(self._source.count(event, counter.modes) for event in counted)
         if HartEvent.CYCLES in counted:
             total += sum(cost * self._source.count(event, counter.modes) for event, cost in self._costs)
@@ -387,9 +381,7 @@ class PhysicalPmu:
 
     def _advance(self, counter: _Counter) -> None:
         """Bring `base` of a running counter up to date."""
-        counted = counter.counted
-        alone = len(counted) == 1 and not self._costs  # nearly always
-        now = self._source.count(counted[0], counter.modes) if alone else self._count(counter)
+        now = self._count(counter)
         value = counter.base + now - counter.mark
         counter.mark = now
         counter.base = value & counter.mask

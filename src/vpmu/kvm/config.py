@@ -30,7 +30,8 @@ _BOUND = tuple(SbiRet(SbiError.SUCCESS, index) for index in range(MAX_COUNTERS))
 def counter_config_matching(
     pmu: VcpuPmu, base: int, mask: int, flags: int, event_idx: int, event_data: int
 ) -> SbiRet:
-    """See VcpuPmu.counter_config_matching."""
+    """Raises KvmRunError with perf's errno where the profile has `perf-failure-ends-kvm-run`."""
+    pmu.undetermined, pmu.last_refusal = False, None
     profile = pmu.profile
     if not pmu.valid_set(base, mask):
         return pmu.refuse(SbiError.INVALID_PARAM, "counter set", "the set is empty or has an invalid counter")

@@ -65,6 +65,10 @@ class VcpuPmu(SbiPmu):
         self.fw = [FwState() for _ in range(MAX_FW_CODES)]
         """State per firmware event code, where the profile keeps it so."""
         self.snapshot = snapshot.Snapshot()
+        self.valid_set = lru_cache(maxsize=256)(self._valid_set)
+        """(base, mask) -> whether the set is not empty and, as far as the profile looks, has valid counters
+        only.
+        """
         self.translate = lru_cache(maxsize=1024)(partial(translate, profile))
         """(event_idx, event_data) -> what perf is asked for."""
 
@@ -91,20 +95,9 @@ class VcpuPmu(SbiPmu):
             return SbiRet(SbiError.SUCCESS, 0)
         return self.refuse(SbiError.INVALID_PARAM, "counter_idx", f"there is no counter {counter_idx}")
 
-    def counter_config_matching(
-        self, base: int, mask: int, flags: int, event_idx: int, event_data: int
-    ) -> SbiRet:
-        """Raises KvmRunError with perf's errno where the profile has `perf-failure-ends-kvm-run`."""
-        self.undetermined, self.last_refusal = False, None
-        return config.counter_config_matching(self, base, mask, flags, event_idx, event_data)
-
-    def counter_start(self, base: int, mask: int, flags: int, initial_value: int) -> SbiRet:
-        self.undetermined, self.last_refusal = False, None
-        return startstop.counter_start(self, base, mask, flags, initial_value)
-
-    def counter_stop(self, base: int, mask: int, flags: int) -> SbiRet:
-        self.undetermined, self.last_refusal = False, None
-        return startstop.counter_stop(self, base, mask, flags)
+    counter_config_matching = config.counter_config_matching
+    counter_start = startstop.counter_start
+    counter_stop = startstop.counter_stop
 
     def counter_fw_read(self, counter_idx: int) -> SbiRet:
         self._begin()
@@ -229,8 +222,7 @@ class VcpuPmu(SbiPmu):
         """Write a record of the kvm layer; the caller has tested `recorder.enabled`."""
         self.recorder.emit("kvm", actor, action, result, hart=self.hart_id, **args)
 
-    def valid_set(self, base: int, mask: int) -> bool:
-        """True where the set is not empty and, as far as the profile looks, has valid counters only."""
+    def _valid_set(self, base: int, mask: int) -> bool:
         if not mask:
             return False
         last, total = base + mask.bit_length() - 1, self.num_counters_total

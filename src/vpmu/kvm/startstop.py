@@ -32,7 +32,8 @@ _EMPTY = "the set is empty or has an invalid counter"
 
 
 def counter_start(pmu: VcpuPmu, base: int, mask: int, flags: int, initial_value: int) -> SbiRet:
-    """See VcpuPmu.counter_start."""
+    """See SbiPmu.counter_start."""
+    pmu.undetermined, pmu.last_refusal = False, None
     profile = pmu.profile
     if not pmu.valid_set(base, mask):
         return pmu.refuse(SbiError.INVALID_PARAM, "counter set", _EMPTY)
@@ -149,7 +150,8 @@ def _enabled_beside_the_others(pmu: VcpuPmu, event: PerfEvent) -> bool:
 
 
 def counter_stop(pmu: VcpuPmu, base: int, mask: int, flags: int) -> SbiRet:
-    """See VcpuPmu.counter_stop."""
+    """See SbiPmu.counter_stop."""
+    pmu.undetermined, pmu.last_refusal = False, None
     profile = pmu.profile
     if not pmu.valid_set(base, mask):
         return pmu.refuse(SbiError.INVALID_PARAM, "counter set", _EMPTY)

@@ -49,5 +49,5 @@ class Firmware:
 
     def release(self, index: int) -> None:
         """counter_stop with RESET, of a counter that stands still."""
-        self._pmu.configure(index, None)
+        self._pmu.forget(index)
         self.held.remove(index)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from bisect import insort
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vpmu.hart.events import Mode
 from vpmu.perf.driver import MappedEvent, counts_host, guest_modes
@@ -19,6 +19,11 @@ from vpmu.spec.perf import U64, PerfEventAttr
 if TYPE_CHECKING:
     from vpmu.hart.pmu import Selector
 
+# Refusals of perf_event_period, which KVM provokes again and again.
+_NO_SAMPLES, _NO_PERIOD, _LONG_PERIOD = (
+    PerfError(errno.EINVAL, f"set period: {why}", step="set period")
+    for why in ("the event does not sample", "a period of 0", "bit 63 of the period is set")
+)
 _S64_MIN = 1 << 63
 # an attribute of an enum class takes as long as a call
 _OFF, _INACTIVE, _ACTIVE = EventState.OFF, EventState.INACTIVE, EventState.ACTIVE
@@ -28,6 +33,27 @@ _ERROR, _RELEASED = EventState.ERROR, EventState.RELEASED
 def _s64(value: int) -> int:
     """`value` as the kernel keeps it: signed, 64 bits, wrapping."""
     return (value + _S64_MIN & U64) - _S64_MIN
+
+
+class KnownAttr(NamedTuple):
+    """What follows from an attr alone, for all events of it on one hart."""
+
+    attr: PerfEventAttr
+    mapped: MappedEvent
+    modes: Mode
+    counts_host: bool
+    hw_period: int
+    """hw.sample_period: without sampling half the counter's range, so that a counter never laps its last
+    reading.
+    """
+    period_left: int
+
+
+def known_attr(cpu: Cpu, attr: PerfEventAttr, mapped: MappedEvent) -> KnownAttr:
+    """See KnownAttr."""
+    period = attr.sample_period or (1 << cpu.pmu.layout.width) - 1 >> 1
+    modes = guest_modes(attr, whole=cpu.pmu.whole)
+    return KnownAttr(attr, mapped, modes, counts_host(attr), period, _s64(period))
 
 
 class HostPmuEvent:
@@ -53,24 +79,19 @@ class HostPmuEvent:
         "state",
     )
 
-    def __init__(
-        self, cpu: Cpu, attr: PerfEventAttr, mapped: MappedEvent, handler: OverflowHandler | None
-    ) -> None:
-        self.attr = attr
+    def __init__(self, cpu: Cpu, known: KnownAttr, handler: OverflowHandler | None) -> None:
+        self.attr = attr = known.attr
         self.state: EventState = _OFF
         self.host_noise = False
         self._cpu = cpu
         cpu.created += 1
         self._serial = cpu.created  # group_index: pinned events are scheduled in the order of their creation
-        self._mapped = mapped
-        self._modes: Mode = guest_modes(attr, whole=cpu.pmu.whole)
-        self._counts_host = counts_host(attr)
+        self._mapped = known.mapped
+        self._modes: Mode = known.modes
+        self._counts_host = known.counts_host
         self._handler = handler
         self._attr_period = attr.sample_period  # attr.sample_period: 0 where the event does not sample
-        # hw.sample_period: without sampling half the counter's range, so that a counter never laps its last
-        # reading.
-        self._hw_period = attr.sample_period or (1 << cpu.pmu.layout.width) - 1 >> 1
-        self._period_left = _s64(self._hw_period)
+        self._hw_period, self._period_left = known.hw_period, known.period_left
         self._prev_count = 0  # raw counter value at the last update
         self._mask = 0
         self._index: int | None = None
@@ -244,11 +265,11 @@ class HostPmuEvent:
 
     def set_period(self, period: int) -> None:
         if not self._attr_period:
-            raise PerfError(errno.EINVAL, "set period: the event does not sample", step="set period")
+            raise _NO_SAMPLES.with_traceback(None)
         if not period:
-            raise PerfError(errno.EINVAL, "set period: a period of 0", step="set period")
+            raise _NO_PERIOD.with_traceback(None)
         if period >> 63:
-            raise PerfError(errno.EINVAL, "set period: bit 63 of the period is set", step="set period")
+            raise _LONG_PERIOD.with_traceback(None)
         if self._index is None:
             self._attr_period = self._hw_period = period
             self._period_left = 0

@@ -15,11 +15,13 @@ from vpmu.perf.driver import Driver, Refusal
 from vpmu.perf.event import OverflowHandler, PerfError
 from vpmu.perf.firmware import Firmware
 from vpmu.perf.host_cpu import Cpu, ctx_resched
-from vpmu.perf.host_event import HostPmuEvent
+from vpmu.perf.host_event import HostPmuEvent, KnownAttr, known_attr
 from vpmu.spec.perf import PerfEventAttr, event_name
 from vpmu.trace.recorder import NULL, Recorder
 
 __all__ = ["HostPmuDescription", "HostPmuPerf", "host_pmu_names", "load_host_pmu"]
+
+_MOST_KNOWN = 256
 
 
 class HostPmuPerf:
@@ -57,6 +59,7 @@ class HostPmuPerf:
         self._orders = parse_orders(refuse or {})
         self._kernel = HostKernel(Driver(description, raw_event_bits), no_exclude=not layout.sscofpmf)
         self._cpu = Cpu(pmu, firmware, recorder, hart_id)
+        self._known: dict[int, KnownAttr] = {}  # by id of attrs that no step refuses
         self.quiet = pmu.quiet
         self.unclaimed: Callable[[int], None] | None = None
         """Told of the overflow of a counter that no event of this provider holds."""
@@ -98,6 +101,12 @@ class HostPmuPerf:
         them.
         """
         recorder = self._cpu.recorder
+        known = self._known.get(id(attr))
+        if known is not None and known.attr is attr and not recorder.enabled:
+            event = HostPmuEvent(self._cpu, known, overflow)
+            if not attr.disabled:
+                event.enable()
+            return event
         try:
             mapped = create(self._kernel, attr, self._orders)
         except PerfError as error:
@@ -106,7 +115,10 @@ class HostPmuPerf:
                 result = f"{error.errno_name}: {error.reason}"
                 recorder.emit("perf", "perf_event", "create", result, hart=self._cpu.hart, event=name)
             raise
-        event = HostPmuEvent(self._cpu, attr, mapped, overflow)
+        known = known_attr(self._cpu, attr, mapped)
+        if not self._orders and len(self._known) < _MOST_KNOWN:
+            self._known[id(attr)] = known
+        event = HostPmuEvent(self._cpu, known, overflow)
         if recorder.enabled:
             recorder.emit("perf", "perf_event", "create", "ok", hart=self._cpu.hart, event=mapped.name)
         if not attr.disabled:
@@ -118,7 +130,7 @@ class HostPmuPerf:
         mapped = self._kernel.driver.event_map(attr.type, attr.config)
         if isinstance(mapped, Refusal):
             raise MachineError("an event of the snapshot does not exist on this host PMU", got=mapped.why)
-        event = HostPmuEvent(self._cpu, attr, mapped, overflow)
+        event = HostPmuEvent(self._cpu, known_attr(self._cpu, attr, mapped), overflow)
         event._modes = modes
         return event
 

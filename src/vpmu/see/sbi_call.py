@@ -11,13 +11,13 @@ from vpmu.see.exits import EventResumed, SystemEvent, VcpuExit
 from vpmu.see.pmu import LeaveCall
 from vpmu.see.trap import redirect
 from vpmu.see.vcpu_api import MP_STATE_RUNNABLE, GuestTrap
-from vpmu.spec.sbi import U64, SbiRet
+from vpmu.spec.sbi import U64, Eid, SbiRet
 from vpmu.spec.sbi_functions import CONSTANT
 
 if TYPE_CHECKING:
     from vpmu.see.guest_hart import GuestHart
 
-_PC = STATE["pc"]
+_PC, _BASE = STATE["pc"], int(Eid.BASE)
 _registers = Struct("8Q").unpack_from  # a0 to a7
 MANY_CALLS = 1000
 """Kinds of calls, by EID, FID and error, that are counted each; a guest that makes up more of them has those
@@ -38,7 +38,7 @@ def sbi_call(vcpu: GuestHart) -> VcpuExit | None:
         return None
     if isinstance(answer, SbiRet):
         finish(vcpu, eid, fid, answer)
-        if vcpu.standing is not None and (eid, fid) in CONSTANT:
+        if (fid < 2 or eid == _BASE) and vcpu.standing is not None and (eid, fid) in CONSTANT:
             vcpu.standing.called(eid, fid, registers[0], answer)
         return None
     if isinstance(answer, SystemEvent):
