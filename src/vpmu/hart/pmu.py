@@ -381,7 +381,9 @@ class PhysicalPmu:
 
     def _advance(self, counter: _Counter) -> None:
         """Bring `base` of a running counter up to date."""
-        now = self._count(counter)
+        counted = counter.counted
+        alone = len(counted) == 1 and not self._costs  # nearly always
+        now = self._source.count(counted[0], counter.modes) if alone else self._count(counter)
         value = counter.base + now - counter.mark
         counter.mark = now
         counter.base = value & counter.mask
