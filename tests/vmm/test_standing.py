@@ -16,10 +16,12 @@ from vpmu.faults import FaultPlan, parse_rule
 from vpmu.hart import state
 from vpmu.see import standing
 from vpmu.see.standing import Standing
+from vpmu.spec.sbi import ConfigFlag, PmuFid
 from vpmu.trace.recorder import Recorder
 from vpmu.vmm.snapshot_state import vcpu_state
 from vpmu.vmm.state_hash import ENGINE_WORDS
 
+from ..hart.assemble import code, csr, encode
 from ..hart.whole.amount import seeds
 from .random_exits import ExitProgram
 
@@ -133,3 +135,26 @@ def test_nothing_stands_where_somebody_looks(who: str, monkeypatch: pytest.Monke
         assert len(seen) == sum(vcpu.sbi_calls.values())
     else:
         assert answered() == 0
+
+
+def test_who_wants_to_stop_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a guest that does nothing but such exits, now and then one is Python's, and none is lost."""
+    answered = taken(monkeypatch)
+    credits: list[int] = []
+    credit = Standing._credit
+
+    def noting(self: Standing) -> None:
+        before = answered()
+        credit(self)
+        credits.append(answered() - before)
+
+    monkeypatch.setattr(Standing, "_credit", noting)
+    reads = 500
+    machine = Machine(memory=4 << 20)
+    machine.load(code([csr("csrrs", 5, 0xC00)] * reads + [encode("jal", rd=0, imm=-4 * reads)]))
+    machine.vcpu(0).pmu_call(PmuFid.COUNTER_CONFIG_MATCHING, 0, 1, ConfigFlag.CLEAR_VALUE, 1, 0)
+    loops = 3 * state.STANDING_TAKEN_MAX // reads
+    result = machine.run(max_instructions=loops)
+    assert result.exit_counts["VIRTUAL"] == reads * loops
+    assert max(credits) == state.STANDING_TAKEN_MAX
+    assert reads * loops - sum(credits) < 100

@@ -52,6 +52,7 @@ def constants(whole: bool = False) -> dict[str, int]:
     table |= {name: 8 * word for name, word in state.STANDING_WORDS.items()}
     table |= {
         **state.CALL_WORDS, "CALLS_AT": state.CALLS_AT, "CALL_ROW": 8 * state.CALL_ROW,
+        "STANDING_TAKEN_MAX": state.STANDING_TAKEN_MAX,
         "STANDING_TOTAL": 8 * state.STANDING_TOTAL, "STANDING_STREAK_MAX": state.STANDING_STREAK_MAX,
     }  # fmt: skip
     table |= {f"STOP_{stop.name}": int(stop) for stop in exits.Stop}

@@ -89,6 +89,7 @@ STANDING = ("counters", "totals", "calls", "sip", "taken", "retired", "streak")
 STANDING_WORDS = {f"STANDING_{name.upper()}": 2 + number for number, name in enumerate(STANDING)}
 STANDING_TOTAL = COUNTER_ROW - 1  # the word of a counter's row that holds what has been added up so far
 STANDING_STREAK_MAX = 1000  # exits without one retired instruction in between
+STANDING_TAKEN_MAX = 1 << 20  # exits until the next that is Python's, whoever wants to stop it
 CALLS_AT = 8 * COUNTER_ROW * 33
 CALL = ("eid", "fid", "argument", "any_argument", "a0", "a1", "times")
 CALL_WORDS = {f"CALL_{name.upper()}": 8 * number for number, name in enumerate(CALL)}

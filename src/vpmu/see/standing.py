@@ -130,6 +130,7 @@ class Standing:
         vcpu = self._vcpu
         return (
             vcpu.faults is None
+            and vcpu.at_entry is None
             and vcpu.watch is None
             and not vcpu.recorder.enabled
             and vcpu.events_masked

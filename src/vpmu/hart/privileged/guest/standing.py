@@ -11,7 +11,7 @@ from __future__ import annotations
 
 
 def exits_stand(table):
-    if s.sip != load64(table + STANDING_SIP):
+    if s.sip != load64(table + STANDING_SIP) or load64(table + STANDING_TAKEN) == STANDING_TAKEN_MAX:
         return 0
     fold_counts()
     if load64(table + STANDING_RETIRED) != s.count_vu + s.count_vs:
