@@ -116,4 +116,5 @@ class Breakpoints:
         """Have the page of an instruction decoded anew."""
         region = self._region(physical)
         if region is not None:
-            self._memory.forget_decoded(region.first_page + (physical - region.base) // 4096)
+            page = region.first_page + (physical - region.base) // 4096
+            self._memory.forget_code(page, page)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 from vpmu.hart import state
 from vpmu.hart.breakpoints import Breakpoints
 from vpmu.hart.codegen_flags import Counting
+from vpmu.hart.stale import StalePages
 from vpmu.hart.watchpoints import Watchpoints
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ MAX_REGIONS = 8
 _PAGE_CAPACITY = (
     1 << 21
 )  # pages of all regions together: 8 GiB; the arrays are reserved, the host commits what is used
-_MADE_DIRTY = bytes(flags | 2 for flags in range(256))
+_MADE_DIRTY = bytes(flags | state.PAGE_DIRTY for flags in range(256))
 _CODE_GUARD = 8 * 4096  # around them: as far as a branch in a page can lead
 _PAGE_END = state.RECORD_PAGE_END.to_bytes(8, "little")
 _CODE_POOL = 128 << 20  # decoded pages; when it is full the engine starts again
@@ -43,13 +45,19 @@ class MemoryFault(Exception):
 class HostMemory:
     """Anonymous, zeroed, lazily committed host memory of `size` bytes (rounded up to pages)."""
 
+    settle: Callable[[], None] | None = None
+    """Called before somebody looks, where pages of it are stale (stale.py)."""
+    lendable = True
+    """Nobody sees it but through `view` and the engines."""
+
     def __init__(self, size: int) -> None:
         size = -(-size // PAGE) * PAGE
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
         self._use(memoryview(mmap.mmap(-1, size, flags=flags)))
 
     def _use(self, view: memoryview) -> None:
-        self.size, self.view = len(view), view
+        self.size, self.settled = len(view), view
+        self.borrowers: weakref.WeakSet[StalePages] = weakref.WeakSet()
         self._anchor = ctypes.c_char.from_buffer(view)
         self.address = ctypes.addressof(self._anchor)
 
@@ -58,7 +66,20 @@ class HostMemory:
         """Memory that somebody else owns and sees: a writable buffer."""
         memory = cls.__new__(cls)
         memory._use(view)
+        memory.lendable = False
         return memory
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes; `settled` where the pages in question are known not to be stale."""
+        if self.settle is not None:
+            self.settle()
+        return self.settled
+
+    def recall(self) -> None:
+        """Have everybody take what of this memory's contents stale pages are still to get: it will change."""
+        for stale in list(self.borrowers):
+            stale.settle()
 
 
 @dataclass(slots=True)
@@ -76,6 +97,11 @@ class Region:
         return self.base <= gpa < self.base + self.size
 
 
+def _pages(region: Region, at: int, length: int) -> tuple[int, int]:
+    """Numbers of the first and the last page of `length` bytes from byte `at` of a region on."""
+    return region.first_page + at // PAGE, region.first_page + (at + length - 1) // PAGE
+
+
 class PhysicalMemory:
     """The memory slots of a machine. Guest engines and KVM see the same bytes; a change of slots flushes
     every hart.
@@ -91,6 +117,7 @@ class PhysicalMemory:
         for start in (0, _CODE_GUARD + _CODE_POOL):
             self._code_pool.view[start : start + _CODE_GUARD] = sentinels
         self._next_page = 0
+        self.stale = StalePages(self)
         self.breakpoints = Breakpoints(self)
         self.watchpoints = Watchpoints(self)
         self.flush_harts: list[Callable[[], None]] = []
@@ -180,6 +207,7 @@ class PhysicalMemory:
 
     def _publish(self) -> None:
         """Write the regions where the engines look and make every hart forget what it cached."""
+        self.stale.settle()
         words, first = self.shared.words, state.SHARED["r0_base"]
         for position, region in enumerate(self.regions.values()):
             entry = (
@@ -235,7 +263,9 @@ class PhysicalMemory:
             at = gpa - region.base
             length = min(size, region.size - at)
             start = region.offset + at
-            parts.append(bytes(region.backing.view[start : start + length]))
+            if region.backing.settle is not None:
+                self.stale.settle_pages(*_pages(region, at, length))
+            parts.append(bytes(region.backing.settled[start : start + length]))
             gpa, size = gpa + length, size - length
         return b"".join(parts)
 
@@ -258,8 +288,11 @@ class PhysicalMemory:
             at = gpa - region.base
             length = min(len(rest), region.size - at)
             start = region.offset + at
-            region.backing.view[start : start + length] = rest[:length]
-            self._written(region.first_page + at // PAGE, region.first_page + (at + length - 1) // PAGE)
+            first, last = _pages(region, at, length)
+            if region.backing.settle is not None:
+                self.stale.settle_pages(first, last)
+            region.backing.settled[start : start + length] = rest[:length]
+            self._written(first, last)
             gpa, rest = gpa + length, rest[length:]
 
     def _written(self, first: int, last: int) -> None:
@@ -272,17 +305,11 @@ class PhysicalMemory:
         self.forget_code(first, last)
 
     def forget_code(self, first: int, last: int) -> None:
-        """Void what was decoded of pages `first` to `last`."""
+        """Void what was decoded of pages `first` to `last`, and what is compiled of them."""
         pages = self._code_map.view[8 * first : 8 * last + 8].tobytes()
         if pages.count(0) != len(pages):
             for at in range(0, len(pages), 8):
                 decoded = int.from_bytes(pages[at : at + 8], "little")
                 if decoded:
                     ctypes.memset(decoded, 0, 8 * (PAGE // 2))
-
-    def forget_decoded(self, page: int) -> None:
-        """Have a page, by its number, decoded anew, and its regions installed anew."""
-        decoded = int.from_bytes(self._code_map.view[8 * page : 8 * page + 8], "little")
-        if decoded:
-            ctypes.memset(decoded, 0, 8 * (PAGE // 2))
-            ctypes.c_uint64.from_address(decoded + state.DECODED_COMPILED).value = 0
+                    ctypes.c_uint64.from_address(decoded + state.DECODED_COMPILED).value = 0

@@ -12,9 +12,6 @@ from vpmu.spec import privileged as fields
 
 TRAP_FUEL = 4096  # traps in a row, without one instruction retired, that count as a guest that hangs
 
-
-PAGE_TOUCHED, PAGE_DIRTY = 1, 2
-
 CONTINUE, RESUME, EXIT = 0, 1, 2
 
 
@@ -37,7 +34,8 @@ def constants(whole: bool = False) -> dict[str, int]:
         "SUPERPAGES_BELOW": state.CONTEXTS - 8 * state.SUPERPAGES, "SUPERPAGES_SIZE": state.SUPERPAGES_SIZE,
         "REGIONS": 8 * state.SHARED["r0_base"], "REGION_BYTES": 8 * state.REGION_WORDS,
         "REGION_READONLY": state.REGION_READONLY,
-        "PAGE_TOUCHED": PAGE_TOUCHED, "PAGE_DIRTY": PAGE_DIRTY, "NO_RESERVATION": state.NO_RESERVATION,
+        "PAGE_TOUCHED": state.PAGE_TOUCHED, "PAGE_DIRTY": state.PAGE_DIRTY,
+        "PAGE_STALE": state.PAGE_STALE, "NO_RESERVATION": state.NO_RESERVATION,
         "NEVER": state.NEVER, "ASKED": state.ASKED,
         "DECODED_HOST": state.DECODED_HOST, "DECODED_STORES": state.DECODED_STORES,
         "DECODED_SIZE": state.DECODED_SIZE, "DECODED_COMPILED": state.DECODED_COMPILED,

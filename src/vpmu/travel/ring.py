@@ -23,6 +23,7 @@ from vpmu.vmm.snapshot_pages import (
     find_slots,
     find_written,
     forget_code,
+    known_of,
     runs,
     union,
 )
@@ -84,6 +85,7 @@ class Ring:
         if self._plan is not None and self._plan.injector.begun:
             raise MachineError("time travel", expected="a fault plan at its beginning",
                                got="one that was asked already")  # fmt: skip
+        machine.memory.stale.settle()  # what the ring knows of pages it knows of all
         self.machine, self.budget, self._note = machine, budget, note
         self._history = PageHistory()
         self._moments: list[Moment] = []
@@ -273,7 +275,7 @@ class Ring:
         memory = self.machine.memory
         if self.machine.hashed is not None:
             self._changed(bytes(memory._flags.view[: memory._next_page]))
-        memory._flags.view[: len(moment.flags)] = moment.flags
+        memory._flags.view[: len(moment.flags)] = known_of(moment.flags)
         for vcpu in self.machine.vcpus:
             forget_translations(vcpu.hart, writes_only=True)
         self.machine.base = self._base

@@ -1,8 +1,8 @@
 """Snapshots: a machine's whole state, taken and brought back in the time that its changed pages take.
 
 Memory is tracked by page: the engine and everything else that writes to guest memory marks pages as dirty,
-taking
-or restoring a snapshot makes them clean, so that a restore copies only what has changed since.
+taking or restoring a snapshot makes them clean. A restore copies nothing: it marks what has changed since as
+stale, and whoever looks at such a page first brings its contents (hart/stale.py).
 """
 
 from __future__ import annotations
@@ -17,20 +17,25 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..brief import Brief
 from ..errors import FileError, MachineError
-from ..hart.memory import PAGE, HostMemory, Region
+from ..hart.memory import PAGE, HostMemory, PhysicalMemory, Region
+from ..hart.stale import BACK
 from ..perf.host_event import HostPmuEvent
 from ..perf.host_pmu import HostPmuPerf
 from ..perf.injection import FaultyPerf
 from ..trace.recorder import Recorder
 from .snapshot_hart import forget_translations
 from .snapshot_pages import (
+    STALE_TOO,
     TOUCHED,
     Slot,
     check_slots,
     find_backings,
+    find_origin,
     find_slots,
     find_written,
     forget_code,
+    known_of,
+    mark_stale,
     runs,
     union,
 )
@@ -107,9 +112,11 @@ class Snapshot(Brief):
                 raise MachineError("snapshot of another machine: memory slots")
             check_slots(self.slots, self.images, memory._next_page)
             _check(machine, self)
+            for image in self.images:
+                image.recall()
             memory.set_regions(_regions(self.slots, self.images))
             _put_states(machine, self)
-            memory._flags.view[: len(self.flags)] = self.flags
+            memory._flags.view[: len(self.flags)] = known_of(self.flags)
             for region in memory.regions.values():
                 mask = self.stored[self.images.index(region.backing)]
                 at = region.offset // PAGE
@@ -172,6 +179,7 @@ def take(machine: Machine) -> Snapshot:
 
         check_snapshot(machine.board)
     memory = machine.memory
+    memory.stale.settle()
     flags = bytes(memory._flags.view[: memory._next_page])
     backings = find_backings(memory)
     base = machine.base
@@ -195,6 +203,7 @@ def take(machine: Machine) -> Snapshot:
         images, stored, clean, {key: value.value for key, value in memory._wanted.items()},
         weakref.ref(machine), events,
     )  # fmt: skip
+    memory._flags.view[: len(clean)] = known_of(clean)
     _made_clean(machine, snapshot)
     return snapshot
 
@@ -240,24 +249,55 @@ def _restore(machine: Machine, snapshot: Snapshot) -> None:
     if [backing.size for backing in backings] != [image.size for image in snapshot.images]:
         raise MachineError("snapshot of another machine: memory slots")
     _check(machine, snapshot)
-    changed = find_written(memory, backings, bytes(memory._flags.view[: memory._next_page]))
-    if machine.base is not snapshot:
-        changed = [union(mask, other) for mask, other in zip(changed, snapshot.stored, strict=True)]
-        if machine.base is not None:
-            changed = [union(mask, other) for mask, other in zip(changed, machine.base.stored, strict=True)]
-    if find_slots(memory, backings) != snapshot.slots:
-        check_slots(snapshot.slots, backings, memory._next_page)
-        memory.set_regions(_regions(snapshot.slots, backings))
-    copied = [list(runs(mask)) for mask in changed]
-    for backing, image, pages in zip(backings, snapshot.images, copied, strict=True):
-        here_view, image_view = backing.view, image.view
-        for first, last in pages:
-            here_view[first * PAGE : last * PAGE] = image_view[first * PAGE : last * PAGE]
-    forget_code(memory, backings, copied)
+    _restore_memory(memory, backings, snapshot, machine.base)
     _put_states(machine, snapshot)
     _made_clean(machine, snapshot)
     if machine.injection is not None:
         machine.injection.begin()
+
+
+def _restore_memory(
+    memory: PhysicalMemory, backings: list[HostMemory], snapshot: Snapshot, base: Known | None
+) -> None:
+    """Bring the memory to the state of a snapshot, where all pages are clean. The largest backing that allows
+    it becomes stale; others are copied.
+    """
+    if len(snapshot.flags) > memory._next_page:
+        raise ValueError(f"{len(snapshot.flags)} pages")
+    flags = bytes(memory._flags.view[: memory._next_page])
+    moved = find_slots(memory, backings) != snapshot.slots
+    if base is snapshot and not moved and len(backings) == 1:  # a run from the same snapshot again
+        origin = find_origin(memory, backings[0])
+        if origin is not None:
+            memory.stale.lend(backings[0], snapshot.images[0], origin)
+            memory._flags.view[: len(flags)] = flags.translate(BACK)
+            return
+    changed = find_written(memory, backings, flags, STALE_TOO)
+    if base is not snapshot:
+        changed = [union(mask, other) for mask, other in zip(changed, snapshot.stored, strict=True)]
+        if base is not None:
+            changed = [union(mask, other) for mask, other in zip(changed, base.stored, strict=True)]
+    if moved:
+        check_slots(snapshot.slots, backings, memory._next_page)
+        memory.set_regions(_regions(snapshot.slots, backings))
+    lendable = [at for at, backing in enumerate(backings) if find_origin(memory, backing) is not None]
+    lent = max(lendable, key=lambda at: backings[at].size, default=None)
+    if lent is None or not memory.stale.of(backings[lent]):
+        memory.stale.settle()
+    known = bytearray(known_of(snapshot.flags))
+    pages = [list(runs(mask)) for mask in changed]
+    for number, (backing, image) in enumerate(zip(backings, snapshot.images, strict=True)):
+        if number == lent:
+            origin = find_origin(memory, backing)
+            assert origin is not None
+            memory.stale.lend(backing, image, origin)
+            mark_stale(known, origin, pages[number])
+            pages[number] = []
+        here_view, image_view = backing.settled, image.view
+        for first, last in pages[number]:
+            here_view[first * PAGE : last * PAGE] = image_view[first * PAGE : last * PAGE]
+    forget_code(memory, backings, pages)
+    memory._flags.view[: len(known)] = known
 
 
 def _check(machine: Machine, snapshot: Snapshot) -> None:
@@ -306,10 +346,6 @@ def _providers(machine: Machine) -> Iterator[HostPmuPerf]:
 
 
 def _made_clean(machine: Machine, snapshot: Snapshot) -> None:
-    memory = machine.memory
-    if len(snapshot.flags) > memory._next_page:
-        raise ValueError(f"{len(snapshot.flags)} pages")
-    memory._flags.view[: len(snapshot.flags)] = snapshot.flags
     for vcpu in machine.vcpus:
         forget_translations(vcpu.hart, writes_only=True)
     machine.base, machine.hashed = snapshot, None

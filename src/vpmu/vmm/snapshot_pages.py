@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import MachineError
 from ..hart.memory import MAX_REGIONS, PAGE, HostMemory, PhysicalMemory
+from ..hart.stale import runs
+from ..hart.state import PAGE_BASE, PAGE_DIRTY, PAGE_HASHED, PAGE_STALE, PAGE_TOUCHED
 
-DIRTY = 2
-HASHED = 4
-"""Written since the last snapshot, and not since the last hash of the state."""
-TOUCHED = bytes(int(flags != 0) for flags in range(256))
-_WRITTEN = bytes(int(flags & (DIRTY | HASHED) != 0) for flags in range(256))
+__all__ = ["runs"]
+_KNOWN = PAGE_TOUCHED | PAGE_DIRTY | PAGE_HASHED
+TOUCHED = bytes(int(flags & _KNOWN != 0) for flags in range(256))
+_WRITTEN = bytes(int(flags & (PAGE_DIRTY | PAGE_HASHED) != 0) for flags in range(256))
+STALE_TOO = bytes(int(flags & (PAGE_DIRTY | PAGE_HASHED | PAGE_STALE) != 0) for flags in range(256))
+_BASE = bytes(PAGE_TOUCHED | PAGE_BASE if flags else 0 for flags in range(256))
+_MARKED = bytes(flags | PAGE_STALE for flags in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,14 @@ def check_slots(slots: tuple[Slot, ...], backings: list[HostMemory], pages: int)
         raise ValueError(f"{len(slots)} memory slots")
 
 
-def find_written(memory: PhysicalMemory, backings: list[HostMemory], flags: bytes) -> list[bytes]:
+def find_written(
+    memory: PhysicalMemory, backings: list[HostMemory], flags: bytes, which: bytes = _WRITTEN
+) -> list[bytes]:
     """Per backing: which of its pages are dirty (1), by the flags of all slots. What lies outside of every
-    slot
-    now, but did not always, is found by the flags of its neighbours' page numbers.
+    slot now, but did not always, is found by the flags of its neighbours' page numbers. `which`: the flags
+    that count, STALE_TOO for pages that stale contents make other than the base as well.
     """
-    written = flags.translate(_WRITTEN)
+    written = flags.translate(which)
     masks = []
     for backing in backings:
         mask, pages = b"", backing.size // PAGE
@@ -96,15 +101,26 @@ def union(one: bytes, other: bytes) -> bytes:
     return (int.from_bytes(one, "little") | int.from_bytes(other, "little")).to_bytes(len(one), "little")
 
 
-def runs(mask: bytes) -> Iterator[tuple[int, int]]:
-    """[first, last) of each run of pages that are marked."""
-    first = mask.find(1)
-    while first >= 0:
-        last = mask.find(0, first)
-        if last < 0:
-            last = len(mask)
-        yield first, last
-        first = mask.find(1, last)
+def find_origin(memory: PhysicalMemory, backing: HostMemory) -> int | None:
+    """The number of a backing's first page, where all slots number its pages alike, each page of it once, and
+    nobody but the machine sees them; else None.
+    """
+    regions = [region for region in memory.regions.values() if region.backing is backing]
+    origins = {region.first_page - region.offset // PAGE for region in regions}
+    origin = origins.pop()
+    alone = not origins and origin >= 0 and origin + backing.size // PAGE <= memory._next_page
+    return origin if alone and backing.lendable else None
+
+
+def known_of(flags: bytes) -> bytes:
+    """What is known of a machine's pages in the state of a snapshot with these flags."""
+    return flags.translate(_BASE)
+
+
+def mark_stale(flags: bytearray, origin: int, changed: list[tuple[int, int]]) -> None:
+    """Mark runs of pages of a backing, whose first page has the number `origin`."""
+    for first, last in changed:
+        flags[origin + first : origin + last] = flags[origin + first : origin + last].translate(_MARKED)
 
 
 def forget_code(

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..hart import state as layout
+from ..hart.state import PAGE_DIRTY, PAGE_HASHED
 from ..kvm.pmu import VcpuPmu
 from ..perf.event import PerfEvent
 from ..perf.host_event import HostPmuEvent, _s64
@@ -24,7 +25,7 @@ from ..spec.perf import U64
 from .snapshot import _providers
 from .snapshot_hart import _PMP, forget_translations
 from .snapshot_kinds import OPTIONAL
-from .snapshot_pages import DIRTY, HASHED, find_backings, find_slots, find_written, runs
+from .snapshot_pages import find_backings, find_slots, find_written, runs
 from .snapshot_perf import events_of
 from .snapshot_state import _COUNTER, _FW, _INTERRUPTS, _PAGE, _VCPU_INTERRUPTS
 from .snapshot_values import State, attributes, picked
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
 PAGE = 4096
 DIGEST = 16  # bytes
 _ZEROS = bytes(PAGE)
-_MADE_HASHED = bytes(flags & ~DIRTY | HASHED if flags & DIRTY else flags for flags in range(256))
-_NOT_HASHED = bytes(flags & DIRTY for flags in range(256))
-_CLEAN = bytes(flags for flags in range(256) if not flags & DIRTY)
+_MADE_HASHED = bytes(
+    flags & ~PAGE_DIRTY | PAGE_HASHED if flags & PAGE_DIRTY else flags for flags in range(256)
+)
+_NOT_HASHED = bytes(flags & PAGE_DIRTY for flags in range(256))
+_CLEAN = bytes(flags for flags in range(256) if not flags & PAGE_DIRTY)
 _EMPTY = (0, None, "", b"", ())
 
 ENGINE_WORDS = frozenset(
@@ -269,6 +272,7 @@ class PageHashes:
 def _memory(machine: Machine) -> str:
     """Only pages that were written since the last time are looked at."""
     memory = machine.memory
+    memory.stale.settle()
     backings = find_backings(memory)
     flags = bytes(memory._flags.view[: memory._next_page])
     known = machine.hashed

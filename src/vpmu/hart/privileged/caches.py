@@ -11,8 +11,28 @@ def find_region(address):
     end = region + m.region_count * REGION_BYTES
     while region < end:
         if address - load64(region) < load64(region + 8):
+            if m.stale:
+                freshen(region, address)
             return region
         region += REGION_BYTES
+    return 0
+
+
+def freshen(region, address):
+    """A page that a restore has left as it was (stale.py) gets its contents now, before anybody sees it: no
+    access of the engine goes past `find_region`, or what it has cached since the restore.
+    """
+    offset = (address - load64(region)) & ~4095
+    page = load64(region + 24) + (offset >> 12)
+    flags = load8(m.page_flags + page)
+    if flags & PAGE_STALE:
+        store8(m.page_flags + page, flags & ~PAGE_STALE)
+        host = load64(region + 16) + offset
+        copy(host, host + m.stale, 4096)
+        decoded = load64(m.code_map + 8 * page)
+        if decoded:
+            fill(decoded, 0, 8 * 2048)
+            store64(decoded + DECODED_COMPILED, 0)
     return 0
 
 
@@ -23,7 +43,7 @@ def update_entry(pointer, entry):
         return 0
     offset = pointer - load64(region)
     page = load64(region + 24) + (offset >> 12)
-    store8(m.page_flags + page, PAGE_TOUCHED | PAGE_DIRTY)
+    store8(m.page_flags + page, load8(m.page_flags + page) | PAGE_TOUCHED | PAGE_DIRTY)
     store64(load64(region + 16) + offset, entry)
     decoded = load64(m.code_map + 8 * page)
     if decoded:

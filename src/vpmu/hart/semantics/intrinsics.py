@@ -60,6 +60,11 @@ def _fill(pointer: int, byte: int, length: int) -> int:
     return 0
 
 
+def _copy(to: int, source: int, length: int) -> int:
+    ctypes.memmove(to, source, length)
+    return 0
+
+
 def _count_zeros(value: int, bits: int, leading: bool) -> int:
     value &= (1 << bits) - 1
     if value == 0:
@@ -125,6 +130,8 @@ INTRINSICS: dict[str, Intrinsic] = {
                        lambda v: int.from_bytes(v.to_bytes(8, "little"), "big")),
     "fill": Intrinsic(("inttoptr i64 {0} to ptr", "trunc i64 {1} to i8",
                        "!call void @llvm.memset.p0.i64(ptr {a}, i8 {b}, i64 {2}, i1 false)"), _fill),
+    "copy": Intrinsic(("inttoptr i64 {0} to ptr", "inttoptr i64 {1} to ptr",
+                       "!call void @llvm.memcpy.p0.p0.i64(ptr {a}, ptr {b}, i64 {2}, i1 false)"), _copy),
 }  # fmt: skip
 
 DECLARATIONS = """
@@ -135,5 +142,6 @@ declare i32 @llvm.ctlz.i32(i32, i1)
 declare i64 @llvm.ctpop.i64(i64)
 declare i64 @llvm.bswap.i64(i64)
 declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)
+declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 """
 """What a module of LLVM IR declares to use the primitives."""

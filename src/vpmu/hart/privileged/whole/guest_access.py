@@ -135,7 +135,7 @@ def uncached_write_pointer(address):
         return access_fault(address, STORE)
     offset = physical - load64(region)
     page = load64(region + 24) + (offset >> 12)
-    store8(m.page_flags + page, PAGE_TOUCHED | PAGE_DIRTY)
+    store8(m.page_flags + page, load8(m.page_flags + page) | PAGE_TOUCHED | PAGE_DIRTY)
     decoded = load64(m.code_map + 8 * page)
     if decoded:
         code_written(decoded, page, address & 4095, 1)
