@@ -19,9 +19,11 @@ from vpmu.hart import hart as harts
 from vpmu.hart import state
 from vpmu.hart.hot_tier import HotTier
 from vpmu.hart.memory import PAGE, MemoryFault
+from vpmu.travel.ring import Ring
 from vpmu.vmm.snapshot import Snapshot
 from vpmu.vmm.snapshot_pages import find_backings
 
+from ..hart.assemble import code, encode
 from ..hart.test_engines_agree import COMPARED
 from . import random_machine
 from .random_code import DATA, MEGA, MEMORY, RAM, SMALL, WRITTEN_CODE
@@ -215,3 +217,56 @@ def test_memory_that_somebody_else_sees_is_copied() -> None:
     machine.restore(snapshot)
     assert theirs == bytes(4 * PAGE)
     assert stale(machine) == 1
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+@pytest.mark.parametrize("looked_at", ["by the hart", "by Python", "all of it"])
+def test_code_is_what_it_was(looked_at: str, engine: str) -> None:
+    machine = Machine(memory=1 << 20, engine=engine)
+    vcpu = machine.vcpu(0)
+    jump = encode("jal", rd=0, imm=-4)
+    machine.memory.write(RAM, code([encode("addi", rd=10, rs1=10, imm=1), jump]))
+    vcpu.pc = RAM
+    machine.run(max_instructions=100)
+    snapshot = machine.snapshot()
+    for _ in range(3):
+        before = vcpu.regs[10]
+        machine.memory.write(RAM, code([encode("addi", rd=10, rs1=10, imm=2), jump]))
+        machine.run(max_instructions=100)
+        assert vcpu.regs[10] - before == 100
+        machine.restore(snapshot)
+        assert stale(machine) == 1
+        if looked_at == "by Python":
+            machine.memory.read(RAM, 4)
+        elif looked_at == "all of it":
+            machine.state_hash()
+        machine.run(max_instructions=100)
+        assert vcpu.regs[10] - before == 50
+        machine.restore(snapshot)
+
+
+def test_another_snapshot_and_other_slots_find_every_page_as_it_was() -> None:
+    machine = Machine(memory=1 << 20)
+    empty = machine.snapshot()
+    machine.memory.write(RAM + 5 * PAGE, b"written")
+    machine.restore(empty)
+    assert stale(machine) == 1
+    machine.snapshot()  # which has no page at all
+    assert machine.memory.read(RAM + 5 * PAGE, 8) == bytes(8)
+    machine.memory.write(RAM + 5 * PAGE, b"written")
+    machine.restore(empty)
+    backing = machine.memory.regions[0].backing
+    machine.memory.set_slot(0, RAM, 0)
+    machine.memory.set_slot(0, RAM, backing.size, backing=backing)  # whose pages have new numbers
+    assert machine.vcpu(0).read(RAM + 5 * PAGE, 8) == bytes(8)
+
+
+def test_what_walks_through_time_finds_every_page_as_it_was() -> None:
+    machine = Machine(memory=1 << 20)
+    empty = machine.snapshot()
+    machine.memory.write(RAM + 5 * PAGE, b"written")
+    machine.restore(empty)
+    ring = Ring(machine, 1 << 30, lambda: 0)
+    machine.vcpu(0).work(10)
+    ring.restore(0)
+    assert machine.memory.read(RAM + 5 * PAGE, 8) == bytes(8)
