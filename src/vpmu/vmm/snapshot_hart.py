@@ -15,6 +15,7 @@ _MODEL_STATE = layout.MODEL_DTLB_READ
 """From here on a context holds state of the guest (modelled TLB and cache, counts); before it, the engine's
 caches of host addresses.
 """
+_NOTHING = b"\xff" * _MODEL_STATE
 _PMP = layout.CONTEXTS + layout.PMP
 """Where a hart with all its modes has its physical memory protection."""
 _PHYSICAL = ("base", "mark", "running", "overflow")
@@ -87,9 +88,9 @@ def forget_translations(hart: Hart, *, writes_only: bool = False) -> None:
     changes.
     """
     first, last = (layout.TLB_WRITE, layout.TLB_FETCH) if writes_only else (0, _MODEL_STATE)
-    raw = hart.words.cast("B")
+    raw, nothing = hart.words.cast("B"), _NOTHING[: last - first]
     for start in _context_starts(hart):
-        raw[start + first : start + last] = b"\xff" * (last - first)
+        raw[start + first : start + last] = nothing
 
 
 def physical_state(pmu: PhysicalPmu) -> State:

@@ -51,4 +51,14 @@ def put(thing: object, values: Mapping[str, object]) -> None:
             if not hasattr(thing, name) or callable(getattr(thing, name)):
                 raise KeyError(name)
             _SEEN.add((kind, name))
-        setattr(thing, name, value if type(value) in _LEAVES else copied(value))
+        if type(value) in _LEAVES:
+            setattr(thing, name, value)
+        elif not _alike(getattr(thing, name), value):
+            setattr(thing, name, copied(value))
+
+
+def _alike(own: object, saved: object) -> bool:
+    """Whether nothing has to be copied: of most containers a run touches few, and to look is quicker."""
+    if type(own) is not type(saved) or own != saved:
+        return False
+    return not isinstance(own, dict) or list(own) == list(saved)  # type: ignore[call-overload]
