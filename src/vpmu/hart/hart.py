@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 MASK = (1 << 64) - 1
 _PC, _DBASE, _INSN = state.STATE["pc"], state.STATE["dbase"], state.STATE["insn"]
-CHUNK = 200_000  # instructions from one sample of the hot tier to the next
+CHUNK = 200_000  # instructions from one sample of the hot tier to the next, on average
+_SHARES = 64  # of a chunk: from one of them to twice as many, in turns
 REFERENCE_CHUNK = 10_000  # as long, but slower
 HOT_AFTER = 3_000_000  # instructions before the first sample
 # Which words of the context block an event is the sum of, and the engine variant that keeps them.
@@ -137,6 +138,7 @@ class Hart:
         self._indices: dict[tuple[int, int], tuple[int, ...]] = {}  # where the words of a count are
         self._engine_name = engine
         self._reference: object | None = None
+        self._share = _SHARES
         self.interrupted = False  # somebody wants `run` to return soon, whatever its budget; see Turns.halt
         self._lcofi, self._traps_retire, self._fp = lcofi, traps_retire, fp
         self.reset()
@@ -225,10 +227,11 @@ class Hart:
         if self._variant is not self.memory.counting:
             native = self._choose_engine()
         while True:
-            stop = native(address, budget if budget < CHUNK else CHUNK)
-            if stop != _BUDGET or budget <= CHUNK or self.interrupted:
+            chunk = CHUNK * self._share // _SHARES
+            stop = native(address, budget if budget < chunk else chunk)
+            if stop != _BUDGET or budget <= chunk or self.interrupted:
                 return _STOPS[stop]
-            budget -= CHUNK
+            budget -= chunk
             self._sample()
 
     def _run_reference(self, budget: int) -> Stop:
@@ -240,7 +243,11 @@ class Hart:
             budget -= REFERENCE_CHUNK
 
     def _sample(self) -> None:
-        """Tell the hot tier where a chunk of the run ended; a short guest never pays for loading it."""
+        """Tell the hot tier where a chunk of the run ended; a short guest never pays for loading it. The next
+        chunk has another length: a run that is done again would be sampled at the same instructions, and one
+        that leaves the engine often hardly at all.
+        """
+        self._share = (5 * self._share - 2) % (2 * _SHARES) + 1  # each of 1 to 128 once, then again
         if self.memory.hot_tier is None:
             if self.instructions < HOT_AFTER and "vpmu.hart.hot_tier" not in sys.modules:
                 return
