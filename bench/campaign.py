@@ -26,7 +26,23 @@ BARS = {
     "payload runs a second and core": 1500.0, "linux-apart": 16.0, "two workers, times one": 1.8,
     "restore of Linux, ms": 0.3, "fork, ms": 2.0,
 }  # fmt: skip
+APART = 50  # runs of which no two are alike
 COMMAND = "perf stat -e cycles,instructions true"
+
+
+def apart() -> str:
+    """A plan of runs of which no two are alike: in each, another user of the host takes a counter later."""
+    head = f"""name = "every run another one"
+profiles = ["kvm-7.2"]
+host_pmus = ["full"]
+guests = ["linux: {COMMAND}"]
+seeds = 1
+"""
+    fault = """[[fault]]
+name = "starved {0}"
+inject = ["perf.starve:counters=1,after={0}us"]
+"""
+    return head + "".join(fault.format(number) for number in range(1, APART + 1))
 
 
 def measure(plan: Path, workers: int) -> dict[str, float | str]:
@@ -36,6 +52,18 @@ def measure(plan: Path, workers: int) -> dict[str, float | str]:
         told = subprocess.run([*command, "--json", "--no-cases"], capture_output=True, text=True, check=True)
     result = json.loads(told.stdout)
     return {"rate": result["runs"] / result["seconds"], "seconds": result["seconds"], "hash": result["hash"]}
+
+
+def campaigns(plans: list[Path], rounds: int) -> dict[str, dict[int, list[dict[str, float | str]]]]:
+    """Every plan with one worker and with two, in turns."""
+    numbers: dict[str, dict[int, list[dict[str, float | str]]]] = {}
+    for plan in plans:
+        measure(plan, 1)  # warms the engine's caches
+        found = numbers[plan.stem] = {1: [], 2: []}
+        for _ in range(rounds):
+            for workers in found:
+                found[workers].append(measure(plan, workers))
+    return numbers
 
 
 def restore_and_fork_ms(rounds: int) -> tuple[list[float], list[float]]:
@@ -72,17 +100,12 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="raw numbers")
     args = parser.parse_args()
     has_linux = Cache(default_root() / "debian-trixie").current() is not None
-    plans = [
-        PLANS / "payload.toml",
-        *([PLANS / "linux.toml", PLANS / "linux-apart.toml"] if has_linux else []),
-    ]
-    numbers: dict[str, dict[int, list[dict[str, float | str]]]] = {}
-    for plan in plans:
-        measure(plan, 1)  # warms the engine's caches
-        found = numbers[plan.stem] = {1: [], 2: []}
-        for _ in range(args.rounds):
-            for workers in found:
-                found[workers].append(measure(plan, workers))
+    with tempfile.TemporaryDirectory() as folder:
+        plans = [PLANS / "payload.toml"]
+        if has_linux:
+            plans += [PLANS / "linux.toml", Path(folder) / "linux-apart.toml"]
+            plans[-1].write_text(apart())
+        numbers = campaigns(plans, args.rounds)
     restores, forks = restore_and_fork_ms(max(args.rounds, 5)) if has_linux else ([], [])
     if args.json:
         print(json.dumps({"load": os.getloadavg(), "campaigns": numbers, "restore_ms": restores,
