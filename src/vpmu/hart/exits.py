@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 
 
@@ -22,3 +23,12 @@ class Stop(IntEnum):
     CSR = 11  # an access to a CSR of the PMU that Python keeps; pc stays on it
     BREAKPOINT = 12  # before an instruction that a breakpoint is on (breakpoints.py): a = its host address
     WATCHPOINT = 13  # before a watched access (watchpoints.py): a = physical address, b = size, c = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """The three words that go with a stop (see Stop)."""
+
+    a: int
+    b: int
+    c: int

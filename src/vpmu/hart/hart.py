@@ -5,14 +5,13 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
 from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.events import HartEvent, Mode
-from vpmu.hart.exits import Stop
+from vpmu.hart.exits import Details, Stop
 from vpmu.hart.extensions import GUEST_ISA, isa_word
 from vpmu.hart.memory import PhysicalMemory
 from vpmu.spec.csr import SSTATUS_SIE, SSTATUS_SPIE, SSTATUS_SPP, Cause, Irq
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 MASK = (1 << 64) - 1
 _PC, _DBASE, _INSN = state.STATE["pc"], state.STATE["dbase"], state.STATE["insn"]
 CHUNK = 200_000  # instructions from one sample of the hot tier to the next, on average
-_SHARES = 64  # of a chunk: from one of them to twice as many, in turns
 REFERENCE_CHUNK = 10_000  # as long, but slower
 HOT_AFTER = 3_000_000  # instructions before the first sample
 # Which words of the context block an event is the sum of, and the engine variant that keeps them.
@@ -74,6 +72,7 @@ HEDELEG = (1 << Cause.FETCH_MISALIGNED | 1 << Cause.BREAKPOINT | 1 << Cause.USER
 _ISA, _STIMECMP = state.STATE["isa"], state.STATE["stimecmp"]
 _COUNT_VU, _COUNT_VS = state.STATE["count_vu"], state.STATE["count_vs"]
 _STOPS, _BUDGET = tuple(Stop), int(Stop.BUDGET)
+_NO_SUPERPAGES = memoryview(bytes(state.SUPERPAGES_SIZE)).cast("Q")
 _TIME, _MODE, _VS, _VU = state.STATE["time_ns"], state.STATE["mode"], Mode.VS, Mode.VU
 _WORD64, _WORD32 = ctypes.c_uint64.from_address, ctypes.c_uint32.from_address
 assert all(stop == position for position, stop in enumerate(_STOPS))
@@ -89,15 +88,6 @@ class GuestFault(Exception):
     def __init__(self, cause: int, value: int) -> None:
         super().__init__(f"exception {cause} at {value:#x}")
         self.cause, self.value = cause, value
-
-
-@dataclass(frozen=True, slots=True)
-class Details:
-    """The three words that go with a stop (see exits.Stop)."""
-
-    a: int
-    b: int
-    c: int
 
 
 class Hart:
@@ -138,7 +128,7 @@ class Hart:
         self._indices: dict[tuple[int, int], tuple[int, ...]] = {}  # where the words of a count are
         self._engine_name = engine
         self._reference: object | None = None
-        self._share = _SHARES
+        self._share = 64  # of 64 of a chunk: from 1 to 128 in turns
         self.interrupted = False  # somebody wants `run` to return soon, whatever its budget; see Turns.halt
         self._lcofi, self._traps_retire, self._fp = lcofi, traps_retire, fp
         self.reset()
@@ -203,17 +193,17 @@ class Hart:
 
     def flush(self) -> None:
         """Forget every cached translation."""
-        invalid = b"\xff" * state.MODEL_L1D
-        raw = self.words.cast("B")
-        for context in range(self.contexts):
-            start = state.CONTEXTS + context * state.CONTEXT_SIZE
-            raw[start : start + len(invalid)] = invalid
-        start = 8 * state.SUPERPAGES
-        raw[start : start + state.SUPERPAGES_SIZE] = bytes(state.SUPERPAGES_SIZE)
+        self._forget(state.MODEL_L1D)
+        first = state.SUPERPAGES
+        self.words[first : first + state.SUPERPAGES_SIZE // 8] = _NO_SUPERPAGES
 
     def forget_accesses(self) -> None:
         """Forget where loads and stores went; nothing that counts changes."""
-        raw, first, size = self.words.cast("B"), state.CONTEXTS, state.TLB_FETCH
+        self._forget(state.TLB_FETCH)
+
+    def _forget(self, size: int) -> None:
+        """Empty what so many bytes at the beginning of each context hold."""
+        raw, first = self.words.cast("B"), state.CONTEXTS
         for start in range(first, first + self.contexts * state.CONTEXT_SIZE, state.CONTEXT_SIZE):
             raw[start : start + size] = b"\xff" * size
 
@@ -227,7 +217,7 @@ class Hart:
         if self._variant is not self.memory.counting:
             native = self._choose_engine()
         while True:
-            chunk = CHUNK * self._share // _SHARES
+            chunk = CHUNK * self._share >> 6
             stop = native(address, budget if budget < chunk else chunk)
             if stop != _BUDGET or budget <= chunk or self.interrupted:
                 return _STOPS[stop]
@@ -244,10 +234,9 @@ class Hart:
 
     def _sample(self) -> None:
         """Tell the hot tier where a chunk of the run ended; a short guest never pays for loading it. The next
-        chunk has another length: a run that is done again would be sampled at the same instructions, and one
-        that leaves the engine often hardly at all.
+        chunk has another length: a run that is done again would be sampled at the same instructions.
         """
-        self._share = (5 * self._share - 2) % (2 * _SHARES) + 1  # each of 1 to 128 once, then again
+        self._share = (5 * self._share - 2) % 128 + 1  # each of 1 to 128 once, then again
         if self.memory.hot_tier is None:
             if self.instructions < HOT_AFTER and "vpmu.hart.hot_tier" not in sys.modules:
                 return
