@@ -207,16 +207,38 @@ def test_a_restore_writes_no_page_and_a_run_writes_those_it_looks_at() -> None:
     assert not stale(machine)
 
 
-def test_memory_that_somebody_else_sees_is_copied() -> None:
+@pytest.mark.parametrize("before", [False, True], ids=["", "after another snapshot"])
+def test_memory_that_somebody_else_sees_is_copied(before: bool) -> None:
     machine = Machine(memory=1 << 20)
-    theirs = bytearray(4 * PAGE)
-    assert machine.set_memory_region(1, EXTRA, 4 * PAGE, 0, memoryview(theirs)) == 0
-    snapshot = machine.snapshot()
-    machine.memory.write(EXTRA + PAGE, b"written")
+    machine.memory.write(RAM + 7 * PAGE, b"ours")
+    if before:
+        machine.snapshot()
+    theirs = bytearray(b"theirs".ljust(2 * PAGE, b"."))
+    assert machine.set_memory_region(1, EXTRA, 2 * PAGE, 0, memoryview(theirs)) == 0
+    snapshot, was = machine.snapshot(), bytes(theirs)
+    machine.memory.write(EXTRA, b"written")
     machine.memory.write(RAM + PAGE, b"written")
+    theirs[PAGE] = 0  # which no engine sees
     machine.restore(snapshot)
-    assert theirs == bytes(4 * PAGE)
-    assert stale(machine) == 1
+    assert theirs == was
+    assert stale(machine) >= 1
+    assert machine.memory.read(RAM, 8 * PAGE) == bytes(7 * PAGE) + b"ours".ljust(PAGE, b"\0")
+
+
+def test_a_machine_goes_back_behind_a_snapshot_with_other_slots() -> None:
+    machine = Machine(memory=1 << 20)
+    theirs = bytearray(2 * PAGE)
+    machine.set_memory_region(1, EXTRA, 2 * PAGE, 0, memoryview(theirs))
+    machine.memory.write(RAM + PAGE, b"with")
+    snapshot = machine.snapshot()
+    machine.set_memory_region(1, EXTRA, 0, 0, None)
+    machine.memory.write(RAM + PAGE, b"without")
+    machine.snapshot()
+    machine.set_memory_region(1, EXTRA, 2 * PAGE, 0, memoryview(theirs))
+    theirs[0] = 1
+    machine.restore(snapshot)
+    assert machine.memory.read(RAM + PAGE, 8) == b"with".ljust(8, b"\0")
+    assert theirs == bytes(2 * PAGE)
 
 
 @pytest.mark.parametrize("engine", ["native", "reference"])

@@ -38,6 +38,7 @@ from .snapshot_pages import (
     mark_stale,
     runs,
     union,
+    with_base,
 )
 from .snapshot_state import device_state, put_devices, put_vcpu, vcpu_state
 from .snapshot_values import State
@@ -185,7 +186,7 @@ def take(machine: Machine) -> Snapshot:
     base = machine.base
     stored = find_written(memory, backings, flags)
     if base is not None:
-        stored = [union(mask, old) for mask, old in zip(stored, base.stored, strict=True)]
+        stored = with_base(stored, base.stored)
     images = []
     for backing, mask in zip(backings, stored, strict=True):
         image = HostMemory(backing.size)
@@ -276,7 +277,7 @@ def _restore_memory(
     if base is not snapshot:
         changed = [union(mask, other) for mask, other in zip(changed, snapshot.stored, strict=True)]
         if base is not None:
-            changed = [union(mask, other) for mask, other in zip(changed, base.stored, strict=True)]
+            changed = with_base(changed, base.stored)
     if moved:
         check_slots(snapshot.slots, backings, memory._next_page)
         memory.set_regions(_regions(snapshot.slots, backings))

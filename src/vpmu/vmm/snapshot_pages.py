@@ -73,12 +73,16 @@ def find_written(
 ) -> list[bytes]:
     """Per backing: which of its pages are dirty (1), by the flags of all slots. What lies outside of every
     slot now, but did not always, is found by the flags of its neighbours' page numbers. `which`: the flags
-    that count, STALE_TOO for pages that stale contents make other than the base as well.
+    that count, STALE_TOO for pages that stale contents make other than the base as well. What somebody else
+    sees may have been written at any time.
     """
     written = flags.translate(which)
     masks = []
     for backing in backings:
         mask, pages = b"", backing.size // PAGE
+        if not backing.lendable:
+            masks.append(b"\1" * pages)
+            continue
         for region in memory.regions.values():
             if region.backing is backing:
                 # page 0 of the backing has this number: slots cut out of one another keep their pages'
@@ -99,6 +103,13 @@ def union(one: bytes, other: bytes) -> bytes:
     if len(one) != len(other):
         raise MachineError("snapshot of another machine: memory slots")
     return (int.from_bytes(one, "little") | int.from_bytes(other, "little")).to_bytes(len(one), "little")
+
+
+def with_base(masks: list[bytes], base: list[bytes]) -> list[bytes]:
+    """Pages that are marked, or were at the machine's base: all, where slots have come or gone since."""
+    if [*map(len, masks)] != [*map(len, base)]:
+        return [b"\1" * len(mask) for mask in masks]
+    return [union(mask, old) for mask, old in zip(masks, base, strict=True)]
 
 
 def find_origin(memory: PhysicalMemory, backing: HostMemory) -> int | None:
