@@ -16,7 +16,8 @@ from vpmu.hart.semantics import signed
 from vpmu.hart.semantics.syntax import parse_expression
 
 MAX_INSTRUCTIONS = 160  # compile time grows faster than the region: about 0.5 ms an instruction at this size
-LONGEST = 256  # with the straight line that was begun before: a loop that was unrolled is one block
+LONGEST = 288  # with the straight line that was begun before: a loop that was unrolled is one block
+LONG, STRETCH = 208, 256  # a region longer than this ends, in a straight line, at a multiple of so many bytes
 _NOT_IN_REGIONS = (*state.SPECIAL_OPERATIONS, "fence.i")
 _STRAIGHT = (Kind.VALUE, Kind.LOAD, Kind.STORE, Kind.AMO, Kind.FP, Kind.FP_LOAD, Kind.FP_STORE, Kind.NOP)
 FLOATING = (Kind.FP, Kind.FP_LOAD, Kind.FP_STORE)
@@ -120,49 +121,118 @@ def find_head(record_at: Callable[[int], int], offset: int) -> int:
     return 0
 
 
+class _Search:
+    """What has been found of a region so far."""
+
+    def __init__(self, record_at: Callable[[int], int]) -> None:
+        self.record_at = record_at
+        self.steps: dict[int, Step] = {}
+        self.leaders: set[int] = set()
+        self.backward: set[int] = set()  # targets of branches that go back
+        self.resumed: set[int] = set()  # behind what leaves the region for a while
+        self.calls: list[int] = []  # targets of calls in the page, to be followed when all else has been
+        self.is_cut = False  # something that can be reached did not fit
+
+    def begin(self, offsets: Iterable[int]) -> bool:
+        """Follow everything from `offsets` on but calls; whether all of it did fit."""
+        work = [*offsets]
+        self.leaders.update(work)
+        self.is_cut = False
+        while work:
+            offset = work.pop(0)
+            if len(self.steps) < MAX_INSTRUCTIONS or offset in self.backward:
+                self._straight(offset, work)
+            elif offset not in self.steps:
+                self.is_cut = True
+        return not self.is_cut
+
+    def _straight(self, offset: int, work: list[int]) -> None:
+        """Follow one straight line; where it goes afterwards is added to `work`."""
+        begun = offset
+        while offset not in self.steps and 0 <= offset < 4094:
+            length = len(self.steps)
+            if length >= LONGEST or (length >= LONG and offset > begun and self._begins_stretch(offset)):
+                self.is_cut = True
+                return
+            step = Step(offset, self.record_at(offset))
+            kind = step.operation.row.kind
+            if step.record == 0 or step.operation.name in _NOT_IN_REGIONS:
+                return
+            if _is_left_out(step):
+                # left to its handler; the region may be entered again behind it
+                if step.operation.name not in ("illegal", "sret"):
+                    self.leaders.add(step.behind)
+                    self.resumed.add(step.behind)
+                    work.append(step.behind)
+                return
+            self.steps[offset] = step
+            if kind in JUMPS:
+                calls = kind is not Kind.BRANCH and links(step)
+                if step.operation.in_page:
+                    self.leaders.add(step.target)
+                    (self.calls if calls else work).append(step.target)
+                    if step.target <= offset:
+                        self.backward.add(step.target)
+                if kind is Kind.BRANCH or calls:
+                    self.leaders.add(step.behind)
+                    work.append(step.behind)
+                    if calls:
+                        self.resumed.add(step.behind)
+                return
+            offset = step.behind
+
+    def _begins_stretch(self, offset: int) -> bool:
+        """Whether this is the first instruction of a stretch of the page, of a straight line."""
+        return any(
+            before in self.steps
+            and self.steps[before].behind == offset
+            and before // STRETCH < offset // STRETCH
+            for before in (offset - 2, offset - 4)
+        )
+
+    def find_more_leaders(self) -> None:
+        """Where what did not fit may come back to: the targets of all branches of the page, and places that
+        regions agree on in straight lines.
+        """
+        for offset in range(0, 4094, 2):
+            if record := self.record_at(offset):
+                step = Step(offset, record)
+                if step.operation.row.kind in JUMPS and step.operation.in_page and step.target in self.steps:
+                    self.leaders.add(step.target)
+        self.leaders.update(offset for offset in self.steps if self._begins_stretch(offset))
+
+    def follow_calls(self) -> None:
+        """Take in the functions that are called and fit as a whole. Of one that does not, the rest would be
+        left to the handlers at every call; alone, it is a region of its own.
+        """
+        while self.calls:
+            target = self.calls.pop(0)
+            if target in self.steps:
+                continue
+            before = [{*kept} for kept in (self.leaders, self.backward, self.resumed)]
+            steps, calls = {**self.steps}, [*self.calls]
+            if not self.begin([target]):
+                self.steps, self.calls = steps, calls
+                self.leaders, self.backward, self.resumed = before
+
+
 def find_region(record_at: Callable[[int], int], start: int, hot: Iterable[int] = ()) -> Region:
     """The region around offset `start` of a page; `record_at(offset)` gives decoded records (0: not
     decoded). Where it calls or jumps to what only a register knows, what is `hot` in the page is taken in.
     """
-    steps: dict[int, Step] = {}
+    search = _Search(record_at)
     first = find_beginning(record_at, start)
-    leaders, backward, resumed = {start, first}, set(), set()
-    work, others = [start, first], [*hot]
-    while len(steps) < MAX_INSTRUCTIONS or (work and work[0] in backward):
-        if not work:
-            if not others or not any(_is_indirect(step) for step in steps.values()):
-                break
-            work = [find_beginning(record_at, other) for other in others]
-            others = []
-            leaders.update(work)
-            resumed.update(work)
-        offset = work.pop(0)
-        while offset not in steps and 0 <= offset < 4094 and len(steps) < LONGEST:
-            step = Step(offset, record_at(offset))
-            kind = step.operation.row.kind
-            if step.record == 0 or step.operation.name in _NOT_IN_REGIONS:
-                break
-            if _is_left_out(step):
-                # left to its handler; the region may be entered again behind it
-                if step.operation.name not in ("illegal", "sret"):
-                    leaders.add(step.behind)
-                    resumed.add(step.behind)
-                    work.append(step.behind)
-                break
-            steps[offset] = step
-            if kind in JUMPS:
-                if step.operation.in_page:
-                    leaders.add(step.target)
-                    work.append(step.target)
-                    if step.target <= offset:
-                        backward.add(step.target)
-                if kind is Kind.BRANCH or links(step):
-                    leaders.add(step.behind)
-                    work.append(step.behind)
-                    if kind is not Kind.BRANCH:
-                        resumed.add(step.behind)
-                break
-            offset = step.behind
+    fits = search.begin([start, first])
+    search.follow_calls()
+    if fits and any(_is_indirect(step) for step in search.steps.values()):
+        others = [find_beginning(record_at, other) for other in hot]
+        search.resumed.update(others)
+        search.begin(others)
+        search.follow_calls()
+    is_part = not fits or find_beginning(record_at, first) != first
+    if is_part:
+        search.find_more_leaders()
+    steps, leaders = search.steps, search.leaders
     region = Region()
     for leader in sorted(leaders):
         block: list[Step] = []
@@ -179,7 +249,9 @@ def find_region(record_at: Callable[[int], int], start: int, hot: Iterable[int] 
         for step in steps.values()
         if step.operation.row.kind is Kind.JAL and step.operation.in_page and links(step)
     }
-    region.entries = sorted((backward | resumed | called | {start, first}) & region.blocks.keys())
+    entries = search.backward | search.resumed | called | {start, first}
+    # the rest of a function is in other regions, and they lead back to any block of this one
+    region.entries = sorted((leaders if is_part else entries) & region.blocks.keys())
     return region
 
 
