@@ -88,7 +88,7 @@ def find_beginning(record_at: Callable[[int], int], offset: int) -> int:
     """Where the straight line of decoded instructions that leads to `offset` begins: of a function, its
     entry; of a long loop, its head.
     """
-    sampled = offset
+    sampled = aligned = offset
     for _ in range(MAX_INSTRUCTIONS // 2):
         before = [Step(offset - length, record_at(offset - length)) for length in (2, 4) if offset >= length]
         before = [step for step in before if step.record and step.behind == offset]
@@ -97,9 +97,11 @@ def find_beginning(record_at: Callable[[int], int], offset: int) -> int:
         kind = before[0].operation.row.kind
         if _is_left_out(before[0]) or (kind in JUMPS and kind is not Kind.BRANCH and not links(before[0])):
             break
+        if before[0].offset // STRETCH < offset // STRETCH and aligned == sampled:
+            aligned = offset
         offset = before[0].offset
     else:
-        return find_head(record_at, sampled) or offset
+        return find_head(record_at, sampled) or (aligned if aligned < sampled else offset)
     return offset
 
 
@@ -222,7 +224,7 @@ def find_region(record_at: Callable[[int], int], start: int, hot: Iterable[int] 
     """
     search = _Search(record_at)
     first = find_beginning(record_at, start)
-    fits = search.begin([start, first])
+    fits = search.begin([first, start])
     search.follow_calls()
     if fits and any(_is_indirect(step) for step in search.steps.values()):
         others = [find_beginning(record_at, other) for other in hot]
