@@ -4,7 +4,7 @@
 #   make test     the test suite
 #   make lint     ruff and mypy
 #   make bench    guest speed and costs, against QEMU where it is installed
-#   make bench-linux   boot Debian to the end of perf stat, against QEMU
+#   make bench-linux   boot Debian, and programs in it, against QEMU
 #   make bench-campaign   runs a second of campaigns, with one worker and with two
 #   make peers    the conformance suite and random testing against what is installed: the agent, OpenSBI and KVM on QEMU
 #   make pictures   the pictures of README and docs, from real runs

@@ -31,7 +31,9 @@ from vpmu.hart.memory import HostMemory, PhysicalMemory
 if TYPE_CHECKING:
     from vpmu.hart.regions.find import Region
 
-SAMPLES = 8  # in one page, until its regions are worth compiling
+SAMPLES = 32  # in one cell, until a region is worth compiling: the handlers have cost a third of it
+CELL = 9  # bits of an offset: 512 bytes of code, what a region covers
+RESERVE = 8  # entries of the table that stay free
 LOAD_AFTER = 64  # samples outside regions, in the whole process: the handlers cost what loading LLVM does
 TABLE_ENTRIES = 1 << 16
 
@@ -236,13 +238,12 @@ class HotTier:
         HotTier.outside += 1
         if _compiler is None and HotTier.outside < self._patience:
             return
-        if len(samples) < self._enough or self._entries + self._pending.total() + SAMPLES >= TABLE_ENTRIES:
+        near = sum(other >> CELL == offset >> CELL for other in samples)
+        if near < self._enough or self._entries + self._pending.total() + RESERVE >= TABLE_ENTRIES:
             return
-        del self._samples[decoded]
-        flat = self._is_flat(decoded, pc)
-        for sampled in samples:
-            if sampled not in self._covered.get(decoded, ()):
-                self._compile(decoded, sampled, key, samples, flat=flat)
+        self._compile(decoded, offset, key, samples, flat=self._is_flat(decoded, pc))
+        covered = self._covered.get(decoded, ())
+        samples[:] = [other for other in samples if other not in covered and other != offset]
 
     def look_up(self) -> None:
         """Between runs that are too short to be sampled: install what is ready, and what is kept."""
