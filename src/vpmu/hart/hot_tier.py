@@ -31,7 +31,8 @@ from vpmu.hart.memory import HostMemory, PhysicalMemory
 if TYPE_CHECKING:
     from vpmu.hart.regions.find import Region
 
-SAMPLES = 32  # in one cell, until a region is worth compiling: the handlers have cost a third of it
+SAMPLES = 4  # in one cell, until a region is worth compiling for the runs to come
+COLD_SAMPLES = 32  # the same, where none is kept: the handlers have cost a third of what compiling costs
 CELL = 9  # bits of an offset: 512 bytes of code, what a region covers
 RESERVE = 8  # entries of the table that stay free
 LOAD_AFTER = 64  # samples outside regions, in the whole process: the handlers cost what loading LLVM does
@@ -185,7 +186,8 @@ class HotTier:
 
     def __init__(self, memory: PhysicalMemory, *, eager: bool = False) -> None:
         self._memory = memory
-        self._enough, self._patience = (1, 1) if eager else (SAMPLES, LOAD_AFTER)
+        usual = SAMPLES if region_cache(memory.counting) else max(SAMPLES, COLD_SAMPLES)
+        self._enough, self._patience = (1, 1) if eager else (usual, LOAD_AFTER)
         self._table = HostMemory(8 * TABLE_ENTRIES)
         self._functions = self._table.view.cast("Q")
         memory.shared.words[state.SHARED["hot_table"]] = self._table.address

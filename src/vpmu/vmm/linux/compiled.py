@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 COMMANDS = (
     "perf stat -e cycles,instructions true",
     "dmesg | grep -i pmu; perf stat ls /",
-    "true",
-    "perf list hw; echo done",
+    "i=0; while [ $i -lt 50 ]; do /bin/true; i=$((i+1)); done",
+    "perf list hw; perf bench sched pipe -l 2000",
 )
-"""What the boots run. They differ, so samples fall on other instructions of the same pages."""
+"""What the boots run: they differ, so samples fall on other instructions of the same pages, and processes are
+made and switched, as by all that runs in a guest.
+"""
 CHUNK = 50_000
 """Instructions from a sample to the next: a quarter of the usual finds half as many regions again."""
 MAX_INSTRUCTIONS = 10_000_000_000
