@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from vpmu.hart.generator.convention import RD, RS1
 from vpmu.hart.isa.instruction import Kind
 from vpmu.hart.regions.find import JUMPS, Region, Step, links
-from vpmu.hart.regions.neighbours import places, reach
+from vpmu.hart.regions.neighbours import PAGE_BYTES, places, reach
 
-PAGE_BYTES = 4096
 BLOCKS, STEPS = 4, 64  # of a loop that keeps pages
 MOST = 8  # pages in a region: each is three of the host's registers
 _WITHOUT_RESULT = (Kind.STORE, Kind.FP_STORE, Kind.BRANCH, Kind.NOP)

@@ -10,7 +10,9 @@ from vpmu.hart.generator.convention import RD, RS1
 from vpmu.hart.isa.instruction import Kind
 from vpmu.hart.regions.find import Step
 
-WIDEST = 256  # bytes: of two accesses further apart, one is in another page too often
+PAGE_BYTES = 4096
+WIDEST = (256, 64, 16)  # bytes: of two accesses further apart, one is in another page too often
+SAVED, LOST = 2, 3  # of an access that needs no look of its own; of a step that is left to its handler
 _ACCESSES = {Kind.LOAD: False, Kind.FP_LOAD: False, Kind.STORE: True, Kind.FP_STORE: True}
 _WITHOUT_RESULT = (Kind.STORE, Kind.FP_STORE, Kind.BRANCH, Kind.NOP)
 
@@ -69,14 +71,18 @@ def places(steps: Sequence[Step]) -> list[Place | None]:
 
 def reach(found: Sequence[Place | None], position: int) -> tuple[int, int] | None:
     """From which byte to which byte behind it the access at `position` and those after it lie; None where it
-    stands alone.
+    stands alone, or better would: where they lie in two pages, the handlers do the rest of the block.
     """
     first = found[position]
     assert first is not None
-    low, high, together = first.offset, first.offset + first.size, 1
-    for other in found[position + 1 :]:
-        if other is not None and other.root == first.root and other.is_store == first.is_store:
-            wider = min(low, other.offset), max(high, other.offset + other.size)
-            if wider[1] - wider[0] <= WIDEST:
-                (low, high), together = wider, together + 1
-    return (low, high) if together > 1 else None
+    for widest in WIDEST:
+        low, high, together = first.offset, first.offset + first.size, 1
+        for other in found[position + 1 :]:
+            if other is not None and other.root == first.root and other.is_store == first.is_store:
+                wider = min(low, other.offset), max(high, other.offset + other.size)
+                if wider[1] - wider[0] <= widest:
+                    (low, high), together = wider, together + 1
+        apart = (high - low - 1) / PAGE_BYTES  # how likely
+        if (together - 1) * SAVED > apart * (len(found) - position) * LOST:
+            return low, high
+    return None
