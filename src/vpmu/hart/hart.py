@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MASK = (1 << 64) - 1
 _PC, _DBASE, _INSN = state.STATE["pc"], state.STATE["dbase"], state.STATE["insn"]
 CHUNK = 200_000  # instructions from one sample of the hot tier to the next, on average
+PATIENCE = 8  # times as far where samples find nothing to compile
 REFERENCE_CHUNK = 10_000  # as long, but slower
 HOT_AFTER = 3_000_000  # instructions before the first sample
 # Which words of the context block an event is the sum of, and the engine variant that keeps them.
@@ -128,7 +129,7 @@ class Hart:
         self._indices: dict[tuple[int, int], tuple[int, ...]] = {}  # where the words of a count are
         self._engine_name = engine
         self._reference: object | None = None
-        self._share = 64  # of 64 of a chunk: from 1 to 128 in turns
+        self._share, self._patience = 64, 1  # of 64 of a chunk: from 1 to 128 in turns; chunks at a time
         self.interrupted = False  # somebody wants `run` to return soon, whatever its budget; see Turns.halt
         self._lcofi, self._traps_retire, self._fp = lcofi, traps_retire, fp
         self.reset()
@@ -217,7 +218,7 @@ class Hart:
         if self._variant is not self.memory.counting:
             native = self._choose_engine()
         while True:
-            chunk = CHUNK * self._share >> 6
+            chunk = CHUNK * self._share * self._patience >> 6
             stop = native(address, budget if budget < chunk else chunk)
             if stop != _BUDGET or budget <= chunk or self.interrupted:
                 return _STOPS[stop]
@@ -243,7 +244,8 @@ class Hart:
             from vpmu.hart.hot_tier import HotTier
 
             self.memory.hot_tier = HotTier(self.memory)
-        self.memory.hot_tier.sample(self.get("dbase"), self.pc)
+        may_wait = self.memory.hot_tier.sample(self.get("dbase"), self.pc)
+        self._patience = min(2 * self._patience, PATIENCE) if may_wait else 1
 
     def _choose_engine(self) -> Callable[[int, int], int]:
         """The engine variant that keeps what is to be counted."""

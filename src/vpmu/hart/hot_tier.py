@@ -211,30 +211,42 @@ class HotTier:
             self._covered.pop(decoded, None)
         self._pending.clear()
 
-    def sample(self, decoded: int, pc: int) -> None:
+    def sample(self, decoded: int, pc: int) -> bool:
         """The guest was at `pc`, in this decoded page. Samples inside installed regions are none: they are
-        compiled already.
+        compiled already. True where the next one may wait: here is a region, no page is new, and nothing is
+        being compiled.
         """
         while not self.done.empty():
             self.install(self.done.get_nowait())
+        seen = self._seen
         self._look_up_new_pages()
+        if self._is_outside(decoded, pc):
+            self._note_outside(decoded, pc)
+            return False
+        is_covered = pc & 4095 in self._covered.get(decoded, ())
+        return is_covered and seen == self._seen and not self._pending.total()
+
+    def _is_outside(self, decoded: int, pc: int) -> bool:
+        """Whether a region could be compiled that holds `pc`, and none does."""
         shared = self._memory.shared.words
         if not shared[state.SHARED["code_pool"]] <= decoded < shared[state.SHARED["code_next"]]:
-            return  # a page that is decoded one instruction at a time
+            return False  # a page that is decoded one instruction at a time
         offset = pc & 4095
         if offset in self._empty.get(decoded, ()) or not self._record(decoded + 4 * offset):
-            return  # no record: the chunk ended in a jump to another page
+            return False  # no record: the chunk ended in a jump to another page
         if offset in self._covered.get(decoded, ()):
             if self._pending[decoded] or self._word(decoded, "DECODED_COMPILED"):
-                return
+                return False
             del self._covered[decoded]  # a store has reset the page
             self._looked_up.pop(decoded, None)
-        key = self._key(decoded)
-        if self._looked_up.get(decoded) != key:
+        if self._looked_up.get(decoded) != (key := self._key(decoded)):
             self._looked_up[decoded] = key
             self._install_kept(decoded, key)
-            if offset in self._covered.get(decoded, ()):
-                return
+        return offset not in self._covered.get(decoded, ())
+
+    def _note_outside(self, decoded: int, pc: int) -> None:
+        """Have a region compiled where enough samples lie near."""
+        offset, key = pc & 4095, self._looked_up[decoded]
         samples = self._samples.setdefault(decoded, [])
         samples.append(offset)
         HotTier.outside += 1
