@@ -72,7 +72,7 @@ def _again(served: Served) -> Client:
 
 
 def _goes_on(machine: Machine, since: int = 0) -> None:
-    """Wait until the guest has run further than `since` nanoseconds: how long that takes is the host's affair."""
+    """Wait until the guest has run further than `since` nanoseconds: it takes as long as the host likes."""
     for _ in range(1000):
         if machine.vcpus[0].hart.get("time_ns") > since:
             return
