@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from vpmu.hart.generator.convention import RD, RS1
 from vpmu.hart.isa.instruction import Kind
 from vpmu.hart.regions.find import JUMPS, Region, Step, links
-from vpmu.hart.regions.neighbours import PAGE_BYTES, places, reach
+from vpmu.hart.regions.neighbours import PAGE_BYTES, WITHOUT_RESULT, places, reach
 
 BLOCKS, STEPS = 4, 64  # of a loop that keeps pages
 MOST = 8  # pages in a region: each is three of the host's registers
-_WITHOUT_RESULT = (Kind.STORE, Kind.FP_STORE, Kind.BRANCH, Kind.NOP)
 
 
 @dataclass(slots=True)
@@ -88,7 +87,7 @@ def _unsteady(steps: list[Step]) -> set[int]:
     return {
         step.record >> RD & 255
         for step in steps
-        if step.operation.row.kind not in _WITHOUT_RESULT
+        if step.operation.row.kind not in WITHOUT_RESULT
         and not (step.operation.row.name == "addi" and step.record >> RD & 255 == step.record >> RS1 & 255)
     }
 

@@ -14,7 +14,7 @@ PAGE_BYTES = 4096
 WIDEST = (256, 64, 16)  # bytes: of two accesses further apart, one is in another page too often
 SAVED, LOST = 2, 3  # of an access that needs no look of its own; of a step that is left to its handler
 _ACCESSES = {Kind.LOAD: False, Kind.FP_LOAD: False, Kind.STORE: True, Kind.FP_STORE: True}
-_WITHOUT_RESULT = (Kind.STORE, Kind.FP_STORE, Kind.BRANCH, Kind.NOP)
+WITHOUT_RESULT = (Kind.STORE, Kind.FP_STORE, Kind.BRANCH, Kind.NOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def places(steps: Sequence[Step]) -> list[Place | None]:
                 moved = root, offset
         if moved is not None:
             roots[rd] = moved
-        elif row.kind not in _WITHOUT_RESULT:
+        elif row.kind not in WITHOUT_RESULT:
             roots.pop(rd, None)
         found.append(place)
     return found
