@@ -7,11 +7,11 @@ from __future__ import annotations
 import ctypes
 import mmap
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vpmu.hart import state
+from vpmu.hart import huge_pages, state
 from vpmu.hart.breakpoints import Breakpoints
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.stale import StalePages
@@ -48,12 +48,14 @@ class HostMemory:
     settle: Callable[[], None] | None = None
     """Called before somebody looks, where pages of it are stale (stale.py)."""
     lendable = True
-    """Nobody sees it but through `view` and the engines."""
+    """Nobody sees it but through `view` and the engines. Then it has a `mapping`."""
+    mapping: mmap.mmap
 
     def __init__(self, size: int) -> None:
         size = -(-size // PAGE) * PAGE
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
-        self._use(memoryview(mmap.mmap(-1, size, flags=flags)))
+        self.mapping = mmap.mmap(-1, size, flags=flags)
+        self._use(memoryview(self.mapping))
 
     def _use(self, view: memoryview) -> None:
         self.size, self.settled = len(view), view
@@ -268,6 +270,19 @@ class PhysicalMemory:
             parts.append(bytes(region.backing.settled[start : start + length]))
             gpa, size = gpa + length, size - length
         return b"".join(parts)
+
+    def expect(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """[gpa, gpa + size) of each range will be written at once: where that is much, the host may bring the
+        pages together. MemoryFault.
+        """
+        found = []
+        for gpa, size in ranges:
+            region = self.region_at(gpa)
+            if region.backing.lendable:
+                at = gpa - region.base
+                found.append((region.backing, region.offset + at, min(size, region.size - at)))
+        rest = {id(memory): memory for memory in [self._code_pool, *(memory for memory, _, _ in found)]}
+        huge_pages.take(found, rest.values())
 
     def write(self, gpa: int, data: bytes | memoryview) -> None:
         """Write `data` at `gpa`. Like KVM's copy: what precedes a hole or a read-only slot is written, then

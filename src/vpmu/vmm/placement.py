@@ -34,9 +34,13 @@ def place(
         loaded = load_image(image, machine.memory_base, machine.memory_size, kind=kind)  # type: ignore[arg-type]
         if firmware is not None:
             _refuse_overlap(firmware, loaded)
+    where = _find_initrd(machine, loaded, initrd) if initrd else None
+    sizes = [(gpa, len(data)) for gpa, data in loaded.segments]
+    machine.memory.expect(sizes if where is None else [*sizes, (where[0], where[1] - where[0])])
     for gpa, data in loaded.segments:
         machine.memory.write(gpa, data)
-    where = _place_initrd(machine, loaded, initrd) if initrd else None
+    if where is not None:
+        _write_initrd(machine, where[0], initrd)
     tree = machine.tree or devicetree.build(
         len(machine.vcpus),
         machine.memory_base,
@@ -128,7 +132,8 @@ def _place_tree(machine: Machine, occupied: int, tree: bytes) -> int:
     return at
 
 
-def _place_initrd(machine: Machine, loaded: LoadedImage, initrd: Sequence[Buffer]) -> tuple[int, int]:
+def _find_initrd(machine: Machine, loaded: LoadedImage, initrd: Sequence[Buffer]) -> tuple[int, int]:
+    """Where an initrd goes: its first byte, and the one behind its last."""
     start = (loaded.end + MEGAPAGE - 1) & -MEGAPAGE
     end = start + sum(len(part) for part in initrd)
     if end > machine.memory_base + machine.memory_size - (4 << 20):
@@ -138,11 +143,13 @@ def _place_initrd(machine: Machine, loaded: LoadedImage, initrd: Sequence[Buffer
             expected=f"{-(-needed >> 20)} MiB of memory or more",
             got=f"{machine.memory_size >> 20} MiB",
         )
-    at = start
+    return start, end
+
+
+def _write_initrd(machine: Machine, at: int, initrd: Sequence[Buffer]) -> None:
     for part in initrd:
         machine.memory.write(at, part)
         at += len(part)
-    return start, end
 
 
 def _isa(machine: Machine) -> list[str]:

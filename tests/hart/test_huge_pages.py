@@ -1,0 +1,91 @@
+"""Huge pages are taken while they are quick, and nothing of a guest depends on them."""
+
+from __future__ import annotations
+
+import mmap
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from vpmu.hart import huge_pages
+from vpmu.hart.memory import HostMemory, PhysicalMemory
+
+MIB = 1 << 20
+BASE = 0x8000_0000
+
+pytestmark = pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="no huge pages on this system")
+
+
+class Host:
+    """Memory whose huge pages take as long as is said; what it was asked for, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, slow: frozenset[int] = frozenset()) -> None:
+        self.now, self.slow, self.brought = 0, slow, []
+        self.advised: list[tuple[int, ...]] = []
+        monkeypatch.setattr(huge_pages, "time", SimpleNamespace(thread_time_ns=lambda: self.now))
+
+    def memory(self, address: int) -> HostMemory:
+        memory = HostMemory.__new__(HostMemory)
+        memory.address, memory.mapping = address, self  # type: ignore[assignment]
+        return memory
+
+    def madvise(self, option: int, *where: int) -> None:
+        if option == mmap.MADV_HUGEPAGE:
+            self.advised.append(where)
+        else:
+            self.now += 5_000_000 if len(self.brought) in self.slow else 90_000
+            self.brought.append(where[0])
+
+
+def test_ranges_that_are_quick_bring_the_rest_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    memory, pool = host.memory(0x7000_0010_0000), host.memory(0x7100_0000_0000)
+    assert huge_pages.take([(memory, 2 * MIB, 10 * MIB), (memory, 40 * MIB, 8 * MIB)], [memory, pool])
+    # whole huge pages of the host inside each range: it begins and ends in the middle of one
+    assert host.brought == [at * MIB for at in (3, 5, 7, 9, 41, 43, 45)]
+    assert host.advised[-2:] == [(), ()]
+
+
+def test_the_first_slow_page_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch, slow=frozenset({2}))
+    memory = host.memory(0x7000_0000_0000)
+    assert not huge_pages.take([(memory, 0, 10 * MIB), (memory, 40 * MIB, 8 * MIB)], [memory])
+    assert host.brought == [0, 2 * MIB, 4 * MIB]
+    assert () not in host.advised
+
+
+def test_a_small_guest_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    memory = host.memory(0x7000_0000_0000)
+    assert not huge_pages.take([(memory, 0, 8 * MIB)], [memory])
+    assert not host.brought
+
+
+def test_a_system_that_has_none_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    monkeypatch.setattr(host, "madvise", lambda *_: (_ for _ in ()).throw(OSError(22, "no such advice")))
+    memory = host.memory(0x7000_0000_0000)
+    assert not huge_pages.take([(memory, 0, 32 * MIB)], [memory])
+
+
+@pytest.mark.parametrize("quick_ns", [1 << 60, 0], ids=["all", "none"])
+def test_memory_reads_the_same(monkeypatch: pytest.MonkeyPatch, quick_ns: int) -> None:
+    monkeypatch.setattr(huge_pages, "SLOW_NS", quick_ns)
+    memory = PhysicalMemory()
+    memory.set_slot(0, BASE, 32 * MIB)
+    began = time.thread_time_ns()
+    memory.expect([(BASE + 0x1000, 31 * MIB)])
+    assert time.thread_time_ns() > began
+    assert memory.read(BASE, 32 * MIB) == bytes(32 * MIB)
+    memory.write(BASE + 3 * MIB - 2, b"spam")
+    assert memory.read(BASE + 3 * MIB - 3, 6) == b"\0spam\0"
+
+
+def test_memory_of_somebody_else_is_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huge_pages, "take", lambda ranges, rest: taken.extend(ranges))
+    taken: list[object] = []
+    memory = PhysicalMemory()
+    memory.set_slot(0, BASE, 32 * MIB, backing=HostMemory.over(memoryview(bytearray(32 * MIB))))
+    memory.expect([(BASE, 32 * MIB)])
+    assert not taken
