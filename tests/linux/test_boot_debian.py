@@ -94,6 +94,21 @@ def test_a_program_of_known_length_counts_exactly_that(
     assert [line.split(",")[0] for line in output.splitlines() if line] == [str(length)] * 2
 
 
+def test_a_boot_loads_nothing_that_only_a_download_or_a_decoder_needs(debian: DebianGuest) -> None:
+    script = """
+import sys
+from vpmu.cli.main import main
+assert main(["boot", "--exec", "true"]) == 0
+heavy = {"_hashlib", "shutil", "subprocess", "tarfile", "vpmu.hart.isa.table", "vpmu.vmm.linux.apt"}
+if "vpmu.hart.regions.find" in sys.modules:  # this run has taught the hot tier
+    heavy -= {"vpmu.hart.isa.table"}
+print(*sorted(heavy & sys.modules.keys()))
+"""
+    assert debian.kernel.is_file()
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == []
+
+
 def test_without_a_host_pmu_the_guest_falls_back_to_the_legacy_driver(debian: DebianGuest) -> None:
     """KVM answers 0 to the legacy driver's reads of cycle and instret; nothing else can be had."""
     outcome, output = boot(

@@ -73,11 +73,14 @@ def add_host_timeout(parser: argparse.ArgumentParser) -> None:
 @contextmanager
 def limited(args: argparse.Namespace, machine: Machine) -> Iterator[Limits]:
     """The limits of `add_limits` for a run of the machine inside this."""
+    limits: Limits = {"max_instructions": args.max_instructions, "timeout_ns": nanoseconds(args.timeout)}
+    if args.host_timeout is None:
+        yield limits
+        return
     from ..vmm.host_timeout import host_timeout
 
-    timeout = nanoseconds(args.timeout)
     with host_timeout(machine, args.host_timeout):
-        yield {"max_instructions": args.max_instructions, "timeout_ns": timeout}
+        yield limits
 
 
 @contextmanager

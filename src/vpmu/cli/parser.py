@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -167,13 +168,27 @@ def check_output(name: OutputName) -> None:
     raise FileError(name, os.strerror(number))
 
 
+def _columns() -> int:
+    """Of the terminal, as shutil.get_terminal_size has it. argparse makes a formatter for each option of each
+    start, to look at its metavar: so none of them imports shutil, and all the packers that it knows.
+    """
+    try:
+        columns = int(os.environ["COLUMNS"])
+    except (KeyError, ValueError):
+        columns = 0
+    if columns <= 0 and sys.__stdout__ is not None:
+        try:
+            columns = os.get_terminal_size(sys.__stdout__.fileno()).columns
+        except (ValueError, OSError):
+            columns = 0
+    return columns if columns > 0 else 80
+
+
 class Help(argparse.HelpFormatter):
     """Fills paragraphs to the terminal's width, and leaves indented lines as they are."""
 
     def __init__(self, prog: str) -> None:
-        import shutil
-
-        super().__init__(prog, width=min(shutil.get_terminal_size().columns, WIDEST + 2) - 2)
+        super().__init__(prog, width=min(_columns(), WIDEST + 2) - 2)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         import textwrap

@@ -18,7 +18,6 @@ from vpmu.errors import HOST_LOST_STATUS, ImageError
 from vpmu.vmm.console import keep
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.execution import EXEC_INIT, ExecStream, build_exec_archive
-from vpmu.vmm.linux.start import START
 from vpmu.vmm.linux.trouble import Trouble, trouble
 from vpmu.vmm.loader import Buffer, ImageKind, LoadedImage, read_file
 
@@ -181,6 +180,8 @@ class LinuxBoot:
         """The kernel's command line of this boot: quiet where only a command's output is wanted."""
         init = f"rdinit={EXEC_INIT}" if self._stream is not None and self._own is not None else ""
         if self._start:
+            from vpmu.vmm.linux.start import START
+
             init = f"rdinit={START}"
         return boot_arguments(" ".join(filter(None, (init, append))), quiet=self._stream is not None)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from vpmu.errors import FileError, VpmuError
 from vpmu.files import read_json, replacing
+from vpmu.hart.digest import sha256
 
 if TYPE_CHECKING:
     from vpmu.vmm.linux.progress import Progress
@@ -103,7 +103,7 @@ class Cache:
         with replacing(self.folder / name) as stream:
             stream.write(data)
         status = (self.folder / name).stat()
-        return Result(status.st_size, status.st_mtime_ns, hashlib.sha256(data).hexdigest())
+        return Result(status.st_size, status.st_mtime_ns, sha256(data).hexdigest())
 
     def commit(self, manifest: Manifest) -> None:
         """Declare the files complete: the last step of a fetch."""
@@ -161,5 +161,7 @@ def fetching(cache: Cache, progress: Progress | None) -> Iterator[tuple[int, Pro
 
 
 def _sha256(path: Path) -> str:
+    import hashlib
+
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

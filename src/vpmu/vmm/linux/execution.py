@@ -7,12 +7,12 @@ The protocol with the guest's first process (the file `init` beside this one): `
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vpmu.errors import UsageError
+from vpmu.hart.digest import sha256
 from vpmu.vmm.console import keep
 from vpmu.vmm.linux import cpio
 
@@ -57,9 +57,9 @@ def build_exec_archive(
     extra = {
         name: data.read_bytes() if isinstance(data, Path) else data for name, data in (files or {}).items()
     }
-    digest = hashlib.sha256(script)
+    digest = sha256(script)
     for name in sorted(extra):
-        digest.update(name.encode() + b"\0" + hashlib.sha256(extra[name]).digest())
+        digest.update(name.encode() + b"\0" + sha256(extra[name]).digest())
     return cpio.write([
         cpio.file("vpmu/exec", script),
         cpio.file("vpmu/id", digest.hexdigest()[:16].encode() + b"\n"),

@@ -6,7 +6,6 @@ What only a download needs (APT, unpacking) is imported when there is one.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,6 +110,8 @@ def _fetch(
     sources: Sequence[AptSource] | None,
     progress: Progress,
 ) -> DebianGuest:
+    import shutil
+
     found = cache.current()  # another fetch may just have done it
     if found and found.recipe != initramfs.recipe():
         progress.step("building the initramfs anew")
@@ -142,6 +143,8 @@ def choose_in_archive(
     choose: Callable[[PrivateApt], Chosen],
 ) -> tuple[PrivateApt, Chosen]:
     """What `choose` finds in the first of the machine's archives that has it, signed. Raises FetchError."""
+    import shutil
+
     from vpmu.vmm.linux.sources import debian_sources, machine_sources
 
     if sources is None:
@@ -165,6 +168,8 @@ def choose_in_archive(
 
 def _read_index(work: Path, lock: int, source: AptSource, suite: str, progress: Progress) -> PrivateApt:
     """An archive's index of `suite`; under another of its names where the mirror is out of step on this."""
+    import shutil
+
     from vpmu.vmm.linux.apt import MirrorOutOfStep, PrivateApt
 
     apt = PrivateApt(work, source, suite, lock)

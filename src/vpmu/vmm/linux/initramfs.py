@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from vpmu.vmm.linux import cpio, elf
+from vpmu.hart.digest import sha256
+from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.cache import FetchError
 from vpmu.vmm.linux.execution import init_script
-from vpmu.vmm.linux.unpack import packing, unpacked, without_zboot
 
 LIBRARY_FOLDER = "usr/lib/riscv64-linux-gnu"
 LIBRARY_FOLDERS = (LIBRARY_FOLDER, "usr/lib", "lib/riscv64-linux-gnu", "lib")
@@ -29,7 +28,7 @@ _GROUP = b"root:x:0:\n"
 
 def recipe() -> str:
     """Names the build rules: archives of one recipe and the same packages are the same bytes."""
-    return hashlib.sha256(LAYOUT.encode() + b"\0" + init_script()).hexdigest()[:16]
+    return sha256(LAYOUT.encode() + b"\0" + init_script()).hexdigest()[:16]
 
 
 def extract(package: Path, wanted: Callable[[str], bool], *, first: bool = False) -> dict[str, bytes]:
@@ -94,6 +93,8 @@ def uncompressed_image(image: bytes, name: str) -> bytes:
     """The Image itself of one that may be compressed (see `unpack`), or in an EFI zboot; FetchError where it
     is none.
     """
+    from vpmu.vmm.linux.unpack import packing, unpacked, without_zboot
+
     image = without_zboot(image, name)
     kind = packing(image)
     if kind is not None:
@@ -121,6 +122,8 @@ def with_libraries(programs: Mapping[str, bytes], libraries: Mapping[str, bytes]
 
     `libraries` holds candidates by package path. FetchError names a library that no package brought.
     """
+    from vpmu.vmm.linux import elf
+
     by_name = {PurePosixPath(name).name: data for name, data in libraries.items()}
     files = dict(programs)
     done: set[str] = set()
