@@ -39,6 +39,12 @@ def stale(machine: Machine) -> int:
     return sum(flags & state.PAGE_STALE != 0 for flags in bytes(memory._flags.view[: memory._next_page]))
 
 
+def unsaved(machine: Machine) -> int:
+    """How many pages of a machine its last snapshot lacks."""
+    memory = machine.memory
+    return sum(flags & state.PAGE_UNSAVED != 0 for flags in bytes(memory._flags.view[: memory._next_page]))
+
+
 def copying(machine: Machine) -> Machine:
     """A machine whose restores copy."""
     for region in machine.memory.regions.values():
@@ -55,7 +61,7 @@ class Walk:
         self.marked = random_machine.machine(seed, **options)  # type: ignore[arg-type]
         self.copied = copying(random_machine.machine(seed, **options))  # type: ignore[arg-type]
         self.snapshots = [(self.marked.snapshot(), self.copied.snapshot())]
-        self.most_stale = 0
+        self.most_stale = self.most_unsaved = 0
 
     @property
     def both(self) -> tuple[Machine, Machine]:
@@ -106,6 +112,11 @@ class Walk:
 
     def take(self) -> None:
         self.snapshots.append((self.marked.snapshot(), self.copied.snapshot()))
+        self.most_unsaved = max(self.most_unsaved, unsaved(self.marked))
+        assert not stale(self.marked)
+        assert not unsaved(self.copied)
+        if len(self.snapshots) > 1 and self.rng.random() < 0.3:  # somebody lets go of one
+            del self.snapshots[self.rng.randrange(len(self.snapshots) - 1)]
 
     def restore(self) -> None:
         one, other = self.rng.choice(self.snapshots)
@@ -151,6 +162,14 @@ class Walk:
         for backing, other in zip(*(find_backings(machine.memory) for machine in self.both), strict=True):
             assert backing.view == other.view
         assert not stale(self.marked)
+        assert not unsaved(self.marked)
+
+    def compare_snapshots(self) -> None:
+        """The oldest first or last: what one lacks it may get from the next one."""
+        pairs = self.snapshots if self.rng.random() < 0.5 else self.snapshots[::-1]
+        for one, other in pairs:
+            for image, copied in zip(one.images, other.images, strict=True):
+                assert image.view == copied.view
 
     def compare_harts(self) -> None:
         for vcpu, other in zip(self.marked.vcpus, self.copied.vcpus, strict=True):
@@ -161,7 +180,7 @@ class Walk:
     def step(self) -> None:
         kinds = {self.run: 40, self.restore: 20, self.read: 12, self.write: 8, self.as_the_hart_sees_it: 4,
                  self.take: 3, self.fork: 2, self.restore_from_file: 2, self.use_up: 1, self.cut: 1,
-                 self.hash: 1, self.compare: 1}  # fmt: skip
+                 self.hash: 1, self.compare: 1, self.compare_snapshots: 1}  # fmt: skip
         self.rng.choices(list(kinds), list(kinds.values()))[0]()
 
 
@@ -169,7 +188,7 @@ class Walk:
 def test_marking_does_what_copying_does(tier: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if tier == "regions":
         monkeypatch.setattr(harts, "CHUNK", 300)
-    most_stale = 0
+    most_stale = most_unsaved = 0
     for seed in range(FIRST, FIRST + (WALKS if tier != "reference" else max(WALKS // 4, 1))):
         walk = Walk(seed, tmp_path, "reference" if tier == "reference" else "native")
         try:
@@ -180,12 +199,53 @@ def test_marking_does_what_copying_does(tier: str, tmp_path: Path, monkeypatch: 
                 walk.compare_harts()
                 if walk.marked.memory.hot_tier is not None:
                     walk.marked.memory.hot_tier.finish()
+            if seed % 2:  # else the machine is looked at first, which saves all that is unsaved
+                walk.compare_snapshots()
             walk.compare()
+            walk.compare_snapshots()
             assert walk.marked.state_hash() == walk.copied.state_hash()
         except AssertionError as error:
             raise AssertionError(f"seed {seed}: {error}") from error
         most_stale = max(most_stale, walk.most_stale)
+        most_unsaved = max(most_unsaved, walk.most_unsaved)
     assert most_stale > 20
+    assert most_unsaved > 20
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_a_snapshot_copies_no_page_and_each_is_saved_before_it_changes(engine: str) -> None:
+    machine = Machine(memory=4 << 20, engine=engine)
+    for page in range(300):
+        machine.memory.write(RAM + page * PAGE, b"before")
+    snapshot = machine.snapshot()
+    assert unsaved(machine) == 300
+    machine.memory.write(RAM + 7 * PAGE + PAGE - 4, b"in Python")  # of two pages
+    machine.vcpu(0).write(RAM + 100 * PAGE + 8, b"the hart")
+    assert unsaved(machine) == 297
+    machine.restore(snapshot)
+    assert (stale(machine), unsaved(machine)) == (3, 297)
+    for page in (7, 8, 100, 101):
+        assert machine.memory.read(RAM + page * PAGE, 16) == b"before".ljust(16, b"\0")
+    assert snapshot.images[0].view[: 300 * PAGE] == b"before".ljust(PAGE, b"\0") * 300
+    assert not unsaved(machine)
+
+
+def test_what_a_snapshot_lacks_it_gets_from_the_next_one() -> None:
+    machine = Machine(memory=1 << 20)
+    first = machine.snapshot()
+    kept = [first]
+    for number in range(1, 6):
+        machine.memory.write(RAM, bytes([number]))
+        machine.memory.write(RAM + number * PAGE, bytes([number]))
+        kept.append(machine.snapshot())
+    del kept[3], machine  # neither the one between nor the machine has to be there
+    gc.collect()
+    for snapshot, number in zip(kept, (0, 1, 2, 4, 5), strict=True):
+        image = snapshot.images[0].view
+        assert image[0] == number
+        assert [image[page * PAGE] for page in range(1, 6)] == [
+            page if page <= number else 0 for page in range(1, 6)
+        ]
 
 
 def test_a_restore_writes_no_page_and_a_run_writes_those_it_looks_at() -> None:

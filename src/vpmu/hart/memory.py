@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from vpmu.hart import huge_pages, state
 from vpmu.hart.breakpoints import Breakpoints
 from vpmu.hart.codegen_flags import Counting
-from vpmu.hart.stale import StalePages
+from vpmu.hart.stale import Owed, StalePages
 from vpmu.hart.watchpoints import Watchpoints
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class HostMemory:
     """Anonymous, zeroed, lazily committed host memory of `size` bytes (rounded up to pages)."""
 
     settle: Callable[[], None] | None = None
-    """Called before somebody looks, where pages of it are stale (stale.py)."""
+    """Called before somebody looks, where pages of it are stale or unsaved, or have not been saved to it
+    (stale.py)."""
     lendable = True
     """Nobody sees it but through `view` and the engines. Then it has a `mapping`."""
     mapping: mmap.mmap
@@ -59,7 +60,7 @@ class HostMemory:
 
     def _use(self, view: memoryview) -> None:
         self.size, self.settled = len(view), view
-        self.borrowers: weakref.WeakSet[StalePages] = weakref.WeakSet()
+        self.borrowers: weakref.WeakSet[StalePages | Owed] = weakref.WeakSet()
         self._anchor = ctypes.c_char.from_buffer(view)
         self.address = ctypes.addressof(self._anchor)
 
@@ -73,13 +74,14 @@ class HostMemory:
 
     @property
     def view(self) -> memoryview:
-        """The bytes; `settled` where the pages in question are known not to be stale."""
+        """The bytes; `settled` where the pages in question are known to be neither stale nor unsaved."""
         if self.settle is not None:
             self.settle()
         return self.settled
 
     def recall(self) -> None:
-        """Have everybody take what of this memory's contents stale pages are still to get: it will change."""
+        """Have everybody take what they are still to get of this memory's contents: it will change."""
+        _ = self.view
         for stale in list(self.borrowers):
             stale.settle()
 

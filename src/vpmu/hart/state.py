@@ -45,7 +45,7 @@ _SHARED_NAMES = [
     *("code_pool", "code_next", "code_end", "code_map", "page_flags", "page_count", "epoch", "hot_table"),
     *("hot_count", "region_count", "breakpoints", "breakpoint_count"),
     *("watchpoints", "watchpoint_count"),
-    "stale",  # how far behind each stale page its contents lie (stale.py); 0: no page is stale
+    "stale",  # from each page to that of the snapshot (stale.py); 0: no page is stale or unsaved
     *(f"r{i}_{word}" for i in range(_REGIONS) for word in ("base", "size", "host", "first", "flags")),
 ]
 
@@ -55,10 +55,11 @@ MISS_COUNTERS = ("dtlb_read_miss", "dtlb_write_miss", "itlb_miss", "l1d_read_mis
 
 STATE = {name: REGISTER_WORDS + i for i, name in enumerate(_STATE_NAMES)}
 SHARED = {name: i for i, name in enumerate(_SHARED_NAMES)}
-# What is known of a page, a byte each. Stale: a restore has not brought its contents yet (stale.py). Base:
+# What is known of a page, a byte each. Stale: a restore has not brought its contents yet, unsaved: the last
+# snapshot has not taken them yet (stale.py). Base:
 # it was touched in the state that the machine was last restored to. Hashed: written since the last snapshot,
 # and not since the last hash of the state.
-PAGE_TOUCHED, PAGE_DIRTY, PAGE_HASHED, PAGE_STALE, PAGE_BASE = 1, 2, 4, 8, 16
+PAGE_TOUCHED, PAGE_DIRTY, PAGE_HASHED, PAGE_STALE, PAGE_BASE, PAGE_UNSAVED = 1, 2, 4, 8, 16, 32
 REGION_WORDS = 5
 REGION_READONLY = 1
 

@@ -273,6 +273,7 @@ class Ring:
     def _clean(self, moment: Moment) -> None:
         """The machine is in the state of a moment: changes count from there on."""
         memory = self.machine.memory
+        memory.stale.settle()
         if self.machine.hashed is not None:
             self._changed(bytes(memory._flags.view[: memory._next_page]))
         memory._flags.view[: len(moment.flags)] = known_of(moment.flags)

@@ -1,8 +1,8 @@
 """Snapshots: a machine's whole state, taken and brought back in the time that its changed pages take.
 
 Memory is tracked by page: the engine and everything else that writes to guest memory marks pages as dirty,
-taking or restoring a snapshot makes them clean. A restore copies nothing: it marks what has changed since as
-stale, and whoever looks at such a page first brings its contents (hart/stale.py).
+taking or restoring a snapshot makes them clean. Neither copies anything: pages are marked as unsaved or as
+stale, and whoever looks at such a page first has it copied (hart/stale.py).
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ from ..perf.injection import FaultyPerf
 from ..trace.recorder import Recorder
 from .snapshot_hart import forget_translations
 from .snapshot_pages import (
+    STALE,
     STALE_TOO,
     TOUCHED,
+    UNSAVED,
     Slot,
     check_slots,
     find_backings,
+    find_lendable,
     find_origin,
     find_slots,
     find_written,
     forget_code,
     known_of,
-    mark_stale,
+    mark,
     runs,
     union,
     with_base,
@@ -180,19 +183,20 @@ def take(machine: Machine) -> Snapshot:
 
         check_snapshot(machine.board)
     memory = machine.memory
-    memory.stale.settle()
+    memory.stale.bring()
     flags = bytes(memory._flags.view[: memory._next_page])
     backings = find_backings(memory)
     base = machine.base
     stored = find_written(memory, backings, flags)
     if base is not None:
         stored = with_base(stored, base.stored)
-    images = []
-    for backing, mask in zip(backings, stored, strict=True):
-        image = HostMemory(backing.size)
-        for first, last in runs(mask):
+    lent = find_lendable(memory, backings)
+    if lent is None or not memory.stale.of(backings[lent]):
+        memory.stale.settle()
+    images = [HostMemory(backing.size) for backing in backings]
+    for number, (backing, image, mask) in enumerate(zip(backings, images, stored, strict=True)):
+        for first, last in runs(mask) if number != lent else ():
             image.view[first * PAGE : last * PAGE] = backing.view[first * PAGE : last * PAGE]
-        images.append(image)
     states, events = [], []
     for vcpu, perf in zip(machine.vcpus, _providers(machine), strict=True):
         one, objects = vcpu_state(vcpu, perf)
@@ -204,7 +208,13 @@ def take(machine: Machine) -> Snapshot:
         images, stored, clean, {key: value.value for key, value in memory._wanted.items()},
         weakref.ref(machine), events,
     )  # fmt: skip
-    memory._flags.view[: len(clean)] = known_of(clean)
+    known = bytearray(known_of(clean))
+    if lent is not None:
+        origin = find_origin(memory, backings[lent])
+        assert origin is not None
+        memory.stale.owe(backings[lent], images[lent], origin)
+        mark(known, origin, runs(stored[lent]), UNSAVED)
+    memory._flags.view[: len(known)] = known
     _made_clean(machine, snapshot)
     return snapshot
 
@@ -273,6 +283,7 @@ def _restore_memory(
             memory.stale.lend(backings[0], snapshot.images[0], origin)
             memory._flags.view[: len(flags)] = flags.translate(BACK)
             return
+    memory.stale.save()
     changed = find_written(memory, backings, flags, STALE_TOO)
     if base is not snapshot:
         changed = [union(mask, other) for mask, other in zip(changed, snapshot.stored, strict=True)]
@@ -281,8 +292,7 @@ def _restore_memory(
     if moved:
         check_slots(snapshot.slots, backings, memory._next_page)
         memory.set_regions(_regions(snapshot.slots, backings))
-    lendable = [at for at, backing in enumerate(backings) if find_origin(memory, backing) is not None]
-    lent = max(lendable, key=lambda at: backings[at].size, default=None)
+    lent = find_lendable(memory, backings)
     if lent is None or not memory.stale.of(backings[lent]):
         memory.stale.settle()
     known = bytearray(known_of(snapshot.flags))
@@ -292,7 +302,7 @@ def _restore_memory(
             origin = find_origin(memory, backing)
             assert origin is not None
             memory.stale.lend(backing, image, origin)
-            mark_stale(known, origin, pages[number])
+            mark(known, origin, pages[number], STALE)
             pages[number] = []
         here_view, image_view = backing.settled, image.view
         for first, last in pages[number]:

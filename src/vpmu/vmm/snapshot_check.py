@@ -148,7 +148,8 @@ def _vcpu(where: str, vcpu: GuestHart, state: Mapping[str, object]) -> None:
     expect(set(enabled) == known and set(map(type, enabled.values())) <= {bool}, f"{where}: extensions",
             f"a switch for each of {len(known)}", len(enabled))  # fmt: skip
     expect(isinstance(state["ran"], bool), f"{where}: ran", "true or false", state["ran"])
-    attributes_like(f"{where}: pmu", attributes(vcpu.pmu), table("plain", pmu["plain"]))
+    plain = {**attributes(vcpu.pmu), "last_refusal": None}  # a machine that has refused something has more
+    attributes_like(f"{where}: pmu", plain, table("plain", pmu["plain"]))
     if hasattr(vcpu, "csrs"):
         attributes_like(f"{where}: csrs", attributes(vcpu.csrs), table("csrs", state["csrs"]))
     if not isinstance(vcpu.pmu, VcpuPmu):

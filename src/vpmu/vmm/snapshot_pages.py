@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import MachineError
 from ..hart.memory import MAX_REGIONS, PAGE, HostMemory, PhysicalMemory
 from ..hart.stale import runs
-from ..hart.state import PAGE_BASE, PAGE_DIRTY, PAGE_HASHED, PAGE_STALE, PAGE_TOUCHED
+from ..hart.state import PAGE_BASE, PAGE_DIRTY, PAGE_HASHED, PAGE_STALE, PAGE_TOUCHED, PAGE_UNSAVED
 
 __all__ = ["runs"]
 _KNOWN = PAGE_TOUCHED | PAGE_DIRTY | PAGE_HASHED
@@ -15,7 +16,8 @@ TOUCHED = bytes(int(flags & _KNOWN != 0) for flags in range(256))
 _WRITTEN = bytes(int(flags & (PAGE_DIRTY | PAGE_HASHED) != 0) for flags in range(256))
 STALE_TOO = bytes(int(flags & (PAGE_DIRTY | PAGE_HASHED | PAGE_STALE) != 0) for flags in range(256))
 _BASE = bytes(PAGE_TOUCHED | PAGE_BASE if flags else 0 for flags in range(256))
-_MARKED = bytes(flags | PAGE_STALE for flags in range(256))
+STALE = bytes(flags | PAGE_STALE for flags in range(256))
+UNSAVED = bytes(flags | PAGE_UNSAVED for flags in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +130,16 @@ def known_of(flags: bytes) -> bytes:
     return flags.translate(_BASE)
 
 
-def mark_stale(flags: bytearray, origin: int, changed: list[tuple[int, int]]) -> None:
-    """Mark runs of pages of a backing, whose first page has the number `origin`."""
-    for first, last in changed:
-        flags[origin + first : origin + last] = flags[origin + first : origin + last].translate(_MARKED)
+def find_lendable(memory: PhysicalMemory, backings: list[HostMemory]) -> int | None:
+    """The largest backing of which pages may be stale or unsaved, by its number."""
+    lendable = [at for at, backing in enumerate(backings) if find_origin(memory, backing) is not None]
+    return max(lendable, key=lambda at: backings[at].size, default=None)
+
+
+def mark(flags: bytearray, origin: int, pages: Iterable[tuple[int, int]], how: bytes) -> None:
+    """Mark runs of pages of a backing, whose first page has the number `origin`, as STALE or UNSAVED."""
+    for first, last in pages:
+        flags[origin + first : origin + last] = flags[origin + first : origin + last].translate(how)
 
 
 def forget_code(

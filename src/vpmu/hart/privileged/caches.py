@@ -19,13 +19,18 @@ def find_region(address):
 
 
 def freshen(region, address):
-    """A page that a restore has left as it was (stale.py) gets its contents now, before anybody sees it: no
-    access of the engine goes past `find_region`, or what it has cached since the restore.
+    """A page that a restore has left as it was (stale.py) gets its contents now, before anybody sees it, and
+    one that the last snapshot lacks is saved, before anybody writes to it: no access of the engine goes past
+    `find_region`, or what it has cached since.
     """
     offset = (address - load64(region)) & ~4095
     page = load64(region + 24) + (offset >> 12)
     flags = load8(m.page_flags + page)
-    if flags & PAGE_STALE:
+    if flags & PAGE_UNSAVED:
+        store8(m.page_flags + page, flags & ~PAGE_UNSAVED)
+        host = load64(region + 16) + offset
+        copy(host + m.stale, host, 4096)
+    elif flags & PAGE_STALE:
         store8(m.page_flags + page, flags & ~PAGE_STALE)
         host = load64(region + 16) + offset
         copy(host, host + m.stale, 4096)
