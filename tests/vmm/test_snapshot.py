@@ -241,3 +241,13 @@ def test_headers_that_lie(tmp_path: Path) -> None:
         bad.write_bytes(head + raw + data[28 + length :])
         with suppress(VpmuError):
             Snapshot.load(bad).machine()
+
+
+@pytest.mark.parametrize("profile", ["kvm-7.2", "spec-3.0"])
+def test_a_machine_that_has_refused_something_takes_a_file_from_before(profile: str, tmp_path: Path) -> None:
+    machine = Machine(profile)
+    machine.snapshot().save(tmp_path / "file")
+    assert machine.vcpu(0).ecall(Eid.PMU, PmuFid.COUNTER_START, 0, 1 << 63, 1 << 40).error
+    assert machine.vcpu(0).pmu.last_refusal is not None
+    machine.restore(Snapshot.load(tmp_path / "file"))
+    assert machine.vcpu(0).pmu.last_refusal is None

@@ -61,7 +61,7 @@ class Walk:
         self.marked = random_machine.machine(seed, **options)  # type: ignore[arg-type]
         self.copied = copying(random_machine.machine(seed, **options))  # type: ignore[arg-type]
         self.snapshots = [(self.marked.snapshot(), self.copied.snapshot())]
-        self.most_stale = self.most_unsaved = 0
+        self.most_stale, self.most_unsaved = 0, unsaved(self.marked)
 
     @property
     def both(self) -> tuple[Machine, Machine]:

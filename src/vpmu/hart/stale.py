@@ -28,13 +28,14 @@ _ONLY_UNSAVED = bytes(int(flags & _UNSAVED != 0) for flags in range(256))
 _FRESH = bytes(flags & ~_STALE for flags in range(256))
 _SAVED = bytes(flags & ~_UNSAVED for flags in range(256))
 _WRITTEN = state.PAGE_DIRTY | state.PAGE_HASHED | _STALE
-BACK = bytes(
+_BACK = bytes(
     (flags & state.PAGE_BASE and state.PAGE_BASE | state.PAGE_TOUCHED)
     | (flags & _WRITTEN and _STALE)
     | flags & _UNSAVED
     for flags in range(256)
 )
 """From what is known of a page after a run to what is known of it once the machine is back where it was."""
+_PART = 2048  # pages: a run changes what is known of few such parts
 
 
 def runs(mask: bytes) -> Iterator[tuple[int, int]]:
@@ -83,6 +84,7 @@ class StalePages:
         self._backing: HostMemory | None = None
         self._image: HostMemory | None = None
         self._origin = 0
+        self._back: list[bytes] = []  # what was known after the last `go_back`, in parts
 
     def of(self, backing: HostMemory) -> bool:
         """Whether pages of this backing are stale, or of none."""
@@ -99,6 +101,25 @@ class StalePages:
         self._words[state.SHARED["stale"]] = image.address - backing.address & (1 << 64) - 1
         backing.settle = self.settle
         image.borrowers.add(self)
+
+    def holds(self, image: HostMemory) -> bool:
+        """Pages are stale or unsaved against this image; the slots are what they were when that began."""
+        return self._image is image
+
+    def go_back(self) -> None:
+        """The machine, of which the backing is all the memory, is where it was when this image became its
+        own: what a run has changed since is stale.
+        """
+        memory = self._memory()
+        assert memory is not None
+        view = self._flags.view[: memory._next_page]
+        flags, back = bytes(view), self._back
+        if len(back) * _PART < len(flags):
+            back += [b""] * (-(-len(flags) // _PART) - len(back))
+        for number, at in enumerate(range(0, len(flags), _PART)):
+            part = flags[at : at + _PART]
+            if part != back[number]:  # else it would become what it is
+                view[at : at + _PART] = back[number] = part.translate(_BACK)
 
     def owe(self, backing: HostMemory, image: HostMemory, origin: int) -> None:
         """Pages of a backing, of which none is stale, are unsaved from now on where their flags say so: the

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Protocol
 from ..brief import Brief
 from ..errors import FileError, MachineError
 from ..hart.memory import PAGE, HostMemory, PhysicalMemory, Region
-from ..hart.stale import BACK
 from ..perf.host_event import HostPmuEvent
 from ..perf.host_pmu import HostPmuPerf
 from ..perf.injection import FaultyPerf
@@ -215,7 +214,9 @@ def take(machine: Machine) -> Snapshot:
         memory.stale.owe(backings[lent], images[lent], origin)
         mark(known, origin, runs(stored[lent]), UNSAVED)
     memory._flags.view[: len(known)] = known
-    _made_clean(machine, snapshot)
+    for vcpu in machine.vcpus:
+        forget_translations(vcpu.hart, writes_only=True)
+    machine.base, machine.hashed = snapshot, None
     return snapshot
 
 
@@ -248,6 +249,14 @@ def _sensible(snapshot: Snapshot) -> Iterator[None]:
 
 
 def _restore(machine: Machine, snapshot: Snapshot) -> None:
+    memory, images = machine.memory, snapshot.images
+    if machine.base is snapshot and len(images) == 1 and memory.stale.holds(images[0]):
+        memory.stale.go_back()  # from a run from the same snapshot: all else fits
+        _put_states(machine, snapshot)
+        machine.hashed = None
+        if machine.injection is not None:
+            machine.injection.begin()
+        return
     here = fingerprint(machine)
     if here != snapshot.fingerprint:
         key = next((key for key in here if here[key] != snapshot.fingerprint.get(key)), "more words")
@@ -255,14 +264,13 @@ def _restore(machine: Machine, snapshot: Snapshot) -> None:
             f"snapshot of another machine: {key}", expected=str(snapshot.fingerprint.get(key))[:60],
             got=str(here.get(key))[:60],
         )  # fmt: skip
-    memory = machine.memory
     backings = find_backings(memory)
     if [backing.size for backing in backings] != [image.size for image in snapshot.images]:
         raise MachineError("snapshot of another machine: memory slots")
     _check(machine, snapshot)
     _restore_memory(memory, backings, snapshot, machine.base)
     _put_states(machine, snapshot)
-    _made_clean(machine, snapshot)
+    machine.base, machine.hashed = snapshot, None
     if machine.injection is not None:
         machine.injection.begin()
 
@@ -275,15 +283,15 @@ def _restore_memory(
     """
     if len(snapshot.flags) > memory._next_page:
         raise ValueError(f"{len(snapshot.flags)} pages")
-    flags = bytes(memory._flags.view[: memory._next_page])
     moved = find_slots(memory, backings) != snapshot.slots
     if base is snapshot and not moved and len(backings) == 1:  # a run from the same snapshot again
         origin = find_origin(memory, backings[0])
         if origin is not None:
             memory.stale.lend(backings[0], snapshot.images[0], origin)
-            memory._flags.view[: len(flags)] = flags.translate(BACK)
+            memory.stale.go_back()
             return
     memory.stale.save()
+    flags = bytes(memory._flags.view[: memory._next_page])
     changed = find_written(memory, backings, flags, STALE_TOO)
     if base is not snapshot:
         changed = [union(mask, other) for mask, other in zip(changed, snapshot.stored, strict=True)]
@@ -354,9 +362,3 @@ def _providers(machine: Machine) -> Iterator[HostPmuPerf]:
                 "snapshot", expected="a modelled host PMU", got=f"{inner.name}, whose counters are real"
             )
         yield inner
-
-
-def _made_clean(machine: Machine, snapshot: Snapshot) -> None:
-    for vcpu in machine.vcpus:
-        forget_translations(vcpu.hart, writes_only=True)
-    machine.base, machine.hashed = snapshot, None

@@ -157,7 +157,8 @@ def _vcpu(where: str, vcpu: GuestHart, state: Mapping[str, object]) -> None:
     for name, members, things in (("counters", _COUNTER, vcpu.pmu.counters), ("fw", _FW, vcpu.pmu.fw)):
         given = items(f"{where}: {name}", pmu[name], len(things))
         for thing, one in zip(things, given, strict=True):
-            values = dict(zip(members, items(f"{where}: {name}", one, len(members)), strict=True))
+            saved = list(one) if isinstance(one, tuple) else one
+            values = dict(zip(members, items(f"{where}: {name}", saved, len(members)), strict=True))
             own = {member: getattr(thing, member) for member in members}
             attributes_like(f"{where}: {name}", own, values)
     page = table("page", pmu["page"])

@@ -42,8 +42,8 @@ def _pmu_state(pmu: SbiPmu) -> State:
         return {"plain": attributes(pmu)}
     return {
         "plain": attributes(pmu),
-        "counters": [list(picked(counter, _COUNTER).values()) for counter in pmu.counters],
-        "fw": [list(picked(one, _FW).values()) for one in pmu.fw],
+        "counters": list(map(attrgetter(*_COUNTER), pmu.counters)),
+        "fw": list(map(attrgetter(*_FW), pmu.fw)),
         "page": picked(pmu.snapshot, _PAGE),
     }
 
@@ -61,6 +61,8 @@ def _put_pmu(pmu: SbiPmu, state: Mapping[str, object]) -> None:
 def _put_rows(things: Sequence[object], names: tuple[str, ...], rows: Sequence[Sequence[object]]) -> None:
     """Attributes of many alike objects, of which a run touches few."""
     present = attrgetter(*names)
+    if list(map(present, things)) == rows:
+        return
     for thing, row in zip(things, rows, strict=True):
         if present(thing) != tuple(row):
             for name, value in zip(names, row, strict=True):
@@ -93,8 +95,9 @@ def put_vcpu(
     put(vcpu.interrupts, state["interrupts"])  # type: ignore[arg-type]
     enabled = state["extensions"]
     assert isinstance(enabled, dict)
-    vcpu.extensions._enabled = {SbiExtension(key): on for key, on in enabled.items()}
-    vcpu.extensions._by_eid.clear()
+    if vcpu.extensions._enabled != enabled:  # numbers, and members of an IntEnum
+        vcpu.extensions._enabled = {SbiExtension(key): on for key, on in enabled.items()}
+        vcpu.extensions._by_eid.clear()
     vcpu.extensions.ran_at_least_once = bool(state["ran"])
     _put_pmu(vcpu.pmu, state["pmu"])  # type: ignore[arg-type]
     if hasattr(vcpu, "csrs"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 
 State = dict[str, object]
 _LEAVES = frozenset({int, bool, str, bytes, type(None), float})
-_SEEN: set[tuple[type, str]] = set()
+_SEEN: defaultdict[type, set[str]] = defaultdict(set)
 """Attributes that objects of a kind are known to have."""
 
 
@@ -45,12 +45,13 @@ def picked(thing: object, names: tuple[str, ...]) -> State:
 
 def put(thing: object, values: Mapping[str, object]) -> None:
     """Set attributes to what `attributes` or `picked` gave. KeyError for one that the object has not."""
-    kind = type(thing)
-    for name, value in values.items():
-        if (kind, name) not in _SEEN:
+    seen = _SEEN[type(thing)]
+    if not seen >= values.keys():
+        for name in values:
             if not hasattr(thing, name) or callable(getattr(thing, name)):
                 raise KeyError(name)
-            _SEEN.add((kind, name))
+        seen.update(values)
+    for name, value in values.items():
         if type(value) in _LEAVES:
             setattr(thing, name, value)
         elif not _alike(getattr(thing, name), value):
