@@ -192,3 +192,26 @@ def test_a_signal_while_a_class_is_made(
     monkeypatch.setattr(cli, "_dispatch", lambda arguments: {}["no"])
     with pytest.raises(KeyError):
         cli.main(["run"])
+
+
+def test_a_module_that_is_for_later_is_itself_once_it_is_asked() -> None:
+    code = """
+import sys
+from vpmu.cli.main import LATER, Later
+for name in LATER:
+    assert name not in sys.modules
+    sys.modules[name] = Later(name)
+import dataclasses, inspect, pathlib
+assert "ast" not in sys.modules and "dis" not in sys.modules
+@dataclasses.dataclass
+class Bare:
+    number: int
+assert Bare.__doc__ == "Bare(number: int)" and "dis" in sys.modules
+from inspect import signature
+assert signature(Bare) and inspect.isclass(Bare) and not hasattr(inspect, "nothing")
+from urllib.parse import urlsplit
+assert urlsplit("http://[::1]:80/").hostname == "::1"
+import ipaddress
+assert sys.modules["ipaddress"].ip_address("::1").is_loopback
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
 from .. import __version__
 from ..errors import TimeOver, UnknownNameError, VpmuError
@@ -50,6 +51,26 @@ COMMANDS = {
 }
 """The commands and what they do. `vpmu NAME` is the module `vpmu.cli.NAME`: `add_parser(subparsers)` and
 `run(args)`."""
+
+
+LATER = ("inspect", "ipaddress")
+"""Modules of the library that others import at their head for what vpmu never does: dataclasses for classes
+without a docstring, urllib.parse (pathlib) for hosts in brackets. They, and what they import, are a
+twentieth of a start."""
+
+
+class Later(ModuleType):
+    """Stands for a module until somebody looks into it."""
+
+    def __getattr__(self, name: str) -> object:
+        if name.startswith("__") or sys.modules.get(self.__name__) is not self:
+            raise AttributeError(name)
+        del sys.modules[self.__name__]
+        vars(self).update(vars(import_module(self.__name__)))
+        try:
+            return vars(self)[name]
+        except KeyError:
+            raise AttributeError(name) from None
 
 
 class Terminated(KeyboardInterrupt):
@@ -90,6 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         # What a run allocates is short-lived and free of cycles: look for them rarely.
         gc.set_threshold(100_000, 50, 100)
+        for name in LATER:
+            sys.modules.setdefault(name, Later(name))
         _prepare_process()
     try:
         status = _dispatch(arguments)

@@ -19,6 +19,7 @@ FCR_ENABLE_FIFO, FCR_CLEAR_RCVR, FCR_MASK = 0x01, 0x02, 0xC9
 LCR_WLEN8, LCR_DLAB = 0x03, 0x80
 MCR_DTR, MCR_RTS, MCR_OUT1, MCR_OUT2, MCR_LOOP = 0x01, 0x02, 0x04, 0x08, 0x10
 MCR_MASK = 0x1F
+LSR = 5
 LSR_DR, LSR_THRE, LSR_TEMT = 0x01, 0x20, 0x40
 MSR_CTS, MSR_DSR, MSR_RI, MSR_DCD = 0x10, 0x20, 0x40, 0x80
 
@@ -82,6 +83,8 @@ class Ns16550a:
 
     def read(self, offset: int, size: int = 1) -> int:
         """One register; wider accesses see it zero-extended. Offsets 0 to 7."""
+        if offset == LSR:  # half of all accesses; what it may take from the queue changes no interrupt
+            return LSR_THRE | LSR_TEMT | LSR_DR if self._pull() else LSR_THRE | LSR_TEMT
         dlab = self._lcr & LCR_DLAB
         value = 0
         match offset:
@@ -99,10 +102,6 @@ class Ns16550a:
                 value = self._lcr
             case 4:
                 value = self._mcr
-            case 5:
-                value = LSR_THRE | LSR_TEMT
-                if self._pull():
-                    value |= LSR_DR
             case 6:
                 value = self._msr() | self._msr_delta
                 self._msr_delta = 0

@@ -102,6 +102,8 @@ class ExecStream:
     def feed(self, data: bytes) -> bytes:
         """Take console bytes; returns those that the command wrote, late by a marker's length or a line."""
         keep(self.console, data)
+        if self.started and not self._held and not self._logged and self.status is None and b"@" not in data:
+            return data
         self._held += data
         output = b""
         while self.status is None and (match := _MARK.search(self._held)):
