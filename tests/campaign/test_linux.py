@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from vpmu import Machine
+from vpmu.campaign import guests
 from vpmu.campaign.compare import compare
 from vpmu.campaign.oracle import Oracle
+from vpmu.campaign.plan import Guest
 from vpmu.errors import MachineError
 from vpmu.faults import FaultPlan, parse_rule
 from vpmu.vmm.linux.cache import default_root
@@ -89,3 +91,19 @@ def test_a_boot_is_compared_under_two_profiles() -> None:
     found = compare("kvm-6.9", "kvm-6.10", "linux: true", FaultPlan(), host_pmu="qemu-virt")
     assert (found.first.end, found.second.end) == ("KVM_RUN failed with ENOENT", "exited")
     assert "perf-failure-ends-kvm-run" in {one.behaviour.name for one in found.explained}
+
+
+def test_the_second_boot_in_a_folder_is_kept_for_the_third(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guest, boots = Guest("linux", COMMAND), []
+    booted = guests._booted
+    monkeypatch.setattr(guests, "_booted", lambda *options: boots.append(options) or booted(*options))
+    outcomes, kept = [], []
+    for _ in range(3):
+        station = guests.prepare(guest, "kvm-7.2", "full", tmp_path)
+        outcomes.append(station.run(FaultPlan(), 0, 2_000_000_000))
+        kept.append(len(list(tmp_path.glob("*.snapshot"))))
+    assert kept == [0, 1, 1]
+    assert len(boots) == 2
+    assert outcomes[0] == outcomes[1] == outcomes[2]

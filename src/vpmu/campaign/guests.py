@@ -150,7 +150,9 @@ class LinuxStation:
             self.session = LinuxSession.from_snapshot(self.session.snapshot, recorder=recorder)
 
     def _waiting(self, profile: str, host_pmu: str, folder: Path | None) -> LinuxSession:
-        """A session at the prompt, the kept one if there is one."""
+        """A session at the prompt, the kept one if there is one. To keep it takes nearly as long as to boot:
+        so nobody does who is the first, and nobody waits for another's boot.
+        """
         if folder is None:
             return _booted(profile, host_pmu)
         implementation = get_profile(profile)
@@ -159,12 +161,17 @@ class LinuxStation:
         )
         described = hashlib.sha256(what.encode()).hexdigest()[:8]
         kept = folder / f"linux-{implementation.name}-{Path(host_pmu).stem}-{described}.snapshot"
+        mark = kept.with_suffix(".lock")
+        keeps = mark.exists()  # somebody has booted it before
         try:
-            with kept.with_suffix(".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # the first worker boots, the others wait for what it keeps
+            with mark.open("w") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    keeps = False
                 session = self._kept(kept) or _booted(profile, host_pmu)
-                if not kept.exists():
-                    with suppress(FileError):  # a full disk: every worker boots for itself
+                if keeps and not kept.exists():
+                    with suppress(FileError):  # a full disk: everybody boots for himself
                         session.snapshot.save(kept)
         except OSError as error:
             raise FileError.from_os_error(kept, error) from None
