@@ -25,6 +25,7 @@ from typing import IO, Any
 from .. import __version__
 from ..errors import FileError, MachineError, VpmuError
 from ..files import written
+from ..hart import huge_pages
 from ..hart import state as layout
 from ..hart.memory import MAX_REGIONS, PAGE, HostMemory
 from ..perf.description import HostPmuDescription, load_host_pmu
@@ -122,6 +123,12 @@ def _load(stream: IO[bytes], path: str | Path) -> Snapshot:
         raise FileError(
             path, "truncated snapshot", expected=f"{expected >> 10} KiB of pages", layer="snapshot"
         )
+    filled = [
+        (image, first * PAGE, (last - first) * PAGE)
+        for image, mask in zip(snapshot.images, snapshot.stored, strict=True)
+        for first, last in runs(mask)
+    ]
+    huge_pages.take(filled, ())
     crc = 0
     for image, mask in zip(snapshot.images, snapshot.stored, strict=True):
         for first, last in runs(mask):
