@@ -5,6 +5,8 @@ file.
 from __future__ import annotations
 
 import random
+import sys
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,11 +15,13 @@ import pytest
 from vpmu import Machine
 from vpmu.errors import FileError, MachineError, VpmuError
 from vpmu.faults import FaultPlan, parse_rule
+from vpmu.hart.memory import PAGE, HostMemory
 from vpmu.payloads import path
 from vpmu.spec.csr import Csr
 from vpmu.spec.sbi import ConfigFlag, Eid, PmuFid, StartFlag, StopFlag
 from vpmu.vmm.machine import RunResult
 from vpmu.vmm.snapshot import Snapshot
+from vpmu.vmm.snapshot_file import _HEAD, load
 
 RAM = 0x80000000
 
@@ -251,3 +255,41 @@ def test_a_machine_that_has_refused_something_takes_a_file_from_before(profile: 
     assert machine.vcpu(0).pmu.last_refusal is not None
     machine.restore(Snapshot.load(tmp_path / "file"))
     assert machine.vcpu(0).pmu.last_refusal is None
+
+
+@pytest.mark.parametrize("aligned", [True, False], ids=["mapped", "read, as its pages lie anywhere"])
+def test_a_file_of_our_own_is_mapped_and_never_written(aligned: bool, tmp_path: Path) -> None:
+    file, machine = tmp_path / "file", Machine(memory=8 << 20)
+    for page in (0, 1, 2, 700, 2047):
+        machine.memory.write(RAM + page * PAGE, f"page {page}".encode())
+    machine.snapshot().save(file)
+    if not aligned:
+        data = file.read_bytes()
+        magic, version, length, _ = _HEAD.unpack_from(data)
+        header = data[_HEAD.size : _HEAD.size + length].rstrip()
+        assert (_HEAD.size + len(header)) % PAGE
+        head = _HEAD.pack(magic, version, len(header), zlib.crc32(header))
+        file.write_bytes(head + header + data[_HEAD.size + length :])
+    before = file.read_bytes()
+    read, mapped = load(file), load(file, ours=True)
+    assert ("file" in maps_of(mapped.images[0])) == (aligned and sys.platform == "linux")
+    assert mapped.images[0].view == read.images[0].view
+    other = mapped.become()
+    other.memory.write(RAM + 700 * PAGE, b"other")
+    other.memory.write(RAM + 900 * PAGE, b"new")
+    assert other.memory.read(RAM + 2 * PAGE, 6) == b"page 2"
+    assert file.read_bytes() == before
+    assert other.snapshot().images[0].view[700 * PAGE : 700 * PAGE + 8] == b"other700"
+    with file.open("r+b") as stream:
+        stream.seek(-PAGE, 2)
+        stream.write(b"damage")
+    with pytest.raises(FileError, match="checksum of the pages"):
+        load(file, ours=True)
+
+
+def maps_of(image: HostMemory) -> str:
+    """What the system says of the address of an image."""
+    if sys.platform != "linux":
+        return ""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return "".join(line for line in lines if int(line.partition("-")[0], 16) == image.address)

@@ -181,12 +181,12 @@ class LinuxStation:
     def _kept(path: Path) -> LinuxSession | None:
         """The session of a snapshot, None where there is none that fits."""
         from ..vmm.linux.session import LinuxSession
-        from ..vmm.snapshot import Snapshot
+        from ..vmm.snapshot_file import load
 
         if not path.exists():
             return None
         try:
-            return LinuxSession.from_snapshot(Snapshot.load(path))
+            return LinuxSession.from_snapshot(load(path, ours=True))
         except VpmuError:
             path.unlink(missing_ok=True)  # of another version, or damaged: made anew
             return None

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,8 @@ _PAGE_CAPACITY = (
 _MADE_DIRTY = bytes(flags | state.PAGE_DIRTY for flags in range(256))
 _CODE_GUARD = 8 * 4096  # around them: as far as a branch in a page can lead
 _PAGE_END = state.RECORD_PAGE_END.to_bytes(8, "little")
+_MAP_FIXED, _POPULATE_READ = 0x10, 22  # Linux; the second 5.14
+_MAPS = sys.platform == "linux" and sys.maxsize > 1 << 32
 _CODE_POOL = 128 << 20  # decoded pages; when it is full the engine starts again
 
 
@@ -78,6 +82,21 @@ class HostMemory:
         if self.settle is not None:
             self.settle()
         return self.settled
+
+    def map_file(self, descriptor: int, at: int, size: int, offset: int) -> bool:
+        """Have `size` bytes of a file, from `offset` on, from byte `at` on: read when they are looked at, and
+        copied when they are written. False where that cannot be; then nothing is as it was there.
+        """
+        if not _MAPS or at % PAGE or offset % PAGE or not 0 <= at <= at + size <= self.size:
+            return False
+        mmap_ = ctypes.CDLL(None).mmap
+        mmap_.restype = ctypes.c_void_p
+        mmap_.argtypes = ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64
+        place, how = self.address + at, mmap.PROT_READ | mmap.PROT_WRITE
+        given: int | None = mmap_(place, size, how, mmap.MAP_PRIVATE | _MAP_FIXED, descriptor, offset)
+        with suppress(OSError):  # all will be looked at; an older kernel brings each page when it is
+            self.mapping.madvise(_POPULATE_READ, at, size)
+        return given == place
 
     def recall(self) -> None:
         """Have everybody take what they are still to get of this memory's contents: it will change."""

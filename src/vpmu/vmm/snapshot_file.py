@@ -66,6 +66,7 @@ def save(snapshot: Snapshot, path: str | Path) -> None:
                            got="one with them")  # fmt: skip
     check_written(snapshot.devices)
     header = json.dumps(_header(snapshot), separators=(",", ":")).encode()
+    header += b" " * (-(_HEAD.size + len(header)) % PAGE)  # so that pages can be mapped
     with written(path) as stream:
         stream.write(_HEAD.pack(MAGIC, VERSION, len(header), zlib.crc32(header)))
         stream.write(header)
@@ -78,18 +79,20 @@ def save(snapshot: Snapshot, path: str | Path) -> None:
         stream.write(_CRC.pack(crc))
 
 
-def load(path: str | Path) -> Snapshot:
-    """Read a snapshot, check all of it, and only then answer. Raises FileError."""
+def load(path: str | Path, *, ours: bool = False) -> Snapshot:
+    """Read a snapshot, check all of it, and only then answer. `ours`: a file that nobody changes, only puts
+    another in its place; its pages are not copied where they can be mapped. Raises FileError.
+    """
     try:
         with Path(path).open("rb") as stream:
-            return _load(stream, path)
+            return _load(stream, path, ours)
     except OSError as error:
         raise FileError.from_os_error(path, error) from None
     except ValueError as error:
         raise FileError(repr(str(path)), str(error)) from None
 
 
-def _load(stream: IO[bytes], path: str | Path) -> Snapshot:
+def _load(stream: IO[bytes], path: str | Path, ours: bool) -> Snapshot:
     size = os.fstat(stream.fileno()).st_size
     head = stream.read(_HEAD.size)
     if len(head) < _HEAD.size or not head.startswith(MAGIC):
@@ -128,18 +131,31 @@ def _load(stream: IO[bytes], path: str | Path) -> Snapshot:
         for image, mask in zip(snapshot.images, snapshot.stored, strict=True)
         for first, last in runs(mask)
     ]
-    huge_pages.take(filled, ())
+    mapped = ours and _are_mapped(stream, filled)
+    if not mapped:
+        huge_pages.take(filled, ())
     crc = 0
-    for image, mask in zip(snapshot.images, snapshot.stored, strict=True):
-        for first, last in runs(mask):
-            part = image.view[first * PAGE : last * PAGE]
-            if stream.readinto(part) != len(part):  # type: ignore[attr-defined]
-                raise FileError(path, "truncated snapshot", layer="snapshot")
-            crc = zlib.crc32(part, crc)
+    for image, at, size in filled:
+        part = image.view[at : at + size]
+        if mapped:
+            stream.seek(size, os.SEEK_CUR)
+        elif stream.readinto(part) != size:  # type: ignore[attr-defined]
+            raise FileError(path, "truncated snapshot", layer="snapshot")
+        crc = zlib.crc32(part, crc)
     if stream.read(_CRC.size) != _CRC.pack(crc):
         raise FileError(path, "damaged snapshot: the checksum of the pages is wrong", layer="snapshot")
     snapshot.file = str(path)
     return snapshot
+
+
+def _are_mapped(stream: IO[bytes], filled: list[tuple[HostMemory, int, int]]) -> bool:
+    """Put the pages of a file, which come next, where they belong, if that can be done without reading."""
+    offset = stream.tell()
+    for image, at, size in filled:
+        if not image.map_file(stream.fileno(), at, size, offset):
+            return False
+        offset += size
+    return True
 
 
 def _header(snapshot: Snapshot) -> dict[str, object]:

@@ -34,13 +34,13 @@ def kept_session(
     with `once`). Raises BootError.
     """
     from vpmu.vmm.linux.session import LinuxSession
-    from vpmu.vmm.snapshot import Snapshot
+    from vpmu.vmm.snapshot_file import load
 
     folder = default_root() / "sessions"
     path = folder / f"{_key(guest, described)}.snapshot"
     if path.exists():
         try:
-            return LinuxSession.from_snapshot(Snapshot.load(path), once=True), False
+            return LinuxSession.from_snapshot(load(path, ours=True), once=True), False
         except VpmuError:
             path.unlink(missing_ok=True)
     progress.step("booting the guest, once: the next command goes on from here")
