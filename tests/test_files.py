@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import marshal
 import os
 import random
 import signal
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from vpmu import files
 from vpmu.errors import FileError
 from vpmu.files import PART, write_file, written
 
@@ -118,3 +121,41 @@ def test_links_modes_and_devices_stay(tmp_path: Path) -> None:
 def test_names_that_cannot_be_written(name: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(FileError, match=words):
         write_file(tmp_path / name, "")
+
+
+def test_a_toml_file_of_our_own_is_kept_as_it_was_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_PACKAGE", str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(sys, "pycache_prefix", None)
+    file = tmp_path / "some.toml"
+    file.write_text("a = [1, 2]\n[b]\nc = 'text'\n")
+    content = {"a": [1, 2], "b": {"c": "text"}}
+    assert files.read_toml(file) == (content, file.read_text())
+    (kept,) = (tmp_path / "__pycache__").iterdir()
+
+    def never(*_: object) -> None:
+        raise AssertionError("parsed again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "parse_toml", never)
+        assert files.read_toml(file)[0] == content
+    for damage in (b"", b"nonsense", kept.read_bytes()[:-3], marshal.dumps(("other", {})), marshal.dumps(7)):
+        kept.write_bytes(damage)
+        assert files.read_toml(file)[0] == content
+    file.write_text("a = 3\n")  # of which nothing is kept
+    assert files.read_toml(file)[0] == {"a": 3}
+    file.write_text("when = 2026-11-26\n")  # which cannot be kept
+    assert files.read_toml(file)[0] == {"when": datetime.date(2026, 11, 26)}
+    file.write_text("a = \n")
+    with pytest.raises(FileError, match=r"some\.toml:1"):
+        files.read_toml(file)
+    assert [path.name for path in kept.parent.iterdir()] == [kept.name]
+
+
+def test_others_files_are_parsed_each_time(tmp_path: Path) -> None:
+    file = tmp_path / "some.toml"
+    file.write_text("a = 1\n")
+    assert files.read_toml(file)[0] == {"a": 1}
+    assert list(tmp_path.iterdir()) == [file]
