@@ -293,3 +293,14 @@ def maps_of(image: HostMemory) -> str:
         return ""
     lines = Path("/proc/self/maps").read_text().splitlines()
     return "".join(line for line in lines if int(line.partition("-")[0], 16) == image.address)
+
+
+def test_a_state_out_of_a_file_has_the_hash_that_it_had(tmp_path: Path) -> None:
+    machine = Machine("kvm-7.2", host_pmu="full", memory=1 << 20)
+    vcpu = machine.vcpu(0)
+    for event in (1, 2, 0x10000, 0x20000):  # cycles, instructions, a cache event, a raw one
+        vcpu.ecall(Eid.PMU, PmuFid.COUNTER_CONFIG_MATCHING, 0, (1 << 32) - 1, ConfigFlag.AUTO_START, event, 0)
+    assert len(machine.snapshot().events[0]) > 1
+    machine.snapshot().save(tmp_path / "file")
+    again = Snapshot.load(tmp_path / "file").machine()
+    assert again.state_hash() == machine.state_hash() == machine.fork().state_hash()

@@ -11,10 +11,11 @@ from ..perf.event import EventState
 from ..perf.host_event import HostPmuEvent
 from ..perf.host_pmu import HostPmuPerf
 from ..see.guest_hart import GuestHart
-from ..spec.perf import PerfEventAttr
+from ..spec.perf import PerfEventAttr, PerfType
 from .snapshot_hart import physical_state, put_physical
 from .snapshot_values import State, picked, put
 
+_TYPES = frozenset(PerfType)
 _EVENT = (
     *("_attr_period", "_count", "_hw_period", "_index", "_mask", "_period_left", "_prev_count", "_serial"),
     *("_up_to_date", "host_noise"),
@@ -92,7 +93,9 @@ def put_perf(
         events = []
         created = cpu.created
         for number, one in enumerate(saved):
-            attr = PerfEventAttr(*one["attr"])
+            kind, *rest = one["attr"]
+            # out of a file it is a number, and hashes of a state tell these from members
+            attr = PerfEventAttr(PerfType(kind) if kind in _TYPES else kind, *rest)
             handler = handlers.get(number) if one["handled"] else None
             events.append(perf.revive(attr, handler, Mode(one["modes"])))
         cpu.created = created
