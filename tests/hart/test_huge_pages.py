@@ -56,10 +56,14 @@ def test_the_first_slow_page_is_the_last(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_small_guest_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    host = Host(monkeypatch)
-    memory = host.memory(0x7000_0000_0000)
-    assert not huge_pages.take([(memory, 0, 8 * MIB)], [memory])
-    assert not host.brought
+    taken: list[list[object]] = []
+    monkeypatch.setattr(huge_pages, "take", lambda ranges, rest: taken.append(list(ranges)))
+    memory = PhysicalMemory()
+    memory.set_slot(0, BASE, 32 * MIB)
+    memory.expect([(BASE, 7 * MIB), (BASE + 8 * MIB, 8 * MIB)])
+    assert not taken
+    memory.expect([(BASE, 8 * MIB), (BASE + 8 * MIB, 8 * MIB)])
+    assert len(taken[0]) == 3  # and decoded pages, of which it will have many
 
 
 def test_a_system_that_has_none_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,8 +28,7 @@ def take(ranges: Iterable[tuple[HostMemory, int, int]], rest: Iterable[HostMemor
     """Have [offset, offset + size) of each memory, which will all be written now, on huge pages as long as
     these are quick; and `rest`, of which much will be, if all of them were. Whether they were.
     """
-    ranges = list(ranges)
-    if _ADVICE is None or sum(size for _, _, size in ranges) < WORTH_IT:
+    if _ADVICE is None:
         return False
     try:
         for memory, offset, size in ranges:

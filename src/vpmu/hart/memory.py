@@ -33,6 +33,7 @@ _CODE_GUARD = 8 * 4096  # around them: as far as a branch in a page can lead
 _PAGE_END = state.RECORD_PAGE_END.to_bytes(8, "little")
 _MAP_FIXED, _POPULATE_READ = 0x10, 22  # Linux; the second 5.14
 _MAPS = sys.platform == "linux" and sys.maxsize > 1 << 32
+_CODE_OF_LARGE = 24 << 20  # decoded pages of a large guest, at least: Debian's boot fills 28 MiB
 _CODE_POOL = 128 << 20  # decoded pages; when it is full the engine starts again
 
 
@@ -302,8 +303,10 @@ class PhysicalMemory:
             if region.backing.lendable:
                 at = gpa - region.base
                 found.append((region.backing, region.offset + at, min(size, region.size - at)))
-        rest = {id(memory): memory for memory in [self._code_pool, *(memory for memory, _, _ in found)]}
-        huge_pages.take(found, rest.values())
+        if sum(size for _, _, size in found) < huge_pages.WORTH_IT:
+            return
+        found.append((self._code_pool, _CODE_GUARD, _CODE_OF_LARGE))
+        huge_pages.take(found, {id(memory): memory for memory, _, _ in found}.values())
 
     def write(self, gpa: int, data: bytes | memoryview) -> None:
         """Write `data` at `gpa`. Like KVM's copy: what precedes a hole or a read-only slot is written, then
