@@ -8,6 +8,7 @@
 #   make bench-campaign   runs a second of campaigns, with one worker and with two
 #   make peers    the conformance suite and random testing against what is installed: the agent, OpenSBI and KVM on QEMU
 #   make pictures   the pictures of README and docs, from real runs
+#   make compiled compile the hot rooms (mypyc, a C compiler); `make pure` takes that back
 #   make guests   rebuild the bundled payloads from guests/
 #   make clean    remove .venv and everything that was built
 
@@ -19,7 +20,7 @@ COMPILE := $(PYTHON) -m compileall -q src/vpmu
 JOBS   ?= auto
 ARGS   ?=
 
-.PHONY: demo test lint bench bench-linux bench-campaign peers pictures guests clean
+.PHONY: demo test lint bench bench-linux bench-campaign peers pictures compiled pure guests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -55,11 +56,17 @@ peers: $(VENV)/.installed
 pictures: $(VENV)/.installed-dev
 	@$(PYTHON) docs/pictures/make.py
 
+compiled: $(VENV)/.installed-dev
+	@$(PYTHON) hatch_build.py
+
+pure:
+	rm -rf src/vpmu/_compiled
+
 guests: $(VENV)/.installed-dev
 	@$(PYTHON) guests/build.py
 
 clean:
-	rm -rf $(VENV) build dist bench/build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist src/vpmu/_compiled bench/build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests guests bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The first Python that is new enough and can make a virtual environment: on PATH, then pyenv's.

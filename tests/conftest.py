@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 from collections.abc import Callable, Iterator
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Tests look into classes and exchange parts of them, which the compiled form of the rooms does not allow:
+# tests/test_compiled.py has its own way to run them on it.
+os.environ.setdefault("VPMU_PURE", "1")
 
 # A busy machine is no failure: how long an example takes says nothing about the code.
 settings.register_profile("vpmu", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -23,6 +23,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
         "debug",
         "travel",
         "vmm",
+        "compiled",
         "sbi",
         "kvm firmware",
         "see",

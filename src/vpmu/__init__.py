@@ -40,6 +40,19 @@ __all__ = [
 ]
 
 
+def _take_compiled_rooms() -> None:
+    """Where `hatch_build.py` has compiled the hot rooms, modules are taken from there; see compiled.py."""
+    import os
+
+    if os.path.isdir(f"{__path__[0]}/_compiled") and not os.environ.get("VPMU_PURE"):  # noqa: PTH112
+        from .compiled import take
+
+        take()
+
+
+_take_compiled_rooms()
+
+
 def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:

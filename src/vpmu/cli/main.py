@@ -141,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    parser = _parser()
+    parser = _parser(arguments[:1] == ["--version"])
     if not arguments or arguments[0].startswith("-"):
         parser.parse_args(arguments)
         parser.error("no command given (see vpmu --help)")
@@ -154,7 +154,8 @@ def _dispatch(arguments: list[str]) -> int:
     return status
 
 
-def _parser() -> Parser:
+def _parser(told: bool = False) -> Parser:
+    """`told`: the version will be asked for."""
     width = max(map(len, COMMANDS))
     listing = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
     parser = Parser(
@@ -163,7 +164,13 @@ def _parser() -> Parser:
         description="RISC-V guests on a hypervisor whose virtual PMU counts exactly, and fails when told.",
         epilog=f"commands:\n{listing}\n\n'vpmu COMMAND --help' describes one.",
     )
-    parser.add_argument("--version", action="version", version=f"vpmu {__version__}")
+    form = ""
+    if told and "vpmu.compiled" in sys.modules:
+        from ..compiled import form as form_of_rooms
+
+        form = form_of_rooms()
+    version = f"vpmu {__version__} ({form})" if form else f"vpmu {__version__}"
+    parser.add_argument("--version", action="version", version=version)
     return parser
 
 

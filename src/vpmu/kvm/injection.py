@@ -45,7 +45,7 @@ class FaultyInterrupts(VcpuInterrupts):
             self._injector.until.append(due)
 
     @property
-    def due_ns(self) -> int | None:  # type: ignore[override]
+    def due_ns(self) -> int | None:
         """When the first of those that are late comes."""
         return min((due for due, _ in self._late), default=None)
 

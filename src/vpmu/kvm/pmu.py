@@ -95,9 +95,16 @@ class VcpuPmu(SbiPmu):
             return SbiRet(SbiError.SUCCESS, 0)
         return self.refuse(SbiError.INVALID_PARAM, "counter_idx", f"there is no counter {counter_idx}")
 
-    counter_config_matching = config.counter_config_matching
-    counter_start = startstop.counter_start
-    counter_stop = startstop.counter_stop
+    def counter_config_matching(
+        self, base: int, mask: int, flags: int, event_idx: int, event_data: int
+    ) -> SbiRet:
+        return config.counter_config_matching(self, base, mask, flags, event_idx, event_data)
+
+    def counter_start(self, base: int, mask: int, flags: int, initial_value: int) -> SbiRet:
+        return startstop.counter_start(self, base, mask, flags, initial_value)
+
+    def counter_stop(self, base: int, mask: int, flags: int) -> SbiRet:
+        return startstop.counter_stop(self, base, mask, flags)
 
     def counter_fw_read(self, counter_idx: int) -> SbiRet:
         self._begin()

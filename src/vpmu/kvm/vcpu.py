@@ -10,14 +10,11 @@ from vpmu.kvm import vcpu_onereg, vcpu_run
 from vpmu.kvm.interrupts import VcpuInterrupts
 from vpmu.see.exits import VcpuExit
 from vpmu.see.guest_hart import GuestHart
-from vpmu.see.standing import Standing
 
 
 class Vcpu(GuestHart):
     """One vCPU of a machine."""
 
-    interrupts: VcpuInterrupts
-    standing: Standing
     timer_lag = 1
 
     def new_interrupts(self) -> VcpuInterrupts:

@@ -39,7 +39,7 @@ def virtual_instruction(vcpu: Vcpu) -> None:
     except IllegalCounter:
         refuse(vcpu, word, Stop.VIRTUAL)
         return
-    if word >> 25 == _COUNTERS:
+    if word >> 25 == _COUNTERS and vcpu.standing is not None:
         vcpu.standing.read(word >> 20 & 31)
     words = vcpu.hart.words
     if rd:
@@ -51,7 +51,8 @@ def refuse(vcpu: Vcpu, word: int, stop: Stop) -> None:
     """See refused_insn.refused."""
     from vpmu.kvm.refused_insn import refused  # which few guests need
 
-    vcpu.standing.withdraw()
+    if vcpu.standing is not None:
+        vcpu.standing.withdraw()
     refused(vcpu, word, stop)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vpmu.hart.exits import Stop
 from vpmu.hart.state import STATE
+from vpmu.kvm.interrupts import VcpuInterrupts
 from vpmu.kvm.vcpu_exit import handle
 from vpmu.see import reset, timer
 from vpmu.see.exits import BudgetExit, IdleExit, VcpuExit
@@ -29,9 +30,10 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
     """See Vcpu.run."""
     vcpu.extensions.ran_at_least_once = True
     vcpu.open_counters()
-    vcpu.interrupts.stray = 0  # the hart has no such bit: what KVM reads back does not hold it
     hart, words, interrupts, perf = vcpu.hart, vcpu.hart.words, vcpu.interrupts, vcpu.perf
     quiet, standing = perf.quiet, vcpu.standing
+    assert isinstance(interrupts, VcpuInterrupts) and standing is not None  # noqa: PT018 - as vCPUs are made
+    interrupts.stray = 0  # the hart has no such bit: what KVM reads back does not hold it
     if standing.some:
         standing.withdraw()
     slice_ends = 0

@@ -48,7 +48,9 @@ class GuestHart(ABC):
     shared by them; `pmu` makes the PMU that the guest sees, of what its overflow calls.
     """
 
-    mvendorid = marchid = mimpid = 0
+    mvendorid = 0
+    marchid = 0
+    mimpid = 0
     timer_lag = 0
     """Ticks of `time` by which the interrupt of a timer comes late; see timer.due_ns."""
 

@@ -30,13 +30,16 @@ class Interrupts:
     __slots__ = ("hvip", "pending", "pending_mask")
     moves_by_itself = False
     """Requests may come from nobody but time: `flush` is due before every entry."""
-    due_ns: int | None = None
-    """Virtual time at which the next of them comes."""
 
     def __init__(self) -> None:
         self.pending = 0
         self.pending_mask = 0
         self.hvip = 0
+
+    @property
+    def due_ns(self) -> int | None:
+        """Virtual time at which the next of them comes, where they move by themselves."""
+        return None
 
     def set(self, irq: int) -> None:
         """Request an interrupt; it is seen at the next entry. Raises ValueError for a number that is none

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 from ..hart.events import Mode
 from ..spec.sbi import U64, ConfigFlag, SbiError, SbiRet
@@ -90,9 +90,9 @@ class SbiPmu(ABC):
     `last_refusal` why it was refused, None where it was not.
     """
 
-    layer = "kvm"
+    layer: ClassVar[str] = "kvm"
     """The player's name in traces and refusals."""
-    csrs_trap = True
+    csrs_trap: ClassVar[bool] = True
     """False: the counter CSRs are the hart's own, and reading one is an instruction as any other."""
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 State = dict[str, object]
 _LEAVES = frozenset({int, bool, str, bytes, type(None), float})
@@ -35,7 +35,14 @@ def copied(value: object) -> object:
 
 def attributes(thing: object) -> State:
     """All plain attributes of an object."""
-    return {name: copied(value) for name, value in vars(thing).items() if plain(value)}
+    held = ((name, getattr(thing, name)) for name in _names(thing))
+    return {name: copied(value) for name, value in held if plain(value)}
+
+
+def _names(thing: object) -> Iterable[str]:
+    """What the object holds; one of a compiled class has no dictionary (compiled.py), its class knows."""
+    named: Iterable[str] | None = getattr(type(thing), "__mypyc_attrs__", None)
+    return vars(thing) if named is None else [name for name in named if name != "__dict__"]
 
 
 def picked(thing: object, names: tuple[str, ...]) -> State:

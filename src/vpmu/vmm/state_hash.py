@@ -185,7 +185,7 @@ def _event(event: HostPmuEvent, physical: PhysicalPmu) -> State:
     if event._index is not None and not event._up_to_date:
         delta = _value(physical, event._index) - event._prev_count & event._mask
     return {
-        "attr": list(event.attr),
+        "attr": list(map(int, event.attr)),  # PerfType among them: from a file it is a number
         "state": str(event.state),
         "modes": int(event._modes),
         "counter": event._index,

@@ -1,0 +1,2 @@
+#define BETWEEN sbi_base(SBI_BASE_SPEC_VERSION)
+#include "lone.c"

@@ -1,0 +1,2 @@
+#define BETWEEN csr_read("instret")
+#include "lone.c"
