@@ -39,6 +39,7 @@ PLAIN = {
     "perf/description": "it finds its tables beside itself, and a run does not ask it",
     "perf/event": "an exception and an enum that others test for, and protocols",
     "perf/injection": "an attribute of a class that is no constant, which mypyc leaves out",
+    "see/tally": "a Counter, which is a class of Python's library",
     "perf/linux": "a ctypes.Structure, which mypyc cannot compile",
 }
 """Modules of these folders that stay Python, and why."""

@@ -49,10 +49,11 @@ class FakeEvent:
     def read(self) -> int:
         return self.count
 
-    def set_period(self, period: int) -> None:
+    def set_period(self, period: int) -> PerfError | None:
         if not self.sample_period or not period or period >> 63:
-            raise PerfError(22, f"set period {period:#x}")
+            return PerfError(22, f"set period {period:#x}")
         self.restart_with_period(period)
+        return None
 
     def restart_with_period(self, period: int) -> None:
         self.sample_period = self.left = period

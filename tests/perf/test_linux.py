@@ -110,16 +110,18 @@ def test_created_enabled(perf: LinuxPerf) -> None:
 @pytest.mark.parametrize("period", [0, 1 << 63])
 def test_period_rules_are_the_kernels(perf: LinuxPerf, period: int) -> None:
     event = task_clock(perf, sample_period=1 << 40)
-    with pytest.raises(PerfError, match="EINVAL: set period") as caught:
-        event.set_period(period)
-    assert caught.value.errno == errno.EINVAL
+    refused = event.set_period(period)
+    assert refused is not None
+    assert (refused.errno, str(refused).partition("EINVAL: set period")[1]) == (
+        errno.EINVAL,
+        "EINVAL: set period",
+    )
     assert event.sample_period == 1 << 40
 
 
 def test_period_of_an_event_that_does_not_sample(perf: LinuxPerf) -> None:
     event = task_clock(perf, sample_period=0)
-    with pytest.raises(PerfError, match="EINVAL"):
-        event.set_period(1000)
+    assert "EINVAL" in str(event.set_period(1000))
 
 
 def test_overflow_is_seen_at_a_poll(perf: LinuxPerf) -> None:

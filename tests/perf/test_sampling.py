@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vpmu.hart.pmu import CounterLayout
 from vpmu.perf.description import load_host_pmu
-from vpmu.perf.event import EventState, PerfError, PerfEvent
+from vpmu.perf.event import EventState, PerfEvent
 from vpmu.spec.perf import U64
 
 from .host import Host, kvm_attr, make_host
@@ -32,9 +32,10 @@ class TestPeriodRules:
     def test_refused_and_the_old_period_stays(self, period: int, words: str) -> None:
         host = make_host("full")
         event = host.create("instructions", sample_period=500)
-        with pytest.raises(PerfError, match=words) as caught:
-            event.set_period(period)
-        assert caught.value.errno == errno.EINVAL
+        refused = event.set_period(period)
+        assert refused is not None
+        assert words in refused.reason
+        assert refused.errno == errno.EINVAL
         assert event.sample_period == 500
         event.enable()
         host.run(1000)
@@ -43,8 +44,7 @@ class TestPeriodRules:
     def test_an_event_that_does_not_sample(self) -> None:
         host = make_host("full")
         event = host.started("instructions", sample_period=0)
-        with pytest.raises(PerfError, match="does not sample"):
-            event.set_period(10)
+        assert "does not sample" in str(event.set_period(10))
         host.run(100)
         assert event.read() == 100
         assert host.overflows == []
@@ -220,8 +220,7 @@ class TestKvmHandler:
         event.enable()
         host.run(2033)
         event.disable()
-        with pytest.raises(PerfError):
-            event.set_period(-initial & U64)
+        assert event.set_period(-initial & U64) is not None
         event.enable()
         host.run(297_966)
         assert seen == []
@@ -236,7 +235,7 @@ class TestKvmHandler:
         event.enable()
         host.run(2033)
         event.disable()
-        event.set_period(-((1 << 63) + 1) & U64)
+        assert event.set_period(-((1 << 63) + 1) & U64) is None
         event.enable()
         host.run(1_000_000)
         assert seen == []

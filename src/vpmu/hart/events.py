@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import IntFlag, StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Mode(IntFlag):
@@ -71,8 +71,8 @@ class EventSource(Protocol):
         ...
 
 
-FAR = 1 << 28
-FOREVER = 1 << 64
+FAR: Final = 1 << 28
+FOREVER: Final = 1 << 64
 
 
 class Quiet:

@@ -9,7 +9,7 @@ Source: RISC-V privileged ISA, chapters "Sscofpmf" and "Smcntrpmf".
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vpmu.hart.counter_layout import (
     CYCLE,
@@ -30,9 +30,9 @@ __all__ = [
     "Selector",
 ]  # fmt: skip
 
-_NO_MODE = Mode(0)
-_SOON = 1 << 44  # more events than a run lives to see
-_EXEMPT = frozenset((event,) for event in FIXED.values())
+_NO_MODE: Final = Mode(0)
+_SOON: Final = 1 << 44  # more events than a run lives to see
+_EXEMPT: Final = frozenset((event,) for event in FIXED.values())
 
 
 class _Counter:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vpmu.hart import state
 from vpmu.hart.events import HartEvent, Mode
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from vpmu.hart.hart import Hart
     from vpmu.hart.pmu import Selector
 
-U64 = (1 << 64) - 1
-MAX_TERMS = state.COUNTER_ROW - 4  # the row's last word: hart.standing
+U64: Final = (1 << 64) - 1
+MAX_TERMS: Final = state.COUNTER_ROW - 4  # the row's last word: hart.standing
 
 
 class PublishedCounters:

@@ -10,7 +10,7 @@ state: no row stands between two runs. `privileged/guest/standing.py` reads it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vpmu.hart import state
 from vpmu.hart.events import HartEvent, Mode
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vpmu.hart.hart import Hart
     from vpmu.hart.pmu import Selector
 
-U64 = (1 << 64) - 1
+U64: Final = (1 << 64) - 1
 _COUNTERS, _TOTALS, _CALLS, _SIP, _TAKEN, _RETIRED, _STREAK = state.STANDING_WORDS.values()
 _TIMES = state.CALL.index("times")
 

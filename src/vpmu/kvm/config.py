@@ -9,7 +9,7 @@ refusal leaves that event as it was; a host counter that cannot be had for AUTO_
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..perf.event import EventState, PerfError, PerfEvent
 from ..profiles.behaviours import B
@@ -21,10 +21,10 @@ from .translate import Translation, build_attr, describe
 if TYPE_CHECKING:
     from .pmu import VcpuPmu
 
-CLEAR_VALUE = int(ConfigFlag.CLEAR_VALUE)
-AUTO_START = int(ConfigFlag.AUTO_START)
-SKIP_MATCH = int(ConfigFlag.SKIP_MATCH)
-_BOUND = tuple(SbiRet(SbiError.SUCCESS, index) for index in range(MAX_COUNTERS))
+CLEAR_VALUE: Final = int(ConfigFlag.CLEAR_VALUE)
+AUTO_START: Final = int(ConfigFlag.AUTO_START)
+SKIP_MATCH: Final = int(ConfigFlag.SKIP_MATCH)
+_BOUND: Final = tuple(SbiRet(SbiError.SUCCESS, index) for index in range(MAX_COUNTERS))
 
 
 def counter_config_matching(

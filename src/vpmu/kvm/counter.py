@@ -5,19 +5,20 @@ perf's total.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from ..perf.event import PerfEvent
 from ..spec.sbi import U64, CounterInfo, CounterType
 from ..spec.sbi_events import EVENT_IDX_INVALID
 
-PERIOD_MAX = (1 << 63) - 1
+PERIOD_MAX: Final = (1 << 63) - 1
 """The longest period that perf_event_period accepts."""
 
-MAX_COUNTERS = 64
-MAX_FW_CODES = 32
+MAX_COUNTERS: Final = 64
+MAX_FW_CODES: Final = 32
 """Sizes of KVM's arrays of counters and of firmware event codes (RISCV_KVM_MAX_COUNTERS, _MAX_FW_CTRS)."""
 
-GARBAGE = 0xBAD0_0BAD_BAD0_0BAD
+GARBAGE: Final = 0xBAD0_0BAD_BAD0_0BAD
 """Stands for host memory that KVM reads where it should not. Real hosts return anything."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..profiles.behaviours import B
 from ..see.pmu import IllegalCounter
@@ -11,7 +11,8 @@ from ..spec.csr import Csr
 if TYPE_CHECKING:
     from .pmu import VcpuPmu
 
-_CYCLE, _LAST = int(Csr.CYCLE), int(Csr.HPMCOUNTER31)
+_CYCLE: Final = int(Csr.CYCLE)
+_LAST: Final = int(Csr.HPMCOUNTER31)
 _FIXED = (Csr.CYCLE, Csr.INSTRET)
 
 

@@ -10,9 +10,9 @@ cannot be had, or only at the cost of another counter, is FAILED for that member
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from ..perf.event import EventState, PerfError, PerfEvent
+from ..perf.event import EventState, PerfEvent
 from ..profiles.behaviours import B
 from ..see.vcpu_api import MemoryFault
 from ..spec.sbi import START_FLAGS, STOP_FLAGS, SbiError, SbiRet, StartFlag, StopFlag
@@ -22,12 +22,12 @@ from .counter import Counter
 if TYPE_CHECKING:
     from .pmu import VcpuPmu
 
-SET_INIT_VALUE = int(StartFlag.SET_INIT_VALUE)
-INIT_SNAPSHOT = int(StartFlag.INIT_SNAPSHOT)
-RESET = int(StopFlag.RESET)
-TAKE_SNAPSHOT = int(StopFlag.TAKE_SNAPSHOT)
-SUCCESS = SbiError.SUCCESS
-_SUCCESSFUL = SbiRet(SUCCESS)
+SET_INIT_VALUE: Final = int(StartFlag.SET_INIT_VALUE)
+INIT_SNAPSHOT: Final = int(StartFlag.INIT_SNAPSHOT)
+RESET: Final = int(StopFlag.RESET)
+TAKE_SNAPSHOT: Final = int(StopFlag.TAKE_SNAPSHOT)
+SUCCESS: Final = SbiError.SUCCESS
+_SUCCESSFUL: Final = SbiRet(SUCCESS)
 _EMPTY = "the set is empty or has an invalid counter"
 
 
@@ -121,12 +121,9 @@ def _start_hardware(pmu: VcpuPmu, counter: Counter, value: int | None) -> SbiErr
         period = counter.kvm_period(zero_too_large=profile.has(B.PERIOD_OF_ZERO_TOO_LARGE))
     else:
         period = counter.exact_period()
-    try:
-        event.set_period(period)
-    except PerfError as error:
-        # KVM ignores the result of perf_event_period: the old period stays.
-        if pmu.recorder.enabled:
-            pmu.note("perf_event_period", "refused", error.errno_name, counter=counter.idx, period=period)
+    refused = event.set_period(period)
+    if refused is not None and pmu.recorder.enabled:  # KVM ignores the result: the old period stays
+        pmu.note("perf_event_period", "refused", refused.errno_name, counter=counter.idx, period=period)
     if profile.has(B.ERROR_STATE_IGNORED):
         event.enable()
     elif not _enabled_beside_the_others(pmu, event):

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vpmu.hart.exits import Stop
 from vpmu.hart.state import STATE
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from vpmu.kvm.vcpu import Vcpu
 
 # CSRRW and CSRRWI always write; the others write unless rs1 (or the immediate) is 0
-_PC = STATE["pc"]
-_OPCODE_SYSTEM, _CSRRW = 0x73, 1
-_COUNTERS = Csr.CYCLE >> 5  # what the numbers of the counters' CSRs begin with
+_PC: Final = STATE["pc"]
+_OPCODE_SYSTEM: Final = 0x73
+_CSRRW: Final = 1
+_COUNTERS: Final = Csr.CYCLE >> 5  # what the numbers of the counters' CSRs begin with
 
 
 def virtual_instruction(vcpu: Vcpu) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vpmu.hart.exits import Stop
 from vpmu.hart.state import STATE
@@ -18,12 +18,17 @@ from vpmu.see.vcpu_api import MP_STATE_STOPPED
 if TYPE_CHECKING:
     from vpmu.kvm.vcpu import Vcpu
 
-_SIP, _TIME = STATE["sip"], STATE["time_ns"]
-_COUNT_VU, _COUNT_VS = STATE["count_vu"], STATE["count_vs"]
+_SIP: Final = STATE["sip"]
+_TIME: Final = STATE["time_ns"]
+_COUNT_VU: Final = STATE["count_vu"]
+_COUNT_VS: Final = STATE["count_vs"]
 
-_BUDGET, _ECALL, _MMIO_LOAD, _MMIO_STORE = Stop.BUDGET, Stop.ECALL, Stop.MMIO_LOAD, Stop.MMIO_STORE
+_BUDGET: Final = Stop.BUDGET
+_ECALL: Final = Stop.ECALL
+_MMIO_LOAD: Final = Stop.MMIO_LOAD
+_MMIO_STORE: Final = Stop.MMIO_STORE
 # Asked for at every exit: Enum.name is a descriptor, and an enum's member hashes slowly.
-_STOP_NAME = tuple(stop.name for stop in Stop)
+_STOP_NAME: Final = tuple(stop.name for stop in Stop)
 
 
 def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = None) -> VcpuExit:

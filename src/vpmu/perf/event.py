@@ -102,8 +102,10 @@ class PerfEvent(Protocol):
         """
         ...
 
-    def set_period(self, period: int) -> None:
-        """perf_event_period. PerfError(EINVAL), and the old period stays: not sampling, 0, or bit 63 set."""
+    def set_period(self, period: int) -> PerfError | None:
+        """perf_event_period. It answers with an error and keeps the old period where the event does not
+        sample, or the new one is 0 or has bit 63 set (EINVAL); it is not raised: KVM looks at no answer.
+        """
         ...
 
     def restart_with_period(self, period: int) -> None:

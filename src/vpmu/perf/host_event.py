@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from bisect import insort
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vpmu.hart.events import Mode
 from vpmu.perf.driver import MappedEvent, counts_host, guest_modes
@@ -24,10 +24,13 @@ _NO_SAMPLES, _NO_PERIOD, _LONG_PERIOD = (
     PerfError(errno.EINVAL, f"set period: {why}", step="set period")
     for why in ("the event does not sample", "a period of 0", "bit 63 of the period is set")
 )
-_S64_MIN = 1 << 63
+_S64_MIN: Final = 1 << 63
 # an attribute of an enum class takes as long as a call
-_OFF, _INACTIVE, _ACTIVE = EventState.OFF, EventState.INACTIVE, EventState.ACTIVE
-_ERROR, _RELEASED = EventState.ERROR, EventState.RELEASED
+_OFF: Final = EventState.OFF
+_INACTIVE: Final = EventState.INACTIVE
+_ACTIVE: Final = EventState.ACTIVE
+_ERROR: Final = EventState.ERROR
+_RELEASED: Final = EventState.RELEASED
 
 
 def _s64(value: int) -> int:
@@ -263,18 +266,19 @@ class HostPmuEvent:
 
     # --- sampling ---------------------------------------------------------------------------------
 
-    def set_period(self, period: int) -> None:
+    def set_period(self, period: int) -> PerfError | None:
         if not self._attr_period:
-            raise _NO_SAMPLES.with_traceback(None)
+            return _NO_SAMPLES
         if not period:
-            raise _NO_PERIOD.with_traceback(None)
+            return _NO_PERIOD
         if period >> 63:
-            raise _LONG_PERIOD.with_traceback(None)
+            return _LONG_PERIOD
         if self._index is None:
             self._attr_period = self._hw_period = period
             self._period_left = 0
         else:
             self.restart_with_period(period)
+        return None
 
     def restart_with_period(self, period: int) -> None:
         if self._index is not None:

@@ -92,11 +92,11 @@ class FaultyEvent:
     def follows(self) -> None:
         """Each read asks the plan."""
 
-    def set_period(self, period: int) -> None:
+    def set_period(self, period: int) -> PerfError | None:
         effect = self._perf.ask("perf.period", self.name)
         if effect is not None:
-            raise PerfError(int(effect["errno"]), "set period (injected)", step="set period")  # type: ignore[call-overload]
-        self.inner.set_period(period)
+            return PerfError(int(effect["errno"]), "set period (injected)", step="set period")  # type: ignore[call-overload]
+        return self.inner.set_period(period)
 
     def restart_with_period(self, period: int) -> None:
         self.inner.restart_with_period(period)

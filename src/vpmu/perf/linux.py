@@ -105,13 +105,14 @@ class LinuxEvent:
     def follows(self) -> None:
         """The count is the host kernel's."""
 
-    def set_period(self, period: int) -> None:
+    def set_period(self, period: int) -> PerfError | None:
         try:
             fcntl.ioctl(self._descriptor, _IOC_PERIOD, struct.pack("=Q", period))
         except OSError as error:
             why = error.strerror or "no reason given"
-            raise PerfError(error.errno or errno.EINVAL, f"set period: {why}", step="set period") from error
+            return PerfError(error.errno or errno.EINVAL, f"set period: {why}", step="set period")
         self._set_due(period)
+        return None
 
     def restart_with_period(self, period: int) -> None:
         # The kernel counts on for ever where KVM's period is one that a process may not have.

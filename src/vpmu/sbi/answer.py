@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Final
 
 from ..see.exits import EventResumed, SbiExit, SystemEvent
 from ..see.vcpu_api import VcpuLike
@@ -27,8 +28,8 @@ def success(value: int) -> SbiRet:
     return SbiRet(SbiError.SUCCESS, value)
 
 
-SUCCESS = SbiRet(SbiError.SUCCESS)
-NOT_SUPPORTED = SbiRet(SbiError.NOT_SUPPORTED)
-INVALID_PARAM = SbiRet(SbiError.INVALID_PARAM)
-INVALID_ADDRESS = SbiRet(SbiError.INVALID_ADDRESS)
-FAILED = SbiRet(SbiError.FAILED)
+SUCCESS: Final = SbiRet(SbiError.SUCCESS)
+NOT_SUPPORTED: Final = SbiRet(SbiError.NOT_SUPPORTED)
+INVALID_PARAM: Final = SbiRet(SbiError.INVALID_PARAM)
+INVALID_ADDRESS: Final = SbiRet(SbiError.INVALID_ADDRESS)
+FAILED: Final = SbiRet(SbiError.FAILED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vpmu.hart.events import Mode
 from vpmu.hart.state import STATE
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from vpmu.faults.injector import Injector
     from vpmu.see.guest_hart import GuestHart
 
-_CYCLE, _SCOUNTOVF, _PMU = int(Csr.CYCLE), int(Csr.SCOUNTOVF), int(Eid.PMU)
-_SCOUNTEREN = STATE["scounteren"]
+_CYCLE: Final = int(Csr.CYCLE)
+_SCOUNTOVF: Final = int(Csr.SCOUNTOVF)
+_PMU: Final = int(Eid.PMU)
+_SCOUNTEREN: Final = STATE["scounteren"]
 
 
 def read_counter_csr(vcpu: GuestHart, csr: int, *, writes: bool) -> int:

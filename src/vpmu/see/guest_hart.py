@@ -25,6 +25,7 @@ from vpmu.see.interrupts import Interrupts
 from vpmu.see.pmu import SbiPmu
 from vpmu.see.registers import Registers
 from vpmu.see.sbi_extensions import SbiExtensions
+from vpmu.see.tally import Tally
 from vpmu.see.vcpu_api import MP_STATE_RUNNABLE, MP_STATE_STOPPED, GuestTrap
 from vpmu.spec.csr import Cause, Irq
 from vpmu.spec.sbi import U64, SbiRet
@@ -94,8 +95,8 @@ class GuestHart(ABC):
         self.mmio: tuple[int, int, bool, int] | None = None
         self.sbi_pending = False  # an SBI call waits for user space
         self.progress, self.stalled = 0, 0  # instructions retired, and exits since the last one
-        self.exits: Counter[str] = Counter()  # exits to KVM by reason
-        self.sbi_calls: Counter[tuple[int, int, int]] = Counter()  # answered calls by (EID, FID, error)
+        self.exits: Counter[str] = Tally()  # exits to KVM by reason
+        self.sbi_calls: Counter[tuple[int, int, int]] = Tally()  # answered calls by (EID, FID, error)
         self.overflows = 0  # overflow interrupts that KVM raised since power-on
         self.steal_time_area: int | None = None
         self.firmware_features: dict[int, tuple[int, bool]] = {}

@@ -7,7 +7,7 @@ Source: kvm_riscv_vcpu_{set,unset,flush,sync}_interrupt(s), arch/riscv/kvm/vcpu.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ..spec.csr import Irq
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 KNOWN = (Irq.SOFTWARE, Irq.TIMER, Irq.EXTERNAL, Irq.LCOFI)
 KNOWN_MASK = sum(1 << irq for irq in KNOWN)
-_SOFTWARE = 1 << Irq.SOFTWARE
-_LCOFI = 1 << Irq.LCOFI
+_SOFTWARE: Final = 1 << Irq.SOFTWARE
+_LCOFI: Final = 1 << Irq.LCOFI
 
 
 class Interrupts:

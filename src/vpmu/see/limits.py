@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vpmu.see.exits import HungExit
 
 if TYPE_CHECKING:
     from vpmu.see.guest_hart import GuestHart
 
-UNLIMITED = 1 << 62
-SLICE = 50_000_000  # instructions between two chances for Ctrl-C: an engine does not see signals
+UNLIMITED: Final = 1 << 62
+SLICE: Final = 50_000_000  # instructions between two chances for Ctrl-C: an engine does not see signals
 # exits in a row, without a retired instruction, of a guest that hangs: less than a second of them
-STALLED_EXITS = 20_000
+STALLED_EXITS: Final = 20_000
 
 
 def hangs(vcpu: GuestHart) -> HungExit | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vpmu.hart.state import STATE
 from vpmu.see import software_events
@@ -17,9 +17,10 @@ from vpmu.spec.sbi_functions import CONSTANT
 if TYPE_CHECKING:
     from vpmu.see.guest_hart import GuestHart
 
-_PC, _BASE = STATE["pc"], int(Eid.BASE)
-_registers = Struct("8Q").unpack_from  # a0 to a7
-MANY_CALLS = 1000
+_PC: Final = STATE["pc"]
+_BASE: Final = int(Eid.BASE)
+_registers: Final = Struct("8Q").unpack_from  # a0 to a7
+MANY_CALLS: Final = 1000
 """Kinds of calls, by EID, FID and error, that are counted each; a guest that makes up more of them has those
 counted as EID and FID of all ones.
 """

@@ -8,7 +8,7 @@ does the beginning of a run, and nothing stands where somebody wants to see each
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vpmu.hart.exits import Stop
 from vpmu.hart.state import STATE
@@ -21,11 +21,16 @@ if TYPE_CHECKING:
     from vpmu.see.guest_hart import GuestHart
     from vpmu.see.pmu import StoredValue
 
-_EID, _FID = 17, 16
-_COUNT_VU, _COUNT_VS = STATE["count_vu"], STATE["count_vs"]
-_BUDGET, _ECALL, _VIRTUAL = Stop.BUDGET, Stop.ECALL, Stop.VIRTUAL
+_EID: Final = 17
+_FID: Final = 16
+_COUNT_VU: Final = STATE["count_vu"]
+_COUNT_VS: Final = STATE["count_vs"]
+_BUDGET: Final = Stop.BUDGET
+_ECALL: Final = Stop.ECALL
+_VIRTUAL: Final = Stop.VIRTUAL
 _WITH_ARGUMENT = ((Eid.BASE, BaseFid.PROBE_EXTENSION), (Eid.PMU, 1))
-_PMU, _COUNTERS = int(Eid.PMU), 64
+_PMU: Final = int(Eid.PMU)
+_COUNTERS: Final = 64
 _WORTH, _IDLE, _MOST = 8, 64, 64
 """Answers that are worth the trouble; exits that are not looked at where they were fewer, or where nothing
 may stand; different ones that are remembered.

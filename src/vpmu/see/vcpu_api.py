@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..hart.memory import MemoryFault
 from ..see.pmu import GuestMemory
@@ -22,8 +22,8 @@ __all__ = [
     "VcpuLike",
 ]
 
-MP_STATE_RUNNABLE = 0
-MP_STATE_STOPPED = 5
+MP_STATE_RUNNABLE: Final = 0
+MP_STATE_STOPPED: Final = 5
 """KVM_MP_STATE_RUNNABLE and KVM_MP_STATE_STOPPED, the states that KVM knows for RISC-V."""
 
 

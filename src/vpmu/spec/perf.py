@@ -7,9 +7,9 @@ Source: include/uapi/linux/perf_event.h.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-U64 = (1 << 64) - 1
+U64: Final = (1 << 64) - 1
 ALL_ONES = U64
 """The config that KVM passes for an event it cannot translate."""
 

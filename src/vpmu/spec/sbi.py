@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-U64 = (1 << 64) - 1
+U64: Final = (1 << 64) - 1
 XLEN = 64
 
 
@@ -200,9 +200,9 @@ class StopFlag(IntFlag):
     TAKE_SNAPSHOT = 1 << 1
 
 
-CONFIG_FLAGS = 0xFF
-START_FLAGS = 0b11
-STOP_FLAGS = 0b11
+CONFIG_FLAGS: Final = 0xFF
+START_FLAGS: Final = 0b11
+STOP_FLAGS: Final = 0b11
 """Defined bits of each function's flags; the others are reserved and must be zero."""
 
 SHMEM_DISABLE = U64

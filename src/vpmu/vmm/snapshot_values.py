@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 
+from ..see.tally import Tally
+
 State = dict[str, object]
 _LEAVES = frozenset({int, bool, str, bytes, type(None), float})
+_TABLES = (dict, Counter, Tally)
 _SEEN: defaultdict[type, set[str]] = defaultdict(set)
 """Attributes that objects of a kind are known to have."""
 
@@ -18,7 +21,7 @@ def plain(value: object) -> bool:
         return True
     if kind in (list, tuple, set, frozenset, deque):
         return all(map(plain, value))  # type: ignore[call-overload]
-    if kind in (dict, Counter):
+    if kind in _TABLES:
         return all(plain(key) and plain(item) for key, item in value.items())  # type: ignore[attr-defined]
     return False
 
@@ -28,7 +31,7 @@ def copied(value: object) -> object:
     kind = type(value)
     if kind in (list, set, deque, tuple, frozenset):
         return kind(map(copied, value))  # type: ignore[call-overload]
-    if kind in (dict, Counter):
+    if kind in _TABLES:
         return kind({key: copied(item) for key, item in value.items()})  # type: ignore[attr-defined, misc]
     return bytearray(value) if isinstance(value, bytearray) else value
 
