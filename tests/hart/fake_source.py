@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from vpmu.hart.events import HartEvent, Mode
+
+MODES = (Mode.VU, Mode.VS)
 
 
 class FakeSource:
@@ -12,10 +12,11 @@ class FakeSource:
 
     def __init__(self) -> None:
         self.wanted: frozenset[HartEvent] = frozenset()
-        self.counts: Counter[tuple[HartEvent, Mode]] = Counter()
+        self.at = {key: number for number, key in enumerate(((e, m) for e in HartEvent for m in MODES), 1)}
+        self.words = [0] * (1 + len(self.at))
 
-    def count(self, event: HartEvent, modes: Mode) -> int:
-        return sum(self.counts[event, mode] for mode in (Mode.VU, Mode.VS) if mode in modes)
+    def words_of(self, event: HartEvent, modes: Mode) -> tuple[int, ...]:
+        return tuple(self.at[event, mode] for mode in MODES if mode in modes)
 
     def want(self, events: frozenset[HartEvent]) -> None:
         self.wanted = events
@@ -27,4 +28,4 @@ class FakeSource:
             event = HartEvent[name.upper()]
             # A hart may leave uncounted what nobody wants: make a PMU that forgets to ask fail.
             if event in self.wanted:
-                self.counts[event, mode] += number
+                self.words[self.at[event, mode]] += number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntFlag, StrEnum
 from typing import Final, Protocol
 
@@ -62,8 +63,13 @@ class HartEvent(StrEnum):
 class EventSource(Protocol):
     """A hart as its PMU sees it."""
 
-    def count(self, event: HartEvent, modes: Mode) -> int:
-        """Total of ``event`` in ``modes`` since power-on, exact at the current instruction boundary."""
+    @property
+    def words(self) -> Sequence[int]:
+        """The words in which it counts, exact at the current instruction boundary. Word 0 is always 0."""
+        ...
+
+    def words_of(self, event: HartEvent, modes: Mode) -> tuple[int, ...]:
+        """Which words add up to the total of ``event`` in ``modes`` since power-on."""
         ...
 
     def want(self, events: frozenset[HartEvent]) -> None:
@@ -72,7 +78,7 @@ class EventSource(Protocol):
 
 
 FAR: Final = 1 << 28
-FOREVER: Final = 1 << 64
+FOREVER: Final = 1 << 61
 
 
 class Quiet:

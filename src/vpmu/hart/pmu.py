@@ -8,7 +8,9 @@ Source: RISC-V privileged ISA, chapters "Sscofpmf" and "Smcntrpmf".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from vpmu.hart.counter_layout import (
@@ -83,7 +85,9 @@ class PhysicalPmu:
         if not 1 <= layout.width <= 64:
             raise ValueError(f"counter width: expected 1 to 64 bits, got {layout.width}")
         self.layout = layout
-        self._source = source
+        self._source, self._words = source, source.words
+        self._terms = lru_cache(maxsize=256)(self._terms_of)
+        """What a selector is the sum of, in some modes: a getter from the hart's words."""
         self.whole = whole  # the hart has all its modes; else VS and VU alone
         self._interrupts = layout.sscofpmf and layout.overflow_interrupts
         self._counters = _Counters((index, _Counter(index, layout)) for index in layout.indices)
@@ -311,7 +315,7 @@ class PhysicalPmu:
         if least is None:
             self.quiet.until = FOREVER
         elif least > FAR:
-            retired = self._source.count(HartEvent.INSTRUCTIONS, ALL_MODES)
+            retired = sum(self._terms((HartEvent.INSTRUCTIONS,), ALL_MODES)(self._words))
             self.quiet.until = retired + least - FAR
         return least
 
@@ -370,20 +374,24 @@ class PhysicalPmu:
         if soonest < self.quiet.until:
             self.quiet.until = soonest
 
+    def _terms_of(self, counted: Selector, modes: Mode) -> Callable[[Sequence[int]], tuple[int, ...]]:
+        words = [word for event in counted for word in self._source.words_of(event, modes)]
+        return itemgetter(*words, 0, 0)  # a tuple, however few they are: word 0 is always 0
+
     def _count(self, counter: _Counter) -> int:
-        counted = counter.counted
-        if len(counted) == 1 and not self._costs:  # nearly always
-            return self._source.count(counted[0], counter.modes)
-        total = sum(self._source.count(event, counter.modes) for event in counted)
-        if HartEvent.CYCLES in counted:
-            total += sum(cost * self._source.count(event, counter.modes) for event, cost in self._costs)
+        """How often what the counter counts has happened."""
+        counted, modes = counter.counted, counter.modes
+        total = sum(self._terms(counted, modes)(self._words))
+        if self._costs and HartEvent.CYCLES in counted:
+            total += sum(cost * sum(self._terms((event,), modes)(self._words)) for event, cost in self._costs)
         return total
 
     def _advance(self, counter: _Counter) -> None:
         """Bring `base` of a running counter up to date."""
-        counted = counter.counted
-        alone = len(counted) == 1 and not self._costs  # nearly always
-        now = self._source.count(counted[0], counter.modes) if alone else self._count(counter)
+        if self._costs:
+            now = self._count(counter)
+        else:  # the same without a call: nearly always
+            now = sum(self._terms(counter.counted, counter.modes)(self._words))
         value = counter.base + now - counter.mark
         counter.mark = now
         counter.base = value & counter.mask

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vpmu.hart.events import Mode
-from vpmu.hart.state import STATE
+from vpmu.hart.state import STATE, USER
 from vpmu.see.pmu import IllegalCounter
 from vpmu.spec.csr import Csr
 from vpmu.spec.sbi import U64, Eid
@@ -18,6 +18,7 @@ _CYCLE: Final = int(Csr.CYCLE)
 _SCOUNTOVF: Final = int(Csr.SCOUNTOVF)
 _PMU: Final = int(Eid.PMU)
 _SCOUNTEREN: Final = STATE["scounteren"]
+_MODE: Final = STATE["mode"]
 
 
 def read_counter_csr(vcpu: GuestHart, csr: int, *, writes: bool) -> int:
@@ -48,9 +49,11 @@ def read_counter_csr(vcpu: GuestHart, csr: int, *, writes: bool) -> int:
 
 
 def _read(vcpu: GuestHart, csr: int, writes: bool) -> int:
+    words = vcpu.hart.words
+    user_mode = words[_MODE] == USER and vcpu.hart.mode is Mode.VU  # not asked on the way of a kernel
     return vcpu.pmu.read_csr(
-        csr, writes=writes, sbi_enabled=vcpu.sbi_enabled(_PMU), user_mode=vcpu.hart.mode is Mode.VU,
-        scounteren=vcpu.hart.words[_SCOUNTEREN],
+        csr, writes=writes, sbi_enabled=vcpu.sbi_enabled(_PMU), user_mode=user_mode,
+        scounteren=words[_SCOUNTEREN],
     )  # fmt: skip
 
 

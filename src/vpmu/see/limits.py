@@ -9,7 +9,7 @@ from vpmu.see.exits import HungExit
 if TYPE_CHECKING:
     from vpmu.see.guest_hart import GuestHart
 
-UNLIMITED: Final = 1 << 62
+UNLIMITED: Final = 1 << 61
 SLICE: Final = 50_000_000  # instructions between two chances for Ctrl-C: an engine does not see signals
 # exits in a row, without a retired instruction, of a guest that hangs: less than a second of them
 STALLED_EXITS: Final = 20_000
