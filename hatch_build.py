@@ -30,7 +30,7 @@ from vpmu.compiled import FOLDER, digest_of, mark, marked_with  # noqa: E402
 
 ROOMS = (
     "sbi", "kvm", "firmware", "see", "perf",
-    "hart/pmu", "hart/published", "hart/standing", "trace/recorder",
+    "hart/pmu", "hart/pmu_counter", "hart/published", "hart/standing", "trace/recorder",
 )  # fmt: skip
 """Folders and modules of src/vpmu that are compiled: the way of a call and of an exit."""
 

@@ -7,7 +7,7 @@ on cycle and instret is not modelled: their values are undetermined from the fir
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..hart.pmu import FIRST_PROGRAMMABLE, FIXED, PhysicalPmu, Selector
 from ..perf.host_pmu import HostPmuPerf
@@ -240,7 +240,7 @@ class OpenSbiPmu(SbiPmu):
         """Where the state of a firmware counter is kept: by counter, or by its event code."""
         return (self.active[index] or 0) & 0xFFFF if self.per_code else index
 
-    def members(self, base: int, mask: int) -> list[tuple[int, int]]:
+    def members(self, base: int, mask: int) -> Sequence[tuple[int, int]]:
         if not self.shifted:
             return super().members(base, mask)
         set_ = mask << (base & 63) & U64

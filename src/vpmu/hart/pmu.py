@@ -23,6 +23,7 @@ from vpmu.hart.counter_layout import (
     Selector,
 )
 from vpmu.hart.events import ALL_MODES, FAR, FOREVER, EventSource, HartEvent, Mode, Quiet
+from vpmu.hart.pmu_counter import Counter, Counters
 
 if TYPE_CHECKING:
     from vpmu.hart.published import PublishedCounters
@@ -35,36 +36,6 @@ __all__ = [
 _NO_MODE: Final = Mode(0)
 _SOON: Final = 1 << 44  # more events than a run lives to see
 _EXEMPT: Final = frozenset((event,) for event in FIXED.values())
-
-
-class _Counter:
-    __slots__ = (
-        "base", "counted", "filters", "held", "index", "interrupts", "mark", "mask", "modes", "overflow",
-        "running", "selector",
-    )  # fmt: skip
-
-    def __init__(self, index: int, layout: CounterLayout) -> None:
-        fixed = index in FIXED
-        self.index = index
-        self.mask = (1 << (64 if fixed else layout.width)) - 1
-        self.selector: Selector = (FIXED[index],) if fixed else ()
-        self.counted: Selector = self.selector  # empty where something keeps the selector from counting
-        self.modes = ALL_MODES
-        self.filters = layout.smcntrpmf if fixed else layout.sscofpmf
-        self.base = 0
-        self.mark = 0
-        self.running = False
-        # It has an overflow flag, and it works: Smcntrpmf's mcyclecfg and minstretcfg have no OF bit.
-        self.interrupts = layout.sscofpmf and layout.overflow_interrupts and not fixed
-        self.overflow = False
-        self.held: Selector | None = None  # the selector that nobody else may count (one_counter_per_event)
-
-
-class _Counters(dict[int, _Counter]):
-    """The counters by index."""
-
-    def __missing__(self, index: int) -> _Counter:
-        raise ValueError(f"no counter {index}; counters: {', '.join(map(str, self))}")
 
 
 class PhysicalPmu:
@@ -90,8 +61,8 @@ class PhysicalPmu:
         """What a selector is the sum of, in some modes: a getter from the hart's words."""
         self.whole = whole  # the hart has all its modes; else VS and VU alone
         self._interrupts = layout.sscofpmf and layout.overflow_interrupts
-        self._counters = _Counters((index, _Counter(index, layout)) for index in layout.indices)
-        self._running: list[_Counter] = []
+        self._counters = Counters((index, Counter(index, layout)) for index in layout.indices)
+        self._running: list[Counter] = []
         self._costs = tuple(layout.cycle_costs.items())
         self._most_cycles = 1 + sum(layout.cycle_costs.values())
         """Cycles that one instruction can take at most."""
@@ -162,7 +133,7 @@ class PhysicalPmu:
         if counter.held is not None:
             self._hold(counter)
 
-    def _hold(self, counter: _Counter) -> None:
+    def _hold(self, counter: Counter) -> None:
         """With one_counter_per_event: give up the old selector, and take the new one if nobody has it."""
         if counter.held is not None:
             del self._holders[counter.held]
@@ -344,7 +315,7 @@ class PhysicalPmu:
             self._publish(counter)
         self._publish_overflow()
 
-    def _publish(self, counter: _Counter) -> None:
+    def _publish(self, counter: Counter) -> None:
         if self.published is None:
             return
         start, counted = (counter.mark, counter.counted) if counter.running else (0, ())
@@ -355,20 +326,20 @@ class PhysicalPmu:
             flags = sum(1 << counter.index for counter in self._counters.values() if counter.overflow)
             self.published.put_overflow(flags)
 
-    def _clear_overflow(self, counter: _Counter) -> None:
+    def _clear_overflow(self, counter: Counter) -> None:
         counter.overflow = False
         self.quiet.until = 0
         self._publish_overflow()
         if counter.index in self._requests:
             self._requests.remove(counter.index)  # whoever takes the interrupt finds no flag
 
-    def _armed(self) -> Iterator[_Counter]:
+    def _armed(self) -> Iterator[Counter]:
         """Counters that can request an interrupt as they run."""
         for counter in self._running:
             if counter.interrupts and not counter.overflow and counter.counted:
                 yield counter
 
-    def _overflows_within(self, counter: _Counter) -> None:
+    def _overflows_within(self, counter: Counter) -> None:
         """Somebody has to ask before this one can overflow, however few instructions have retired so far."""
         soonest = 0 if self._costs else counter.mask + 1 - counter.base - FAR
         if soonest < self.quiet.until:
@@ -378,7 +349,7 @@ class PhysicalPmu:
         words = [word for event in counted for word in self._source.words_of(event, modes)]
         return itemgetter(*words, 0, 0)  # a tuple, however few they are: word 0 is always 0
 
-    def _count(self, counter: _Counter) -> int:
+    def _count(self, counter: Counter) -> int:
         """How often what the counter counts has happened."""
         counted, modes = counter.counted, counter.modes
         total = sum(self._terms(counted, modes)(self._words))
@@ -386,7 +357,7 @@ class PhysicalPmu:
             total += sum(cost * sum(self._terms((event,), modes)(self._words)) for event, cost in self._costs)
         return total
 
-    def _advance(self, counter: _Counter) -> None:
+    def _advance(self, counter: Counter) -> None:
         """Bring `base` of a running counter up to date."""
         if self._costs:
             now = self._count(counter)

@@ -90,10 +90,11 @@ class Counter:
 
     def fold(self) -> None:
         """Move what the event has counted into the stored value."""
-        self.value = self.total() & U64
-        if self.event is not None:
-            self.tainted |= self.event.host_noise
-            self.mark = self.event.read()
+        event = self.event
+        if event is not None:
+            self.value = self.value + event.read() - self.mark & U64
+            self.tainted |= event.host_noise
+            self.mark = event.read()
 
     def accumulate(self) -> int:
         """KVM's read until 7.2: the event's total is added to the stored value, each time."""

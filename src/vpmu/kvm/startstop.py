@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..perf.event import EventState, PerfEvent
 from ..profiles.behaviours import B
+from ..see.pmu import members as members_of
 from ..see.vcpu_api import MemoryFault
 from ..spec.sbi import START_FLAGS, STOP_FLAGS, SbiError, SbiRet, StartFlag, StopFlag
 from ..spec.sbi_events import FW_MAX
@@ -51,7 +52,7 @@ def counter_start(pmu: VcpuPmu, base: int, mask: int, flags: int, initial_value:
             slots = pmu.snapshot.load(pmu.memory)
         except MemoryFault as fault:
             return pmu.refuse(SbiError.FAILED, "INIT_SNAPSHOT", f"the shared memory cannot be read: {fault}")
-    members = pmu.members(base, mask)
+    members = members_of(base, mask)
     if not profile.has(B.UNCONFIGURED_SKIPPED):
         for _, index in members:
             if not pmu.counters[index].in_use:
@@ -163,7 +164,7 @@ def counter_stop(pmu: VcpuPmu, base: int, mask: int, flags: int) -> SbiRet:
             return refused
         take_snapshot = False
     error, page_changed = SUCCESS, False
-    for bit, index in pmu.members(base, mask):
+    for bit, index in members_of(base, mask):
         counter = pmu.at(index)
         if counter is None or not counter.in_use:
             if not profile.has(B.UNCONFIGURED_SKIPPED):
@@ -257,7 +258,7 @@ def _store_exactly(pmu: VcpuPmu, base: int, mask: int) -> SbiRet | None:
     leave.
     """
     values: dict[int, int] = {}
-    for bit, index in pmu.members(base, mask):
+    for bit, index in members_of(base, mask):
         counter = pmu.counters[index]
         if counter.in_use:
             values[bit] = pmu.read_exactly(counter)

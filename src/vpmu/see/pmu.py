@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
@@ -79,6 +79,12 @@ def counted_modes(flags: int, *, whole: bool) -> Mode:
         if Mode.S in modes:
             modes |= Mode.VS
     return modes
+
+
+@lru_cache(maxsize=256)
+def members(base: int, mask: int) -> tuple[tuple[int, int], ...]:
+    """(bit, logical index) of a set, ascending by bit; indices wrap at 2^64."""
+    return tuple((bit, base + bit & U64) for bit in range(mask.bit_length()) if mask >> bit & 1)
 
 
 class SbiPmu(ABC):
@@ -235,17 +241,9 @@ class SbiPmu(ABC):
             self.recorder.emit(layer, step, "refuse", int(code), hart=self.hart_id, reason=reason)
         return SbiRet(int(code), 0)
 
-    def members(self, base: int, mask: int) -> list[tuple[int, int]]:
-        """(bit, logical index) of a set, ascending by bit; indices wrap at 2^64."""
-        if not mask & mask - 1:  # nearly always
-            bit = mask.bit_length() - 1
-            return [(bit, base + bit & U64)]
-        found = []
-        while mask:
-            bit = (mask & -mask).bit_length() - 1
-            found.append((bit, base + bit & U64))
-            mask &= mask - 1
-        return found
+    def members(self, base: int, mask: int) -> Sequence[tuple[int, int]]:
+        """The function `members`, where nothing is to be said against it."""
+        return members(base, mask)
 
     def _begin(self) -> None:
         self.undetermined = False
