@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -39,17 +39,31 @@ def scripted_calls(profile: str) -> float:
     return min(times)
 
 
-def machine_code_calls(image: Path, empty: Path, runners: Sequence[Runner], rounds: int) -> dict[str, float]:
+def machine_code_calls(
+    image: Path, empty: Path, runners: Sequence[Runner], rounds: int, *, rounds_from: Path | None = None
+) -> dict[str, float]:
     """What one of a guest's ROUNDS takes, as the same three calls: microseconds of CPU time by runner, its
-    start taken off.
+    start taken off. `rounds_from`: the guest whose source has them, if it is another.
     """
-    calls = rounds_of(image)
+    calls = rounds_of(image) if rounds_from is None else rounds_of(rounds_from)
     out = {}
     for runner in runners:
         costs = best([measure(runner.command(image), expect=image.stem) for _ in range(rounds)])
-        start = best([measure(runner.command(empty), expect="hello") for _ in range(rounds)])
+        start = best([measure(runner.command(empty), expect=empty.stem) for _ in range(rounds)])
         out[runner.name] = (costs.cpu - start.cpu) / calls * 1e6
     return out
+
+
+def lone_exits(images: Mapping[str, Path], runners: Sequence[Runner], rounds: int) -> dict[str, float]:
+    """Microseconds of CPU time of an exit between other ones, by exit and runner."""
+    without = images["lone"]
+    return {
+        f"{what}, {name}": cost
+        for what, guest in (("BASE call", "lonebase"), ("counter CSR", "lonecsr"))
+        for name, cost in machine_code_calls(
+            images[guest], without, runners, rounds, rounds_from=without
+        ).items()
+    }
 
 
 def rounds_of(image: Path) -> int:

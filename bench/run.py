@@ -113,6 +113,8 @@ def measure_all(args: argparse.Namespace) -> dict[str, Any]:
         result["base_us"] = costs.machine_code_calls(images["basecalls"], empty, ways, args.rounds)
         say("counter reads")
         result["reads_us"] = costs.counter_reads(images["counterreads"], empty, ways[1:], args.rounds)
+        say("exits between others")
+        result["lone_us"] = costs.lone_exits(images, ways, args.rounds)
         say("counting")
         result["counting_seconds"] = costs.counting(images["mixed"], args.rounds)
         result["start_seconds"] = costs.start_up(args.rounds, say)
@@ -154,9 +156,16 @@ def host(programs: Mapping[str, str]) -> dict[str, str]:
         "cpu": cpu,
         "cpus": str(os.cpu_count()),
         "load": f"{os.getloadavg()[0]:.1f}",
-        "python": platform.python_version(),
+        "python": f"{platform.python_version()}{', compiled rooms' if compiled_rooms() else ''}",
         "qemu": " and ".join(programs) or "none",
     }
+
+
+def compiled_rooms() -> bool:
+    """The form of vpmu that is measured."""
+    from vpmu.kvm import pmu
+
+    return not str(pmu.__file__).endswith(".py")
 
 
 def text(result: Mapping[str, Any]) -> str:
@@ -187,6 +196,8 @@ def text(result: Mapping[str, Any]) -> str:
         out += [table(("BASE call", "us"), [(k, f"{v:.2f}") for k, v in base_calls]), ""]
         reads = result["reads_us"].items()
         out += [table(("counter CSR, read", "us"), [(k, f"{v:.3f}") for k, v in reads]), ""]
+        lone = result["lone_us"].items()
+        out += [table(("one exit between others", "us"), [(k, f"{v:.2f}") for k, v in lone]), ""]
         base = result["counting_seconds"]["nothing"]
         counted = [(k, f"{v:.2f}", f"{v / base:.2f}x") for k, v in result["counting_seconds"].items()]
         out += [table(("mixed, counting", "CPU s", "times"), counted), ""]

@@ -1,12 +1,13 @@
 /*
- * What one exit costs alone: a call whose answer may change, over and over, and (in the guests that include this one) BETWEEN each two
- * of them one more exit. What the loop takes longer by is that exit's.
+ * The cost of one exit alone: a call whose answer may change, over and over and, in the guests that include this one, one more exit
+ * after each. What their loop takes longer is that exit's.
  */
 #include "guest.h"
 
 #define ROUNDS 100000UL
-#ifndef BETWEEN
-#define BETWEEN 0
+#ifndef NAME
+#define NAME "lone"
+#define ALONE 0
 #endif
 
 int main(u64 hart_id, const void *device_tree)
@@ -20,8 +21,8 @@ int main(u64 hart_id, const void *device_tree)
         return 1;
     for (u64 i = 0; i < ROUNDS; i++) {
         sum += sbi_call(0x52464E43 /* RFENCE */, 0 /* remote_fence_i */, 1, 0, 0, 0, 0).error;
-        sum += BETWEEN;
+        sum += ALONE;
     }
-    print("%u rounds, %x\n", ROUNDS, sum);
+    print(NAME " %u rounds, %x\n", ROUNDS, sum);
     return 0;
 }

@@ -1,2 +1,3 @@
-#define BETWEEN sbi_base(SBI_BASE_SPEC_VERSION)
+#define NAME "lonebase"
+#define ALONE sbi_base(SBI_BASE_SPEC_VERSION)
 #include "lone.c"

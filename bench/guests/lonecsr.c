@@ -1,2 +1,3 @@
-#define BETWEEN csr_read("instret")
+#define NAME "lonecsr"
+#define ALONE csr_read("instret")
 #include "lone.c"

@@ -63,7 +63,7 @@ class NativeMonitor:
     def _watch(self, table: int) -> None:
         """Note, as calls and reads happen, what of them the model cannot know."""
         vcpu, pmu = self.vcpu, self.vcpu.pmu
-        answer, read = vcpu.answers, pmu.read_csr_counter
+        answer = vcpu.answers
 
         def ecall(caller: Any, eid: int, fid: int, args: Any) -> Any:
             pmu.undetermined = False
@@ -72,20 +72,19 @@ class NativeMonitor:
                 self._at(table).undetermined = FIRMWARE_COUNT
             return result
 
-        def read_csr_counter(index: int) -> int:
-            value: int = read(index)
+        def seen(hart: Any, index: int | None, value: int) -> None:
+            if index is None or index >= len(pmu.active):
+                return  # a reset, or scountovf
             if pmu.undetermined:
                 self._at(table).undetermined = FIRMWARE_COUNT
             elif pmu.active[index] in _TLB_EVENTS or (value and index in self._tlb_values):
                 self._at(table).undetermined = TLB_COUNT
             if pmu.active[index] in _TLB_EVENTS:
                 self._tlb_values.add(index)
-            return value
 
         self._tlb_values: set[int] = set()
         vcpu.answers = ecall
-        vcpu.watch = lambda hart, counter, value: None  # every read comes here, none is the engine's alone
-        pmu.read_csr_counter = read_csr_counter
+        vcpu.watch = seen  # every read comes here, none is the engine's alone
 
     def _at(self, table: int) -> StepOutput:
         number = (self.vcpu.regs[8] - table) // ENTRY
