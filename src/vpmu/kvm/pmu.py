@@ -291,10 +291,12 @@ class VcpuPmu(SbiPmu):
 
     def read_exactly(self, counter: Counter) -> int:
         """The value now; nothing changes."""
+        value, event = counter.value, counter.event
         self.undetermined |= counter.tainted
-        if counter.event is not None:
-            self.undetermined |= counter.event.host_noise
-        return counter.total() & (U64 if self.profile.has(B.WIDTH_NOT_MASKED) else counter.mask)
+        if event is not None:
+            self.undetermined |= event.host_noise
+            value += event.read() - counter.mark
+        return value & (U64 if self.profile.has(B.WIDTH_NOT_MASKED) else counter.mask)
 
     # --- inside
     # ------------------------------------------------------------------------------------------------------

@@ -1,4 +1,6 @@
-"""Exits but the ECALL: what KVM serves itself, and what is user space's (arch/riscv/kvm/vcpu_exit.c)."""
+"""Exits but those of ECALL and counter CSRs: what KVM serves itself, and what is user space's
+(arch/riscv/kvm/vcpu_exit.c).
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,6 @@ _FIRMWARE_EVENT = {
 
 def handle(vcpu: Vcpu, stop: Stop) -> VcpuExit | None:
     """Serve the stop of the hart; None: the guest goes on. Raises KvmRunError."""
-    if stop is Stop.VIRTUAL:
-        vcpu_insn.virtual_instruction(vcpu)
-        return None
     details = vcpu.hart.details
     match stop:
         case Stop.ILLEGAL:

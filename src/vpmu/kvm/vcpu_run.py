@@ -8,6 +8,7 @@ from vpmu.hart.exits import Stop
 from vpmu.hart.state import STATE
 from vpmu.kvm.interrupts import VcpuInterrupts
 from vpmu.kvm.vcpu_exit import handle
+from vpmu.kvm.vcpu_insn import virtual_instruction
 from vpmu.see import reset, timer
 from vpmu.see.exits import BudgetExit, IdleExit, VcpuExit
 from vpmu.see.limits import SLICE, STALLED_EXITS, UNLIMITED, hangs
@@ -25,6 +26,7 @@ _COUNT_VS: Final = STATE["count_vs"]
 
 _BUDGET: Final = Stop.BUDGET
 _ECALL: Final = Stop.ECALL
+_VIRTUAL: Final = Stop.VIRTUAL
 _MMIO_LOAD: Final = Stop.MMIO_LOAD
 _MMIO_STORE: Final = Stop.MMIO_STORE
 # Asked for at every exit: Enum.name is a descriptor, and an enum's member hashes slowly.
@@ -78,7 +80,7 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
             return hung
         if budget < left:
             left = budget
-        if standing.some:
+        if standing.stands:
             standing.enter(words[_SIP])
         end = words[_TIME] + left
         stop = hart.run(left)
@@ -97,6 +99,9 @@ def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = 
             vcpu.midway = 0 < done < budget and not asked and vcpu.stalled < STALLED_EXITS
             continue
         vcpu.exits[_STOP_NAME[stop]] += 1
+        if stop is _VIRTUAL:
+            virtual_instruction(vcpu)
+            continue
         exit_ = sbi_call(vcpu) if stop is _ECALL else handle(vcpu, stop)
         if exit_ is not None:
             return exit_

@@ -38,11 +38,13 @@ may stand; different ones that are remembered.
 
 
 class Standing:
-    """The answers of one vCPU that stand. `some`: there may be any."""
+    """The answers of one vCPU that stand. `stands`: there are any; `some`: there are, or something has been
+    answered once.
+    """
 
     def __init__(self, vcpu: GuestHart, table: StandingAnswers) -> None:
         self.some = False
-        self._stands = False  # the table is not empty
+        self.stands = False
         self._vcpu, self._table, self._answers = vcpu, table, vcpu.answers
         self._seen: set[object] = set()  # answered once
         self._given = self._idle = 0  # exits since something stands; not to be looked at, in vain before
@@ -53,7 +55,7 @@ class Standing:
 
     def withdraw(self) -> None:
         """Something may change: every exit is Python's again."""
-        if self._stands:
+        if self.stands:
             self._credit()
             if self._given < _WORTH:
                 self._idle = _IDLE
@@ -62,14 +64,14 @@ class Standing:
             self._calls.clear()
             self._totals.clear()
         self._seen.clear()
-        self.some = self._stands = False
+        self.some = self.stands = False
 
     def stopped(self, stop: Stop) -> None:
         """The hart has stopped: make up for the exits on the way. Behind the last of them an instruction has
         retired, so nobody has to know where it was.
         """
         words = self._vcpu.hart.words
-        if self._stands:
+        if self.stands:
             self._credit()
             if words[_COUNT_VU] + words[_COUNT_VS] >= self._vcpu.perf.quiet.until:
                 self.withdraw()
@@ -85,7 +87,7 @@ class Standing:
         if found is None or not self._table.put_counter(index, found[0]):
             self._in_vain()
             return
-        self._stands = True
+        self.stands = True
         if found[0].total is not None:
             self._totals[index] = found[1]
 
@@ -106,7 +108,7 @@ class Standing:
             and self._table.put_call(eid, fid, asked, error & U64, value & U64)
         ):
             self._calls[what] = key
-            self._stands = True
+            self.stands = True
         else:
             self._in_vain()
 
