@@ -17,6 +17,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from vpmu.compiled import FOLDER, digest_of, mark, marked_with  # noqa: E402
 
 ROOMS = (
     "sbi", "kvm", "firmware", "see", "perf",
-    "hart/pmu", "hart/pmu_counter", "hart/published", "hart/standing", "trace/recorder",
+    "hart/pmu", "hart/published", "hart/standing",
 )  # fmt: skip
 """Folders and modules of src/vpmu that are compiled: the way of a call and of an exit."""
 
@@ -39,7 +40,7 @@ PLAIN = {
     "perf/description": "it finds its tables beside itself, and a run does not ask it",
     "perf/event": "an exception and an enum that others test for, and protocols",
     "perf/injection": "an attribute of a class that is no constant, which mypyc leaves out",
-    "see/tally": "a Counter, which is a class of Python's library",
+    "see/exits": "named tuples, and a Counter, which is a class of Python's library",
     "perf/linux": "a ctypes.Structure, which mypyc cannot compile",
 }
 """Modules of these folders that stay Python, and why."""
@@ -67,6 +68,9 @@ def compile_rooms(out: Path = SOURCES / "vpmu" / FOLDER) -> Path:
         import setuptools  # noqa: F401
     except ImportError as error:
         sys.exit(f"vpmu: to compile the rooms, expected {NEEDS} beside this Python, got: {error}")
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+    if shutil.which(compiler) is None:
+        sys.exit(f"vpmu: to compile the rooms, expected a C compiler, got: no {compiler}")
     BUILD.mkdir(parents=True, exist_ok=True)
     with (BUILD / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -149,6 +149,18 @@ def environment_of(tree: Path, form: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(tree), "VPMU_PURE": "1" if form == "pure" else ""}
 
 
+def test_without_a_compiler_it_says_so_and_leaves_nothing(project: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "hatch_build.py", "--into", str(tmp_path / "rooms")]
+    done = subprocess.run(
+        command, cwd=project, env={**os.environ, "CC": "/no/compiler"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[0].startswith("vpmu: to compile the rooms, expected ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "rooms").exists()
+
+
 def test_it_is_what_runs_and_brings_nothing_along(run: Run) -> None:
     script = """
 import sys

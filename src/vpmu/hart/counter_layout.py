@@ -44,6 +44,13 @@ class CounterLayout:
     selectors: Mapping[Selector, frozenset[int]] | None = field(default=None, hash=False)
     """Which hpmcounters can count a selector; None: each can count everything."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.programmable <= MAX_PROGRAMMABLE:
+            expected = f"0 to {MAX_PROGRAMMABLE}"
+            raise ValueError(f"programmable counters: expected {expected}, got {self.programmable}")
+        if not 1 <= self.width <= 64:
+            raise ValueError(f"counter width: expected 1 to 64 bits, got {self.width}")
+
     @property
     def indices(self) -> tuple[int, ...]:
         """Indices of all counters."""

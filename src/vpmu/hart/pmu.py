@@ -23,7 +23,6 @@ from vpmu.hart.counter_layout import (
     Selector,
 )
 from vpmu.hart.events import ALL_MODES, FAR, FOREVER, EventSource, HartEvent, Mode, Quiet
-from vpmu.hart.pmu_counter import Counter, Counters
 
 if TYPE_CHECKING:
     from vpmu.hart.published import PublishedCounters
@@ -38,6 +37,38 @@ _SOON: Final = 1 << 44  # more events than a run lives to see
 _EXEMPT: Final = frozenset((event,) for event in FIXED.values())
 
 
+class Counter:
+    """What `PhysicalPmu` knows of it."""
+
+    __slots__ = (
+        "base", "counted", "filters", "held", "index", "interrupts", "mark", "mask", "modes", "overflow",
+        "running", "selector",
+    )  # fmt: skip
+
+    def __init__(self, index: int, layout: CounterLayout) -> None:
+        fixed = index in FIXED
+        self.index = index
+        self.mask = (1 << (64 if fixed else layout.width)) - 1
+        self.selector: Selector = (FIXED[index],) if fixed else ()
+        self.counted: Selector = self.selector  # empty where something keeps the selector from counting
+        self.modes = ALL_MODES
+        self.filters = layout.smcntrpmf if fixed else layout.sscofpmf
+        self.base = 0
+        self.mark = 0
+        self.running = False
+        # It has an overflow flag, and it works: Smcntrpmf's mcyclecfg and minstretcfg have no OF bit.
+        self.interrupts = layout.sscofpmf and layout.overflow_interrupts and not fixed
+        self.overflow = False
+        self.held: Selector | None = None  # the selector that nobody else may count (one_counter_per_event)
+
+
+class Counters(dict[int, Counter]):
+    """The counters by index."""
+
+    def __missing__(self, index: int) -> Counter:
+        raise ValueError(f"no counter {index}; counters: {', '.join(map(str, self))}")
+
+
 class PhysicalPmu:
     """Counters of one hart over the events that `source` counts. Methods raise ValueError for a counter
     that does not exist.
@@ -50,11 +81,6 @@ class PhysicalPmu:
         self, source: EventSource, counters: CounterLayout | None = None, *, whole: bool = False
     ) -> None:
         layout = CounterLayout() if counters is None else counters
-        if not 0 <= layout.programmable <= MAX_PROGRAMMABLE:
-            expected = f"0 to {MAX_PROGRAMMABLE}"
-            raise ValueError(f"programmable counters: expected {expected}, got {layout.programmable}")
-        if not 1 <= layout.width <= 64:
-            raise ValueError(f"counter width: expected 1 to 64 bits, got {layout.width}")
         self.layout = layout
         self._source, self._words = source, source.words
         self._terms = lru_cache(maxsize=256)(self._terms_of)

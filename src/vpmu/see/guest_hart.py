@@ -20,12 +20,11 @@ from vpmu.profiles.behaviours import B
 from vpmu.profiles.opensbi_behaviours import OB
 from vpmu.profiles.profiles import IMPL_ID_KVM, Profile
 from vpmu.see import mmio, reset, sbi_call, scripted, software_events, timer
-from vpmu.see.exits import BreakpointExit, EventResumed, SbiExit, SystemEvent, VcpuExit
+from vpmu.see.exits import BreakpointExit, EventResumed, SbiExit, SystemEvent, Tally, VcpuExit
 from vpmu.see.interrupts import Interrupts
 from vpmu.see.pmu import SbiPmu
 from vpmu.see.registers import Registers
 from vpmu.see.sbi_extensions import SbiExtensions
-from vpmu.see.tally import Tally
 from vpmu.see.vcpu_api import MP_STATE_RUNNABLE, MP_STATE_STOPPED, GuestTrap
 from vpmu.spec.csr import Cause, Irq
 from vpmu.spec.sbi import U64, SbiRet

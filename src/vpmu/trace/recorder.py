@@ -7,19 +7,30 @@ virtual, so two runs of one input give the same stream.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from .record import Record
 
 if TYPE_CHECKING:
     from ..rows import Rows
 
 
-__all__ = ["LAYERS", "NULL", "Record", "Recorder", "note_end"]
-
 LAYERS = ("guest", "sbi", "kvm", "firmware", "perf", "hart", "vmm")
 """The layers that may write records, in the order in which a call falls through them (`vmm` is user space).
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing that one layer did. `time` is virtual nanoseconds since power-on; `result` is None where
+    there is none."""
+
+    time: int
+    hart: int
+    layer: str
+    actor: str
+    action: str
+    args: dict[str, object] = field(default_factory=dict)
+    result: object | None = None
 
 
 def _at_power_on() -> int:

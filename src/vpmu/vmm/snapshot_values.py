@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 
-from ..see.tally import Tally
+from ..see.exits import Tally
 
 State = dict[str, object]
 _LEAVES = frozenset({int, bool, str, bytes, type(None), float})
