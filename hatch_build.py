@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +76,23 @@ def compile_rooms(out: Path = SOURCES / "vpmu" / FOLDER) -> Path:
     with (BUILD / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         made, digest = BUILD / FOLDER, digest_of(SOURCES / "vpmu")
-        if marked_with(made) != digest:
+        if marked_with(made) != digest or not _has_all(made):
             _make(made)
             mark(made, digest)
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.copytree(made, out)
+        # A vpmu that starts meanwhile finds the old folder, none, or the new one, never a part of one.
+        new = Path(tempfile.mkdtemp(dir=out.parent, prefix=f"{out.name}."))
+        shutil.copytree(made, new, dirs_exist_ok=True)
+        new.chmod(0o755)
+        if out.exists():
+            shutil.rmtree(out.rename(out.with_name(f"{new.name}.old")))
+        new.rename(out)
     return out
+
+
+def _has_all(made: Path) -> bool:
+    """Every module of the tables above is there, and nothing else."""
+    there = {path.name.partition(".cpython")[0] for path in made.glob("vpmu.*")}
+    return there == {name.replace("/", ".") for name in modules()}
 
 
 def _make(made: Path) -> None:
