@@ -28,6 +28,29 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return f"{argname}:{len(val)} bytes" if isinstance(val, bytes) and len(val) > 16 else None
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--stitched", action="store_true", help="machine code of stencils (hart/stencils) from the first on"
+    )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def stitch_at_once(request: pytest.FixtureRequest) -> None:
+    """With --stitched: every page that a test runs is stitched as soon as it is decoded."""
+    if request.config.getoption("--stitched"):
+        from vpmu.hart.memory import PhysicalMemory
+        from vpmu.hart.stencils import tier
+
+        tier.SLICE = 4
+        set_up = PhysicalMemory.__init__
+
+        def stitching(memory: PhysicalMemory) -> None:
+            set_up(memory)
+            tier.Stitcher(memory)
+
+        PhysicalMemory.__init__ = stitching  # type: ignore[method-assign]
+
+
 @pytest.fixture(scope="session")
 def project() -> Path:
     """The checkout."""

@@ -170,7 +170,9 @@ def test_a_damaged_engine_is_compiled_again(damage: str, tmp_path: Path) -> None
         "import sys\nfrom vpmu.hart import codegen_flags, native\n"
         "ir = 'define i64 @run(i64 %a, i64 %b) {\\n ret i64 7\\n}\\n'\n"
         "ir += ir.replace('@run', '@probe').replace('i64 %b', 'i64 %b, i64 %c')\n"
-        "native.engine_ir = lambda counting: ir + ir.split('}\\n')[1].replace('@probe', '@trap') + '}\\n'\n"
+        "run, probe, _ = ir.split('}\\n')\n"
+        "ir += run.replace('@run', '@unstitch') + '}\\n' + probe.replace('@probe', '@trap') + '}\\n'\n"
+        "native.engine_ir = lambda counting: ir\n"
         "print(native.engine(codegen_flags.Counting.NOTHING).run(0, 0))"
     )
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}

@@ -56,6 +56,7 @@ _PRIVATE = (
     "contexts",
     "shared",
     "dbase",
+    "stitched",
     "epoch",
     "insn",
     "length",

@@ -213,7 +213,7 @@ def test_without_fp_or_a_rounding_mode_an_instruction_is_illegal(row: FdRow, ret
 @pytest.fixture(scope="module")
 def nonsense_engine() -> native.NativeEngine:
     """An engine whose soft operations answer nonsense."""
-    functions = program.privileged_functions() + program.soft_functions()
+    functions = program.privileged_functions() + program.soft_functions() + program.stitcher_functions()
     for function in functions:
         if function.name.startswith("soft_"):
             function.body = ast.parse("accrue(31)\nreturn 12345").body

@@ -8,9 +8,10 @@ INEXACT = ("add", "mul", "div", "sqrt", "madd")
 """Operations whose results are asked about while NX is clear (generator/floating/inexact.py)."""
 HOT_EXPORTS = (
     *("hot_load", "hot_store", "hot_resume", "hot_budget_spent"),
+    *("stitched_original", "stitched_leave", "stitched_jump"),
     *(f"hot_inexact_{operation}_{suffix}" for suffix in ("f32", "f64") for operation in INEXACT),
 )
-"""Functions of an engine that the hot tier's regions call."""
+"""Functions of an engine that the hot tier's regions call, and stencils."""
 
 
 class Counting(Flag):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MASK = (1 << 64) - 1
 _PC, _DBASE, _INSN = state.STATE["pc"], state.STATE["dbase"], state.STATE["insn"]
-CHUNK = 200_000  # instructions from one sample of the hot tier to the next, on average
+CHUNK = 1_000_000  # instructions from one sample of the hot tier to the next, on average
 PATIENCE = 8  # times as far where samples find nothing to compile
 REFERENCE_CHUNK = 10_000  # as long, but slower
 HOT_AFTER = 3_000_000  # instructions before the first sample
@@ -238,6 +238,10 @@ class Hart:
         chunk has another length: a run that is done again would be sampled at the same instructions.
         """
         self._share = (5 * self._share - 2) % 128 + 1  # each of 1 to 128 once, then again
+        if self.memory.stitcher is None:
+            from vpmu.hart.stencils.tier import Stitcher
+
+            Stitcher(self.memory).start()
         if self.memory.hot_tier is None:
             if self.instructions < HOT_AFTER and "vpmu.hart.hot_tier" not in sys.modules:
                 return
@@ -254,6 +258,8 @@ class Hart:
             from vpmu.hart.native import engine
 
             self._engines[id(variant)] = engine(variant).run
+        if self.memory.stitcher is not None:
+            self.memory.stitcher.start()
         self._native = self._engines[id(variant)]
         return self._native
 

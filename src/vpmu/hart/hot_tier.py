@@ -27,18 +27,20 @@ from vpmu.hart.digest import blake2b
 from vpmu.hart.hot_cache import CachedRegion, RegionCache
 from vpmu.hart.machine_code import CodeArena
 from vpmu.hart.memory import HostMemory, PhysicalMemory
+from vpmu.hart.stencils import holes
 
 if TYPE_CHECKING:
     from vpmu.hart.regions.find import Region
 
 SAMPLES = 4  # in one cell, until a region is worth compiling for the runs to come
-COLD_SAMPLES = 32  # the same, where none is kept: the handlers have cost a third of what compiling costs
+COLD_SAMPLES = 32  # the same, where none is kept: stencils have cost what compiling costs
 CELL = 9  # bits of an offset: 512 bytes of code, what a region covers
 RESERVE = 8  # entries of the table that stay free
 LOAD_AFTER = 64  # samples outside regions, in the whole process: the handlers cost what loading LLVM does
 TABLE_ENTRIES = 1 << 16
 
 _RECORD = ctypes.c_uint64
+_AS_DECODED = ~(holes.IN_LINE | state.IN_REGION)  # what is left of a record without what tiers note in it
 
 
 @dataclass(slots=True, eq=False)
@@ -188,11 +190,13 @@ class HotTier:
         self._memory = memory
         usual = SAMPLES if region_cache(memory.counting) else max(SAMPLES, COLD_SAMPLES)
         self._enough, self._patience = (1, 1) if eager else (usual, LOAD_AFTER)
-        self._table = HostMemory(8 * TABLE_ENTRIES)
+        self._table = HostMemory(TABLE_ENTRIES << state.HOT_ROW_BITS)
         self._functions = self._table.view.cast("Q")
         memory.shared.words[state.SHARED["hot_table"]] = self._table.address
-        memory.shared.words[state.SHARED["hot_count"]] = 0
+        memory.shared.words[state.SHARED["hot_count"]] = memory.shared.words[state.SHARED["hot_row"]] = 0
         self._entries = 0
+        self._worth_a_look = 1 if eager else SAMPLES
+        self._sampled: Counter[int] = Counter()  # decoded page -> how many samples
         self._samples: dict[int, list[int]] = {}  # decoded page -> offsets at which samples found the guest
         self._originals: dict[int, int] = {}  # address of an entry's record -> what the record was
         self._covered: dict[int, set[int]] = {}  # decoded page -> offsets that regions hold or will hold
@@ -213,18 +217,15 @@ class HotTier:
 
     def sample(self, decoded: int, pc: int) -> bool:
         """The guest was at `pc`, in this decoded page. Samples inside installed regions are none: they are
-        compiled already. True where the next one may wait: here is a region, no page is new, and nothing is
-        being compiled.
+        compiled already. True where the next one may wait: here is a region, and nothing is being compiled.
         """
         while not self.done.empty():
             self.install(self.done.get_nowait())
-        seen = self._seen
-        self._look_up_new_pages()
         if self._is_outside(decoded, pc):
             self._note_outside(decoded, pc)
             return False
         is_covered = pc & 4095 in self._covered.get(decoded, ())
-        return is_covered and seen == self._seen and not self._pending.total()
+        return is_covered and not self._pending.total()
 
     def _is_outside(self, decoded: int, pc: int) -> bool:
         """Whether a region could be compiled that holds `pc`, and none does."""
@@ -234,8 +235,11 @@ class HotTier:
         offset = pc & 4095
         if offset in self._empty.get(decoded, ()) or not self._record(decoded + 4 * offset):
             return False  # no record: the chunk ended in a jump to another page
+        self._sampled[decoded] += 1
+        if self._sampled[decoded] < self._worth_a_look:
+            return False
         if offset in self._covered.get(decoded, ()):
-            if self._pending[decoded] or self._word(decoded, "DECODED_COMPILED"):
+            if self._pending[decoded] or self._word(decoded, "DECODED_COMPILED") & state.COMPILED_REGIONS:
                 return False
             del self._covered[decoded]  # a store has reset the page
             self._looked_up.pop(decoded, None)
@@ -325,7 +329,7 @@ class HotTier:
             if not held.isdisjoint(region.offsets):
                 continue
             if address:
-                self._point(decoded, region.entries, address)
+                self._point(decoded, region.entries, region.offsets, address)
             kept = self._covered if address else self._empty
             kept.setdefault(decoded, set()).update(region.offsets)
 
@@ -346,9 +350,12 @@ class HotTier:
     def _record(self, address: int) -> int:
         """A record as its page was decoded."""
         record = _RECORD.from_address(address).value
-        if record & state.HANDLERS - 1 == state.RECORD_HOT:
+        operation = record & state.HANDLERS - 1
+        if operation == state.RECORD_HOT:
             return self._originals.get(address, 0)
-        return record
+        if operation == state.RECORD_STITCHED:
+            return _RECORD.from_address(address + state.DECODED_ORIGINALS).value & _AS_DECODED
+        return record & _AS_DECODED
 
     def install(self, job: Job) -> None:
         """Point the records of a region's entries to it, unless the page has changed since."""
@@ -358,18 +365,24 @@ class HotTier:
         if changed or job.counting != self._memory.counting:
             self._covered.pop(job.decoded, None)
             return
-        self._point(job.decoded, job.region.entries, job.address)
+        self._point(job.decoded, job.region.entries, job.offsets, job.address)
         self._cover(job)
 
-    def _point(self, decoded: int, entries: Iterable[int], function: int) -> None:
-        """Make the records of entries lead into a region."""
-        self._functions[self._entries] = function
+    def _point(self, decoded: int, entries: Iterable[int], offsets: Iterable[int], function: int) -> None:
+        """Make the records of entries lead into a region, and note in all of them that it holds them."""
+        if self._memory.stitcher is not None:
+            self._memory.stitcher.unstitch(decoded)
+        self._functions[self._entries << state.HOT_ROW_BITS - 3] = function
         self._memory.shared.words[state.SHARED["hot_count"]] = self._entries + 1
+        for offset in offsets:
+            record = _RECORD.from_address(decoded + 4 * offset)
+            if record.value:
+                record.value |= state.IN_REGION
         for entry in entries:
             address = decoded + 4 * entry
             self._originals[address] = self._record(address)
-            _RECORD.from_address(address).value = state.RECORD_HOT | self._entries << 40
-        _RECORD.from_address(decoded + state.DECODED_COMPILED).value = 1
+            _RECORD.from_address(address).value = state.RECORD_HOT | state.IN_REGION | self._entries << 40
+        _RECORD.from_address(decoded + state.DECODED_COMPILED).value |= state.COMPILED_REGIONS
         self._entries += 1
         self.installed += 1
 

@@ -103,6 +103,11 @@ class CodeArena:
         self._memory[at : at + len(code)] = code
         return self._address + at
 
+    def reserve(self, size: int) -> int | None:
+        """The address of room for `size` bytes of code; None as for `place`."""
+        at = self._take(size)
+        return None if at is None else self._address + at
+
     def place_object(self, code: Code) -> dict[str, int] | None:
         """Addresses of the symbols of an object file that has been placed; None as for `place`."""
         at = self._take(len(code.blob))

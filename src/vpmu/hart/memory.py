@@ -21,6 +21,7 @@ from vpmu.hart.watchpoints import Watchpoints
 
 if TYPE_CHECKING:
     from vpmu.hart.hot_tier import HotTier
+    from vpmu.hart.stencils.tier import Stitcher
 
 PAGE = 4096
 _NOTHING = Counting.NOTHING  # asked for at every change of what is counted; Enum is slow
@@ -33,8 +34,8 @@ _CODE_GUARD = 8 * 4096  # around them: as far as a branch in a page can lead
 _PAGE_END = state.RECORD_PAGE_END.to_bytes(8, "little")
 _MAP_FIXED, _POPULATE_READ = 0x10, 22  # Linux; the second 5.14
 _MAPS = sys.platform == "linux" and sys.maxsize > 1 << 32
-_CODE_OF_LARGE = 24 << 20  # decoded pages of a large guest, at least: Debian's boot fills 28 MiB
-_CODE_POOL = 128 << 20  # decoded pages; when it is full the engine starts again
+_CODE_OF_LARGE = 48 << 20  # decoded pages of a large guest, at least: Debian's boot fills 56 MiB
+_CODE_POOL = 256 << 20  # decoded pages; when it is full the engine starts again
 
 
 class MemoryFault(Exception):
@@ -154,6 +155,7 @@ class PhysicalMemory:
         """What every engine of this memory's harts is beside its counting: Counting.WHOLE or nothing."""
         self._wanted: dict[int, Counting] = {}
         self.hot_tier: HotTier | None = None
+        self.stitcher: Stitcher | None = None
         words = self.shared.words
         pool = self._code_pool.address + _CODE_GUARD  # of whole pages: aligned
         words[state.SHARED["code_pool"]] = words[state.SHARED["code_next"]] = pool
@@ -261,6 +263,8 @@ class PhysicalMemory:
                 union |= wanted
         if union != self.counting:
             self.counting = union
+            if self.stitcher is not None:
+                self.stitcher.stop()
             if self.hot_tier is not None:
                 self.hot_tier.forget()
 

@@ -33,7 +33,7 @@ _SOURCES = (
     "../spec/csr.py",
     "../spec/privileged.py",
 )
-_SOURCE_FOLDERS = ("generator", "semantics", "isa", "privileged")
+_SOURCE_FOLDERS = ("generator", "semantics", "isa", "privileged", "stencils")
 _REGION_SOURCES = ("hot_cache.py",)  # beside those of the engine, and regions/
 _OF_THE_CPU = ("vendor_id", "cpu family", "model", "stepping", "flags")  # in the order of /proc/cpuinfo
 
@@ -46,6 +46,8 @@ class NativeEngine:
     """(state, budget) -> exits.Stop"""
     probe: Callable[[int, int, int], int]
     """(state, virtual address, access) -> physical address; the state's `fault` says whether there is one."""
+    unstitch: Callable[[int, int], int]
+    """(state, decoded page, or 0 for all): its records are what they were"""
     trap: Callable[[int, int, int], int]
     """(state, cause, stval) -> RESUME or EXIT: an exception at pc, where the hart's own rules send it."""
     keep_alive: object
@@ -101,6 +103,7 @@ def engine_ir(counting: Counting) -> str:
 
     whole = Counting.WHOLE in counting
     functions = program.privileged_functions(whole) + program.soft_functions(whole)
+    functions += program.stitcher_functions()
     return module(functions, program.constants(whole), counting)
 
 
@@ -152,6 +155,26 @@ def region_machine() -> object:
     return target.create_target_machine(cpu=cpu, features=features, opt=2, reloc="pic", codemodel="small")
 
 
+@lru_cache(maxsize=1)
+def stencil_machine() -> object | None:
+    """As `host_machine`, for code whose holes are numbers of 32 bits; None on hosts that are not x86-64."""
+    import llvmlite.binding as llvm
+
+    _, (triple, cpu, features) = host_machine()
+    if not triple.startswith("x86_64") or os.name != "posix":
+        return None
+    target = llvm.Target.from_triple(triple)
+    machine: object = target.create_target_machine(
+        cpu=cpu, features=features, opt=2, reloc="static", codemodel="small"
+    )
+    return machine
+
+
+def stencil_path(counting: Counting) -> Path:
+    """Where the stencils of an engine are kept (stencils/table.py)."""
+    return cache_directory() / f"{_key(counting)}.stencils"
+
+
 @lru_cache(maxsize=4)
 def region_folder(counting: Counting) -> Path:
     """Where compiled regions of the hot tier are kept for an engine (hot_cache.py)."""
@@ -192,13 +215,14 @@ def link(image: bytes, name: str) -> NativeEngine:
     symbols = arena.place_object(code) if code and arena else None
     keep_alive: object = arena
     if symbols is None:
-        symbols, keep_alive = link_with_llvm(image, name, ("run", "probe", "trap"))
+        symbols, keep_alive = link_with_llvm(image, name, ("run", "probe", "trap", "unstitch"))
     u64 = ctypes.c_uint64
     # a run is entered at every exit: numbers pass quickest as pointers
     run = ctypes.CFUNCTYPE(u64, ctypes.c_void_p, ctypes.c_void_p)(symbols["run"])
     probe = ctypes.CFUNCTYPE(u64, u64, u64, u64)(symbols["probe"])
     trap = ctypes.CFUNCTYPE(u64, u64, u64, u64)(symbols["trap"])
-    return NativeEngine(run, probe, trap, keep_alive)
+    unstitch = ctypes.CFUNCTYPE(u64, u64, u64)(symbols["unstitch"])
+    return NativeEngine(run, probe, unstitch, trap, keep_alive)
 
 
 def link_with_llvm(image: bytes, name: str, symbols: Sequence[str]) -> tuple[dict[str, int], object]:

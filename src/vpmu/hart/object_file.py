@@ -21,6 +21,11 @@ _PROGBITS, _SYMTAB, _STRTAB, _RELA = 1, 2, 3, 4
 _WRITE, _ALLOC, _EXECUTE = 1, 2, 4
 _UNWIND = 0x70000001  # SHT_X86_64_UNWIND: .eh_frame, which nobody needs
 _R_X86_64_64, _R_X86_64_PC32, _R_X86_64_PC64 = 1, 2, 24
+_R_X86_64_PLT32, _R_X86_64_32, _R_X86_64_32S = 4, 10, 11
+_FORMS = {
+    _R_X86_64_64: "64", _R_X86_64_32: "32", _R_X86_64_32S: "32",
+    _R_X86_64_PC32: "distance", _R_X86_64_PLT32: "distance",
+}  # fmt: skip
 _DISTANCES = {_R_X86_64_PC32: struct.Struct("<i"), _R_X86_64_PC64: struct.Struct("<q")}
 
 
@@ -63,6 +68,58 @@ def position_independent(image: bytes) -> bytes | None:
     """The code of an object file that runs wherever it is copied; None where it does not."""
     code = lay_out(image)
     return None if code is None or code.absolute or code.outside else bytes(code.blob)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A function by itself: its code, and what is left to fill in: offset, name, form and addend of each.
+    Constants that it reads stand behind the code; they are not aligned.
+    """
+
+    code: bytes
+    holes: tuple[tuple[int, str, str, int], ...]
+    constants: int = 0  # bytes of them
+
+
+def pieces(image: bytes) -> dict[str, Piece]:
+    """The functions of an object file that all lie in one section. Those that are no ELF are none."""
+    sections = _sections(image)
+    symbols, extents = _symbols(sections), _extents(sections)
+    code = next((i for i, s in enumerate(sections) if s.flags & _EXECUTE and s.contents), -1)
+    relocations = [
+        (offset, symbols[info >> 32], _FORMS.get(info & 0xFFFFFFFF, ""), addend)
+        for section in sections
+        if section.kind == _RELA and section.info == code
+        for offset, info, addend in _RELOCATION.iter_unpack(section.contents)
+    ]
+    found = {}
+    for name, (section_number, value, size) in extents.items():
+        if section_number == code:
+            text, holes = bytearray(sections[code].contents[value : value + size]), []
+            for offset, (symbol, where, inside), form, addend in relocations:
+                if not value <= offset < value + size:
+                    continue
+                at = offset - value
+                if form == "distance" and where and where < len(sections) and where != code:
+                    first = inside + addend + 4  # of the constant in its section
+                    _DISTANCES[_R_X86_64_PC32].pack_into(text, at, len(text) - at - 4)
+                    text += sections[where].contents[first : first + 16]
+                else:
+                    holes.append((at, symbol, form, addend))
+            found[name] = Piece(bytes(text), tuple(holes), len(text) - size)
+    return found
+
+
+def _extents(sections: list[_Section]) -> dict[str, tuple[int, int, int]]:
+    """Section, value and size of each symbol that has one."""
+    found = {}
+    for table in sections:
+        if table.kind == _SYMTAB:
+            names = sections[table.link].contents
+            for name, _, _, section, value, size in _SYMBOL.iter_unpack(table.contents):
+                if size:
+                    found[names[name : names.find(b"\0", name)].decode()] = (section, value, size)
+    return found
 
 
 def _sections(image: bytes) -> list[_Section]:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from importlib import resources
 
 from vpmu.hart import csr_table, exits, privileged, soft, state
+from vpmu.hart.stencils import holes
 from vpmu.spec import csr
 from vpmu.spec import privileged as fields
 
@@ -41,7 +42,10 @@ def constants(whole: bool = False) -> dict[str, int]:
         "DECODED_HOST": state.DECODED_HOST, "DECODED_STORES": state.DECODED_STORES,
         "DECODED_SIZE": state.DECODED_SIZE, "DECODED_COMPILED": state.DECODED_COMPILED,
         "DECODED_STRIDE": state.DECODED_STRIDE, "DECODED_STORES_MAX": state.DECODED_STORES_MAX,
-        "RECORD_PAGE_END": state.RECORD_PAGE_END,
+        "RECORD_PAGE_END": state.RECORD_PAGE_END, "RECORD_STITCHED": state.RECORD_STITCHED,
+        "HOT_VISITS": state.HOT_VISITS, "HOT_SAMPLES": state.HOT_SAMPLES, "HOT_JUDGED": state.HOT_JUDGED,
+        "HOT_STAY": state.HOT_STAY, "IN_REGION": state.IN_REGION,
+        "DECODED_ORIGINALS": state.DECODED_ORIGINALS, "COMPILED_STITCHED": state.COMPILED_STITCHED,
         "CONTEXTS": state.CONTEXTS,
         "COUNTERS": state.WHOLE_COUNTERS if whole else state.GUEST_COUNTERS, "COUNTER_ROW": state.COUNTER_ROW,
         "SCOUNTOVF_ANSWERED": state.SCOUNTOVF_ANSWERED,
@@ -54,6 +58,19 @@ def constants(whole: bool = False) -> dict[str, int]:
         "STANDING_TAKEN_MAX": state.STANDING_TAKEN_MAX,
         "STANDING_TOTAL": 8 * state.STANDING_TOTAL, "STANDING_STREAK_MAX": state.STANDING_STREAK_MAX,
     }  # fmt: skip
+    table |= {f"HOLE_{name.upper()}": number for name, number in holes.NUMBER.items()}
+    table |= {
+        **holes.ROW_WORDS,
+        "STENCIL_ROW": holes.ROW_SIZE,
+        "STUB_TAKEN": holes.TAKEN,
+        "STUB_LEAVE": holes.LEAVE,
+        "STENCIL_LEAVE": holes.LEAVE * holes.ROW_SIZE,
+        "NOTES": 8 * len(holes.HOLES),
+        "LINES": holes.LINES,
+        "TARGETS": holes.TARGETS,
+        "STITCHED_PAGES": holes.PAGES,
+    }
+    table |= {name: getattr(holes, name) for name in holes.NAMED}
     table |= {f"STOP_{stop.name}": int(stop) for stop in exits.Stop}
     table |= {f"CSR_{number.name}": int(number) for number in csr.Csr}
     table |= {f"CAUSE_{cause.name}": int(cause) for cause in csr.Cause}
@@ -81,6 +98,12 @@ def privileged_functions(whole: bool = False) -> list[ast.FunctionDef]:
     modules = (*privileged.COMMON, *(privileged.WHOLE if whole else privileged.GUEST))
     functions = [node for name in modules for node in _functions(f"privileged/{name}.py")]
     return functions + csr_table.functions() if whole else functions
+
+
+def stitcher_functions() -> list[ast.FunctionDef]:
+    """The functions of `stencils/` in the semantics language, which the native engine alone has."""
+    modules = ("stitch", "neighbours", "lines")
+    return [node for name in modules for node in _functions(f"stencils/{name}.py")]
 
 
 def soft_functions(whole: bool = False) -> list[ast.FunctionDef]:

@@ -38,6 +38,7 @@ stip as_store
 passing watched
 host_ieee
 more pmp_fine
+stitched
 """.split()  # noqa: SIM905 - rows of names
 
 _REGIONS = 8
@@ -45,6 +46,9 @@ _SHARED_NAMES = [
     *("code_pool", "code_next", "code_end", "code_map", "page_flags", "page_count", "epoch", "hot_table"),
     *("hot_count", "region_count", "breakpoints", "breakpoint_count"),
     *("watchpoints", "watchpoint_count"),
+    *("stencils", "stitch_scratch", "stitched_base", "stitched_next", "stitched_end"),
+    *("stitched_count", "stitch_slice", "stitch_shortest", "stitch_turn"),
+    "hot_row",  # of the region that was entered last
     "stale",  # from each page to that of the snapshot (stale.py); 0: no page is stale or unsaved
     *(f"r{i}_{word}" for i in range(_REGIONS) for word in ("base", "size", "host", "first", "flags")),
 ]
@@ -113,17 +117,25 @@ assert max(CONTEXT.values()) * 8 < CONTEXT_SIZE
 # (generator/operations.py). The low 16 bits of a record are twice its operation, plus one for an instruction
 # of four bytes; of these only the lowest ten count, and the table of handlers is that long.
 HANDLERS = 1024
-SPECIAL_OPERATIONS = ("decode", "page_end", "straddle", "hot", "breakpoint")
-RECORD_PAGE_END, RECORD_STRADDLE, RECORD_HOT, RECORD_BREAKPOINT = (
-    2 * SPECIAL_OPERATIONS.index(name) + 1 for name in ("page_end", "straddle", "hot", "breakpoint")
+SPECIAL_OPERATIONS = ("decode", "page_end", "straddle", "hot", "breakpoint", "stitched")
+RECORD_PAGE_END, RECORD_STRADDLE, RECORD_HOT, RECORD_BREAKPOINT, RECORD_STITCHED = (
+    2 * SPECIAL_OPERATIONS.index(name) + 1 for name in SPECIAL_OPERATIONS[1:]
 )
 
-# A decoded page: 2048 records, two sentinels, then three words.
+# A row of the hot tier's table: address of a region (0: it was not worth its visits), visits since it was
+# last asked, samples that fell in it in the same time.
+HOT_ROW_BITS, HOT_VISITS, HOT_SAMPLES = 5, 8, 16
+HOT_JUDGED, HOT_STAY = 1024, 60  # visits from one question to the next, instructions that one should have
+IN_REGION = 1 << 14  # of a record: a region holds the instruction
+
+# A decoded page: 2048 records, two sentinels, three words, then 2048 records that stencils stand for.
 DECODED_HOST = 8 * 2050  # host address of the page of memory
 DECODED_STORES = 8 * 2051  # stores that hit it since it was last entered
-DECODED_COMPILED = 8 * 2052  # not 0: records of this page point to compiled regions
+DECODED_COMPILED = 8 * 2052  # what records of this page lead to
+COMPILED_REGIONS, COMPILED_STITCHED = 1, 2  # bits of that: regions of the hot tier, lines of stencils
 DECODED_SIZE = 8 * 2053
-DECODED_STRIDE = DECODED_SIZE + 64 - DECODED_SIZE % 64
+DECODED_ORIGINALS = DECODED_SIZE + 64 - DECODED_SIZE % 64  # what stitched records were
+DECODED_STRIDE = DECODED_ORIGINALS + 8 * 2048
 WHOLE_STATE_SIZE = CONTEXTS + LONE_PAGE + DECODED_STRIDE
 DECODED_STORES_MAX = 256  # stores into a page, without an entry, after which it is data
 

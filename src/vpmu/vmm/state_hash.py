@@ -52,7 +52,7 @@ ENGINE_WORDS = frozenset(
     """
     n n_fold n_start ctx exit exit_a exit_b exit_c fault insn length dbase trap_n trap_fuel shared contexts
     epoch across counters as_guest as_store fp_on fp_other gva tval2 tinst guest_superpages python_m
-    passing watched host_ieee more
+    passing watched host_ieee more stitched
     """.split()  # noqa: SIM905 - rows of names
 )
 """Words of a hart's block by which an engine works: pointers, budgets, the last stop, what follows from other

@@ -29,7 +29,7 @@ NAMED = (*sorted(HART - {"h"}), "zba", "zbb", "zbc", "zbs", "zicond", "zcb")
 PMP = 16
 PRIVATE = {
     "ctx", "contexts", "shared", "dbase", "epoch", "insn", "length", "n", "n_fold", "n_start", "fault",
-    "trap_n", "trap_fuel", "exit_a", "exit_b", "exit_c", "tval2", "tinst", "gva", "across",
+    "trap_n", "trap_fuel", "exit_a", "exit_b", "exit_c", "tval2", "tinst", "gva", "across", "stitched",
 }  # fmt: skip
 COMPARED = tuple(name for name in state.STATE if name not in PRIVATE)
 
@@ -37,6 +37,7 @@ COMPARED = tuple(name for name in state.STATE if name not in PRIVATE)
 def picture(hart: WholeHart) -> dict[str, int | bytes]:
     """All that an engine may change and both must change alike."""
     shown: dict[str, int | bytes] = {name: hart.get(name) for name in COMPARED}
+    shown["fp_on"] = bool(hart.get("fp_on"))  # the rest of it is as old as the last look at sstatus
     shown |= {f"x{i}": hart.x(i) for i in range(32)}
     shown |= {f"f{i}": hart.words[state.F + i] for i in range(32)}
     shown["ctx"] = hart.get("ctx") - hart.get("contexts")

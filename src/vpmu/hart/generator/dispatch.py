@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
-from vpmu.hart.generator.convention import CC, PAGE, RECORD_OFFSET
+from vpmu.hart.generator.convention import CC, PAGE, RD, RECORD_OFFSET, RS1
 from vpmu.hart.generator.emitter import LIKELY, UNLIKELY
 from vpmu.hart.generator.memory import Memory
 
@@ -45,8 +45,10 @@ class Dispatch(Memory):
         slot = self.offset("%tab", self.binary("shl", self.binary("and", record, state.HANDLERS - 1), 3))
         return self.load_pointer(slot)
 
-    def jump_to(self, target: str, n: str) -> None:
-        """Go to a virtual address: through the fetch cache, or by @resume when it does not know the page."""
+    def jump_to(self, target: str, n: str, *, to_line: bool = False) -> None:
+        """Go to a virtual address: through the fetch cache, or by @resume when it does not know the page.
+        `to_line`: most likely to stencils.
+        """
         stop, look = self.new_label("stop"), self.new_label("look")
         hit, miss = self.new_label("hit"), self.new_label("miss")
         self.fork(self.compare("eq", n, 0), stop, look, UNLIKELY)
@@ -57,14 +59,16 @@ class Dispatch(Memory):
         self.fork(self.compare("eq", tag, page), hit, miss, LIKELY)
         self.label(hit)
         decoded = self.load64(self.offset(entry, 8))
-        self.enter_page(decoded, target, page, n)
+        self.enter_page(decoded, target, page, n, to_line=to_line)
         for label in (stop, miss):
             self.label(label)
             self.store_word("s", "pc", target)
             self.store_word("s", "n", n)
             self.tail("@resume")
 
-    def enter_page(self, decoded: str, target: str, page: str, n: str, context: str = "%T") -> None:
+    def enter_page(
+        self, decoded: str, target: str, page: str, n: str, context: str = "%T", *, to_line: bool = False
+    ) -> None:
         """Go to a page that is decoded at `decoded`; its records find the pc by `bias`."""
         self.store_word("s", "dbase", decoded)
         if Counting.MISSES in self.counting:
@@ -72,7 +76,29 @@ class Dispatch(Memory):
         offset = self.binary("shl", self.binary("and", target, RECORD_OFFSET), 2)
         rp = self.pointer(self.binary("add", decoded, offset))
         bias = self.binary("sub", page, self.binary("lshr", decoded, 2))
+        if to_line:
+            self.enter_if_line(self.load64(rp), page, n)
         self.execute(rp, n, context, bias)
+
+    def enter_line(self, record: str, page: str, n: str) -> None:
+        """Go to the stencils of a record, in the page at a virtual address (stencils/stencil.py)."""
+        code = self.binary("add", self.load_word("s", "stitched"), self.binary("lshr", record, 32))
+        before = self.binary("and", self.binary("lshr", record, RS1), 255)
+        self.tail(self.pointer(code), n=self.binary("add", n, before), r=page)
+
+    def enter_if_line(self, record: str, page: str, n: str) -> None:
+        """Go to the stencils of a record if it is stitched and there is budget for its line; else straight on
+        here.
+        """
+        stitched, enough, other = map(self.new_label, ("stitched", "enough", "other"))
+        operation = self.binary("and", record, state.HANDLERS - 1)
+        self.fork(self.compare("eq", operation, state.RECORD_STITCHED), stitched, other, LIKELY)
+        self.label(stitched)
+        line = self.binary("and", self.binary("lshr", record, RD), 255)
+        self.fork(self.compare("uge", n, line), enough, other, LIKELY)
+        self.label(enough)
+        self.enter_line(record, page, n)
+        self.label(other)
 
     def follow(self, action: str) -> None:
         """After a function of privileged/: CONTINUE, RESUME or EXIT (see there)."""

@@ -7,6 +7,7 @@ from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.generator.convention import ARGUMENTS, CC, PAGE
 from vpmu.hart.generator.dispatch import Dispatch
 from vpmu.hart.generator.emitter import LIKELY, UNLIKELY
+from vpmu.hart.generator.language import Constants
 
 
 class Entry(Dispatch):
@@ -74,17 +75,32 @@ class Entry(Dispatch):
         return "\n".join(self.lines)
 
     def run(self) -> str:
-        """`run(state, budget) -> exits.Stop`: the one function that Python calls to run a guest."""
+        """`run(state, budget) -> exits.Stop`: the one function that Python calls to run a guest. It cuts the
+        budget into slices, each of which ends in a sample for the stitcher (stencils/stitch.py).
+        """
         self.lines.append("define i64 @run(i64 %address, i64 %budget) {")
         self.label("entry")
         self.emit("%S = inttoptr i64 %address to ptr")
-        action = self.call("begin_run", ["%budget"])
+        self.emit("br label %slice")
+        self.label("slice")
+        left = self.value("phi i64 [%budget, %entry], [%left, %again]")
+        granted = self.call("next_slice", [left])
+        action = self.call("begin_run", [granted])
         self.fork(self.compare("eq", action, self.constants["EXIT"]), "stopped", "start")
         self.label("start")
         self.value(f"call {CC} i64 @resume(ptr %S, ptr %S, ptr %S, i64 0, i64 0, i64 0, ptr @handlers)")
         self.emit("br label %stopped")
         self.label("stopped")
-        self.emit(f"ret i64 {self.call('end_run', [])}")
+        stop = self.call("end_run", [])
+        self.emit(f"%left = sub i64 {left}, {granted}")
+        spent = self.compare("eq", stop, self.constants["STOP_BUDGET"])
+        more = self.compare("ne", "%left", 0)
+        self.fork(self.value(f"and i1 {spent}, {more}"), "again", "done")
+        self.label("again")
+        self.call("sample", [])
+        self.emit("br label %slice")
+        self.label("done")
+        self.emit(f"ret i64 {stop}")
         self.lines.append("}")
         return "\n".join(self.lines)
 
@@ -124,8 +140,40 @@ define {CC} i64 @hot_budget_spent({arguments}) {{
 }}"""
 
 
+def stitched_exports(constants: Constants, counting: Counting) -> str:
+    """What stencils leave to: the handler of a record that is stitched, a record, an address."""
+    parts = []
+    for name in ("stitched_original", "stitched_leave", "stitched_jump"):
+        e = Dispatch(constants, counting)
+        e.lines.append(f"define {CC} i64 @{name}({ARGUMENTS}) {{")
+        e.label("entry")
+        if name == "stitched_original":
+            original = e.load64(e.offset("%rp", state.DECODED_ORIGINALS))
+            e.tail(e.handler_of(original), r=original)
+        elif name == "stitched_leave":
+            e.dispatch("%rp", "%n")
+        else:
+            e.jump_to("%r", "%n", to_line=True)
+        e.lines.append("}")
+        parts.append("\n".join(e.lines))
+    return "\n".join(parts)
+
+
+def hot_judged() -> str:
+    """Look at the visits of the region whose row is %r, then run the record that led there."""
+    return f"""
+define internal {CC} i64 @hot_judged({ARGUMENTS}) {{
+  call fastcc i64 @judge_region(ptr %S, i64 %r)
+  %record = load i64, ptr %rp, align 8
+  %v = musttail call {CC} i64 @op_hot_4(ptr %S, ptr %T, ptr %rp, i64 %bias, i64 %n, i64 %record, ptr %tab)
+  ret i64 %v
+}}"""
+
+
 def probe() -> str:
-    """For Python: `probe(state, address, access)`, a physical address; `trap(state, cause, value)`."""
+    """For Python: `probe(state, address, access)`, a physical address; `trap(state, cause, value)`;
+    `unstitch(state, decoded page)`, 0 for all.
+    """
     return """
 define i64 @probe(i64 %address, i64 %virtual, i64 %access) {
 entry:
@@ -138,4 +186,16 @@ entry:
   %S = inttoptr i64 %address to ptr
   %action = call fastcc i64 @raise_exception(ptr %S, i64 %cause, i64 %value)
   ret i64 %action
+}
+define i64 @unstitch(i64 %address, i64 %decoded) {
+entry:
+  %S = inttoptr i64 %address to ptr
+  %every = icmp eq i64 %decoded, 0
+  br i1 %every, label %all, label %one
+all:
+  %a = call fastcc i64 @unstitch_all(ptr %S)
+  ret i64 %a
+one:
+  %b = call fastcc i64 @unstitch_page(ptr %S, i64 %decoded)
+  ret i64 %b
 }"""

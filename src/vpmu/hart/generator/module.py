@@ -9,7 +9,7 @@ from vpmu.hart import state
 from vpmu.hart.codegen_flags import HOT_EXPORTS, Counting
 from vpmu.hart.generator.decoder import Decoder, decode_at
 from vpmu.hart.generator.emitter import METADATA
-from vpmu.hart.generator.entry import Entry, hot_exports, probe
+from vpmu.hart.generator.entry import Entry, hot_exports, hot_judged, probe, stitched_exports
 from vpmu.hart.generator.floating import formats
 from vpmu.hart.generator.floating.inexact import inexact_functions
 from vpmu.hart.generator.language import Constants, Language
@@ -40,7 +40,13 @@ def module(
                 parts.append(handler_ir(operation, length, constants, counting, slow_path=True))
     for part in (Entry.budget_spent, Entry.resume, Entry.enter, Entry.run):
         parts.append(part(Entry(constants, counting)))
-    parts += [probe(), hot_exports(), *inexact_functions(constants, counting)]
+    parts += [
+        probe(),
+        hot_judged(),
+        hot_exports(),
+        stitched_exports(constants, counting),
+        *inexact_functions(constants, counting),
+    ]
     names += ["op_illegal_4"] * (state.HANDLERS - len(names))
     names += HOT_EXPORTS  # compiled regions find them behind the handlers (hot_export_slot)
     parts.append(f"@handlers = constant [{len(names)} x ptr] [{', '.join(f'ptr @{name}' for name in names)}]")

@@ -70,7 +70,7 @@ class FloatBits(Operands):
 
     def rounding_mode(self) -> str:
         """The mode of this instruction: its own, or that of frm."""
-        own = self.binary("and", self.binary("lshr", "%r", ROUNDING), 7)
+        own = self.field(ROUNDING, 3)
         return self.select(self.compare("eq", own, DYNAMIC), self.load_word("s", "frm"), own)
 
     def to_nearest(self) -> str:

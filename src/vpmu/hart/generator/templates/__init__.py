@@ -15,7 +15,7 @@ from vpmu.hart.isa.instruction import Kind
 
 ONE_PATH: dict[Kind, Callable[[Handler], None]] = {
     Kind.VALUE: value.value_instruction,
-    Kind.NOP: Handler.next,
+    Kind.NOP: value.nothing,
     Kind.BRANCH: flow.branch,
     Kind.JAL: flow.jal,
     Kind.JALR: flow.jalr,
@@ -36,6 +36,7 @@ SPECIAL: dict[str, Callable[[Handler], None]] = {
     "straddle": special.straddle,
     "hot": special.hot,
     "breakpoint": special.breakpoint,
+    "stitched": special.stitched,
 }
 assert SPECIAL.keys() == set(state.SPECIAL_OPERATIONS)
 assert ONE_PATH.keys() | TWO_PATHS.keys() == set(Kind)

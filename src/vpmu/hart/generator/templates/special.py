@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vpmu.hart import state
-from vpmu.hart.generator.convention import RECORD_OFFSET
+from vpmu.hart.generator.convention import RD, RECORD_OFFSET
 from vpmu.hart.generator.emitter import LIKELY
 from vpmu.hart.generator.handler import Handler
 
@@ -67,13 +67,39 @@ def straddle(h: Handler) -> None:
 
 def hot(h: Handler) -> None:
     """This record is an entry of a compiled region (regions/), the immediate its index there. One that
-    is not is decoded.
+    is not is decoded. Visits are counted: from time to time somebody asks whether they are worth it.
     """
     known, unknown = h.new_label("known"), h.new_label("unknown")
+    there, usual, judged = h.new_label("there"), h.new_label("usual"), h.new_label("judged")
     index = h.imm()
     h.fork(h.compare("ult", index, h.load_word("m", "hot_count")), known, unknown, LIKELY)
     h.label(known)
-    table = h.pointer(h.load_word("m", "hot_table"))
-    h.tail(h.load_pointer(h.offset(table, h.binary("shl", index, 3))))
+    row = h.binary("add", h.load_word("m", "hot_table"), h.binary("shl", index, state.HOT_ROW_BITS))
+    function = h.load_pointer(h.pointer(row))
+    h.fork(h.value(f"icmp ne ptr {function}, null"), there, unknown, LIKELY)
+    h.label(there)
+    h.store_word("m", "hot_row", row)
+    counter = h.offset(h.pointer(row), state.HOT_VISITS)
+    visits = h.binary("add", h.load64(counter), 1)
+    h.emit(f"store i64 {visits}, ptr {counter}, align 8")
+    h.fork(h.compare("ult", visits, state.HOT_JUDGED), usual, judged, LIKELY)
+    h.label(usual)
+    h.tail(function)
+    h.label(judged)
+    h.tail("@hot_judged", r=row)
     h.label(unknown)
     h.tail("@op_decode_4", r="0")
+
+
+def stitched(h: Handler) -> None:
+    """This record leads into a straight line of stencils (stencils/): instructions left in it 23:16, before
+    it 31:24, its code 63:32. Where the budget ends in the line, handlers take it.
+    """
+    enough, short = h.new_label("enough"), h.new_label("short")
+    h.fork(h.compare("uge", "%n", h.field(RD)), enough, short, LIKELY)
+    h.label(short)
+    original = h.load64(h.offset("%rp", state.DECODED_ORIGINALS))
+    h.tail(h.handler_of(original), r=original)
+    h.label(enough)
+    page = h.binary("add", h.binary("lshr", h.load_word("s", "dbase"), 2), "%bias")
+    h.enter_line("%r", page, "%n")

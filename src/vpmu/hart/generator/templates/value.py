@@ -11,3 +11,8 @@ def value_instruction(h: Handler) -> None:
     h.write_rd(h.expression(h.row.semantics))
     h.count_classes()
     h.next()
+
+
+def nothing(h: Handler) -> None:
+    """It retires."""
+    h.next()

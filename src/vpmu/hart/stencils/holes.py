@@ -1,0 +1,71 @@
+"""What stencils, their table and the stitcher agree on: holes, forms, the layout of a row."""
+
+from __future__ import annotations
+
+HOLES = {
+    "rd": "byte offset of the register in the state block",
+    "rs1": "the same",
+    "rs2": "the same",
+    "rs3": "the same",
+    "rounding": "the rounding mode",
+    "imm": "the immediate",
+    "upper": "the immediate of lui",
+    "upper_pc": "that of auipc, from the beginning of the page",
+    "here": "offset of the instruction in its page",
+    "behind": "offset of what follows it",
+    "at": "offset of its record in the decoded page",
+    "less_before": "instructions of its straight line before it, negative: what the budget has still to lose",
+    "less_after": "the same, with itself",
+    "far": "here + imm",
+    "low": "the first byte that it and its neighbours access, from rs1 on",
+    "last": "the last byte",
+    "next": "code of what follows",
+    "stub": "code of what it seldom needs",
+    "target": "code that a branch in its page leads to",
+    "target_at": "offset of the target's record",
+    "enough": "instructions that there must be for the branch and all of the target's straight line",
+    "repaid": "what the branch adds to the budget: what is before the target in its line, and less_after",
+}
+"""A hole's number is its place here."""
+
+NUMBER = {name: number for number, name in enumerate(HOLES)}
+CODE = ("next", "stub", "target")
+"""Holes that are code, which a stencil jumps to; the others are numbers of 32 bits with a sign."""
+
+# An operation has a stencil for each of these forms that helps it.
+PLAIN, FIRST, NEAR = range(3)  # of an access: with neighbours behind it in its page; behind such a one
+NO_RS1, NO_RS2, NO_IMM = 1, 1, 2  # of others: where that operand is x0, or 0
+FORMS = 3
+OF_RS1, OF_RS2, OF_IMM = 1, 2, 4  # which of these there are
+LOADS, STORES = 8, 16  # or that it is an access
+
+SLOW, TAKEN, LEAVE, FAR = range(1024 * FORMS, 1024 * FORMS + 4)
+STUBS = {SLOW: "stub_slow", TAKEN: "stub_taken", LEAVE: "stub_leave", FAR: "stub_far"}
+"""Stencils that belong to no operation, by their place in the table behind the operations in all forms."""
+TABLE = FAR + 1
+
+# A row of the table: a stencil.
+ROW = ("CODE", "SIZE", "HOLES", "HOLE_COUNT", "STUB", "ENDS", "FORMS", "BYTES")
+ROW_WORDS = {f"STENCIL_{name}": 8 * place for place, name in enumerate(ROW)}
+ROW_SIZE = 8 * len(ROW)
+"""SIZE of the code, ENDS: what follows in memory is not what follows in the program, FORMS as above, BYTES
+that are accessed. A row without code is none.
+"""
+# A hole to fill: its place in the stencil 15:0, number 23:16, how 31:24, an addend 63:32.
+AS_32, AS_64, AS_DISTANCE = 0, 1, 2
+MAX_LINE = 255  # instructions in a straight line: the number has eight bits in a record
+MAX_REACH, MAX_STEPS = 256, 32  # bytes that neighbours lie in; instructions
+IN_LINE = 1 << 15  # of a record that no line is entered at: it is not what it would be alone
+MAX_STITCHED = 1 << 14  # times that pages are stitched until all is begun again
+NAMED = (
+    *("FIRST", "NEAR", "NO_RS1", "NO_RS2", "NO_IMM", "OF_RS1", "OF_RS2", "OF_IMM", "LOADS", "STORES"),
+    *("AS_64", "AS_DISTANCE", "MAX_LINE", "MAX_REACH", "MAX_STEPS", "IN_LINE", "MAX_STITCHED"),
+)
+"""Of these names, what the stitcher uses."""
+
+# The stitcher's own memory, by byte offset: holes, what it notes of neighbours (two words), what the records
+# of a page become, which of them are branched to (a byte each), the pages that are stitched.
+LINES = 8 * (len(HOLES) + 2)
+TARGETS = LINES + 8 * 2048
+PAGES = TARGETS + 2048
+SCRATCH = PAGES + 8 * MAX_STITCHED

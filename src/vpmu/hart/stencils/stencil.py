@@ -1,0 +1,176 @@
+"""The IR of stencils: the templates of the handlers, written with holes for operands."""
+
+from __future__ import annotations
+
+import ast
+
+from vpmu.hart import state
+from vpmu.hart.codegen_flags import Counting
+from vpmu.hart.generator.convention import (
+    PAGE,
+    RD,
+    RECORD_OFFSET,
+    ROUNDING,
+    RS1,
+    RS2,
+    RS3,
+    hot_export_slot,
+)
+from vpmu.hart.generator.emitter import LIKELY, UNLIKELY
+from vpmu.hart.generator.handler import Handler
+from vpmu.hart.generator.language import Constants
+from vpmu.hart.generator.operations import Operation
+from vpmu.hart.isa.instruction import Kind
+from vpmu.hart.stencils.forms import ABSENT
+from vpmu.hart.stencils.holes import FIRST, NEAR
+
+_REGISTER_HOLES = {RD: "rd", RS1: "rs1", RS2: "rs2", RS3: "rs3"}
+_LENGTH = 4  # stands for the length of the instruction, which is in the hole `behind`
+
+
+def hole(name: str) -> str:
+    """What stands for a hole that is a number."""
+    return f"ptrtoint (ptr @hole_{name} to i64)"
+
+
+class Stencil(Handler):
+    """Emits one stencil. Its arguments are a handler's in number, but %r is the address of the page, and in
+    the places of %rp and %bias are what neighbours have found of the engine's caches: how far the host's
+    address of an access is from the guest's, for stores and for loads.
+    """
+
+    def __init__(self, operation: Operation, constants: Constants, counting: Counting, form: int = 0) -> None:
+        super().__init__(operation, _LENGTH, constants, counting)
+        self.form = form
+        self.absent = ABSENT.get(operation.row.name, {}).get(form)  # the operand that is not there
+        self.near = {state.TLB_WRITE: "%rp", state.TLB_READ: "%bias"}
+
+    # -- operands
+
+    def register(self, shift: int) -> str:
+        return self.offset("%S", hole(_REGISTER_HOLES[shift]))
+
+    def field(self, shift: int, width: int = 8) -> str:
+        assert shift == ROUNDING
+        return hole("rounding")
+
+    def read(self, shift: int) -> str:
+        return "0" if _REGISTER_HOLES[shift] == self.absent else super().read(shift)
+
+    def imm(self) -> str:
+        return "0" if self.absent == "imm" else hole("imm")
+
+    def expression(self, source: str | ast.expr) -> str:
+        if source == self.row.semantics and self.row.name == "lui":
+            return hole("upper")
+        if source == self.row.semantics and self.row.name == "auipc":
+            return self.plus("%r", "upper_pc")
+        return super().expression(source)
+
+    def pc(self, ahead: int = 0) -> str:
+        return self.plus("%r", "behind" if ahead else "here")
+
+    def retire(self) -> str:
+        return self.plus("%n", "less_after")
+
+    def plus(self, value: str, name: str) -> str:
+        """A value and a hole."""
+        return self.binary("add", value, hole(name))
+
+    def cached_pointer(self, offset: int, address: str, size: int, slow: str) -> str:
+        """As a handler; the first of neighbours looks for all of them, and the others need not look."""
+        if self.form == NEAR:
+            near = self.near[offset]
+            return self.pointer(self.binary("add", self._number(near), address))
+        if self.form != FIRST:
+            return super().cached_pointer(offset, address, size, slow)
+        base, hit = self.rs1(), self.new_label("hit")
+        entry = self.cache_entry(offset, self.plus(base, "low"))
+        page = self.binary("and", self.plus(base, "last"), PAGE)
+        self.fork(self.compare("eq", self.load64(entry), page), hit, slow, LIKELY)
+        self.label(hit)
+        addend = self.load64(self.offset(entry, 8))
+        self.near[offset] = addend if offset == state.TLB_READ else self.pointer(addend)
+        return self.pointer(self.binary("add", addend, address))
+
+    def _number(self, near: str) -> str:
+        return near if near == "%bias" else self.integer(near)
+
+    # -- ways on: tail calls of holes, which the stitcher makes jumps or nothing at all
+
+    def go(self, to: str) -> None:
+        self.tail(f"@hole_{to}", self.near[state.TLB_WRITE], bias=self.near[state.TLB_READ])
+
+    def next(self, context: str = "%T") -> None:
+        self.go("next")
+
+    def jump_in_page(self) -> None:
+        self.go("stub")
+
+    def jump_to(self, target: str, n: str, *, to_line: bool = False) -> None:
+        if self.row.kind is Kind.JALR:
+            self.jump(target, n)
+        else:
+            self.go("stub")
+
+    def slow_label(self) -> None:
+        self.label("slow")
+        self.tail("@hole_stub")
+
+    def off_label(self) -> None:
+        self.label("off")
+        self.tail("@hole_stub")
+
+    def fork(self, condition: str, yes: str, no: str, weights: str = "") -> None:
+        """A branch that is not taken goes straight on."""
+        is_branch = self.row.kind is Kind.BRANCH and yes.startswith("taken")
+        super().fork(condition, yes, no, UNLIKELY if is_branch else weights)
+
+    def leave(self, export: str, at: str, n: str) -> None:
+        """To a function of the engine, with the arguments of the handler of the record at a hole."""
+        decoded = self.load_word("s", "dbase")
+        bias = self.binary("sub", "%r", self.binary("lshr", decoded, 2))
+        rp = self.pointer(self.plus(decoded, at))
+        self.tail(self.export(export), rp, n, "0", bias=bias)
+
+    def export(self, name: str) -> str:
+        """The address of a function of the engine, which stands behind the handlers."""
+        return self.load_pointer(self.offset("%tab", hot_export_slot(name)))
+
+    def jump(self, target: str, n: str) -> None:
+        """To an address: straight into its line if there is one, else the engine finds the way."""
+        known, other = self.new_label("known"), self.new_label("other")
+        entry = self.cache_entry(state.TLB_FETCH, target)
+        page = self.binary("and", target, PAGE)
+        self.fork(self.compare("eq", self.load64(entry), page), known, other, LIKELY)
+        self.label(known)
+        decoded = self.load64(self.offset(entry, 8))
+        self.store_word("s", "dbase", decoded)
+        at = self.binary("shl", self.binary("and", target, RECORD_OFFSET), 2)
+        self.enter_if_line(self.load64(self.pointer(self.binary("add", decoded, at))), page, n)
+        self.emit(f"br label %{other}")
+        self.label(other)
+        self.tail(self.export("stitched_jump"), n=n, r=target)
+
+    # -- stubs: what stencils seldom need, behind the straight line
+
+    def stub_slow(self) -> None:
+        """To the handler of this record."""
+        self.leave("stitched_original", "at", self.plus("%n", "less_before"))
+
+    def stub_taken(self) -> None:
+        """To code of this page, if there is budget for its straight line."""
+        enough, short = self.new_label("enough"), self.new_label("short")
+        self.fork(self.compare("ult", "%n", hole("enough")), short, enough, UNLIKELY)
+        self.label(enough)
+        self.tail("@hole_target", n=self.plus("%n", "repaid"))
+        self.label(short)
+        self.stub_leave()
+
+    def stub_leave(self) -> None:
+        """To a record of this page."""
+        self.leave("stitched_leave", "target_at", self.retire())
+
+    def stub_far(self) -> None:
+        """To another page, by a distance."""
+        self.jump(self.plus("%r", "far"), self.retire())

@@ -1,0 +1,151 @@
+"""Compiled stencils as a table that the stitcher reads: their code, and their holes."""
+
+from __future__ import annotations
+
+import marshal
+import struct
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from vpmu.hart import code_cache, native
+from vpmu.hart.codegen_flags import Counting
+from vpmu.hart.memory import HostMemory
+from vpmu.hart.stencils import holes
+
+if TYPE_CHECKING:
+    from vpmu.hart.object_file import Piece
+
+_ROW = struct.Struct("<8Q")
+_HOLE = struct.Struct("<HBBi")
+_HOW = {"32": holes.AS_32, "64": holes.AS_64, "distance": holes.AS_DISTANCE}
+_JUMP = 0xE9  # jmp, a distance of four bytes behind it
+_Hole = tuple[int, str, str, int]
+"""Offset, name, form, addend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A stencil: its place in the table, code, holes (packed), stub, whether it ends a line, forms, bytes."""
+
+    place: int
+    code: bytes
+    holes: bytes
+    stub: int
+    ends: bool
+    forms: int = 0
+    bytes: int = 0
+
+
+def _row(place: int, piece: Piece, stub: int, text: str, forms: int = 0, size: int = 0) -> Row | None:
+    """A stencil out of what LLVM has made of its text; None where it has a hole that nobody can fill in."""
+    found = [(at, symbol.removeprefix("hole_"), how, addend) for at, symbol, how, addend in piece.holes]
+    for _, name, how, _ in found:
+        if name not in holes.NUMBER or how not in _HOW or (how == "distance") != (name in holes.CODE):
+            return None
+    code, found = _straight(piece.code, found)
+    goes_on = any(name == "next" for _, name, _, _ in found)
+    if found and found[-1][1] == ("next" if goes_on else "stub") and _ends_in_jump(code, found[-1][0]):
+        code, found = code[:-5], found[:-1]  # what it jumps to stands there
+        if text.count(" br ") <= sum(name == "stub" for _, name, _, _ in found):
+            code, found = _shortened(code, found)
+    packed = b"".join(_HOLE.pack(at, holes.NUMBER[name], _HOW[how], add) for at, name, how, add in found)
+    return Row(place, code, packed, stub, not goes_on, forms, size)
+
+
+def _shortened(code: bytes, found: list[_Hole]) -> tuple[bytes, list[_Hole]]:
+    """Numbers of 64 bits made 32 bits, with a sign, in code that has no jump inside it."""
+    parts, kept, done, gone = [], [], 0, 0
+    for at, name, how, addend in found:
+        if (
+            how == "64" and code[at - 2] in (0x48, 0x49) and code[at - 1] & 0xF8 == 0xB8
+        ):  # mov register, number
+            parts += [code[done : at - 1], bytes((0xC7, 0xC0 | code[at - 1] & 7, *bytes(4)))]
+            done, how = at + 8, "32"
+            kept.append((at + 1 - gone, name, how, addend))
+            gone += 3
+        else:
+            kept.append((at - gone, name, how, addend))
+    return b"".join((*parts, code[done:])), kept
+
+
+def _ends_in_jump(code: bytes, at: int) -> bool:
+    """Whether the last instruction is a jump whose distance is at `at`."""
+    return at + 4 == len(code) and code[at - 1] == _JUMP
+
+
+def _straight(code: bytes, found: list[_Hole]) -> tuple[bytes, list[_Hole]]:
+    """Code that ends in "if so, next; jump to the stub" made "if not so, the stub; jump to next"."""
+    if len(found) < 2 or [name for _, name, _, _ in found[-2:]] != ["next", "stub"]:
+        return code, found
+    (first, *_), (last, *_) = found[-2:]
+    if not _ends_in_jump(code, last) or first + 5 != last or code[first - 2] != 0x0F:
+        return code, found
+    flipped = bytearray(code)
+    flipped[first - 1] ^= 1  # 0F 80 to 0F 8F: each condition stands beside its contrary
+    (_, _, _, one), (_, _, _, other) = found[-2:]
+    swapped = [(first, "stub", "distance", other), (last, "next", "distance", one)]
+    return bytes(flipped), found[:-2] + swapped
+
+
+def compiled(counting: Counting) -> list[Row]:
+    """The stencils of an engine variant, compiled now."""
+    from vpmu.hart import program
+    from vpmu.hart.generator.operations import NUMBER, OPERATIONS
+    from vpmu.hart.object_file import pieces
+    from vpmu.hart.stencils.forms import form_bits, forms_of, has_stencil, stub_of
+    from vpmu.hart.stencils.module import stencils, stencils_ir
+
+    texts = stencils(program.constants(Counting.WHOLE in counting), counting)
+    made = pieces(native.compile_ir(stencils_ir(texts), native.stencil_machine()))
+    if "+avx," not in native.host_machine()[1][2]:  # it reads no constants that are not aligned
+        made = {name: piece for name, piece in made.items() if not piece.constants}
+    rows = []
+    for operation in filter(has_stencil, OPERATIONS):
+        number, stub, bits = NUMBER[operation.name], stub_of(operation), form_bits(operation)
+        for form in forms_of(operation):
+            name = f"stencil_{operation.name}_{form}"
+            place = 1024 * form + 2 * number
+            if name in made:
+                rows.append(_row(place, made[name], stub, texts[name], bits, operation.row.size))
+    for place, name in holes.STUBS.items():
+        rows.append(_row(place, made[name], 0, texts[name]))
+    return [row for row in rows if row is not None]
+
+
+def _pack(rows: list[Row]) -> bytes:
+    return marshal.dumps([tuple(getattr(row, name) for name in Row.__slots__) for row in rows])
+
+
+@cache
+def table(counting: Counting) -> HostMemory | None:
+    """The table of an engine variant, compiled now or taken from the cache; None where the host is none that
+    stencils are made for.
+    """
+    path = native.stencil_path(counting)
+    kept = code_cache.load(path)
+    if kept is None:
+        kept = _pack(compiled(counting)) if native.stencil_machine() else marshal.dumps([])
+        code_cache.store(path, kept)
+    rows = [Row(*fields) for fields in marshal.loads(kept)]
+    if not {row.place for row in rows} >= holes.STUBS.keys():
+        return None
+    return _laid_out(rows)
+
+
+def _laid_out(rows: list[Row]) -> HostMemory:
+    """Rows by their place, then code and holes. An operation has two places: one for each length."""
+    size = holes.TABLE * holes.ROW_SIZE
+    memory = HostMemory(size + sum(len(row.code) + len(row.holes) for row in rows))
+    at = size
+    for row in rows:
+        code, behind = at, at + len(row.code)
+        at = behind + len(row.holes)
+        memory.view[code:behind], memory.view[behind:at] = row.code, row.holes
+        fields = (
+            *(memory.address + code, len(row.code), memory.address + behind, len(row.holes) // _HOLE.size),
+            *(row.stub, row.ends, row.forms, row.bytes),
+        )
+        for place in (row.place, row.place + 1) if row.place < holes.SLOW else (row.place,):
+            _ROW.pack_into(memory.view, place * holes.ROW_SIZE, *fields)
+    return memory

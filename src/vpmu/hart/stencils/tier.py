@@ -1,0 +1,69 @@
+"""The stitched pages of one machine, and the memory for their code. Which pages are stitched is the engine's
+own business (`sample` in stitch.py).
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING
+
+from vpmu.hart import native, state
+from vpmu.hart.codegen_flags import Counting
+from vpmu.hart.machine_code import CodeArena
+from vpmu.hart.memory import HostMemory
+from vpmu.hart.stencils import holes
+from vpmu.hart.stencils.table import table
+
+if TYPE_CHECKING:
+    from vpmu.hart.memory import PhysicalMemory
+
+ARENA = 64 << 20  # bytes: 3,000 pages as Linux has them; when it is full, all is begun again
+
+
+SLICE = 4096  # instructions from one sample to the next, at least: a power of two
+
+
+class Stitcher:
+    """Has the engines of a memory stitch, from `start` on until the variant of the engine changes."""
+
+    def __init__(self, memory: PhysicalMemory) -> None:
+        self._memory = weakref.proxy(memory)
+        memory.stitcher = self
+        self._block = state.Block(state.CONTEXTS)  # of a hart that has nothing but its memory
+        self._block.words[state.STATE["shared"]] = memory.shared.address
+        self._scratch = HostMemory(holes.SCRATCH)
+        self._arena = CodeArena(ARENA)
+        self._base = self._arena.reserve(ARENA)
+        self._table: HostMemory | None = None
+        self._engine: native.NativeEngine | None = None
+        self._counting: Counting | None = None
+
+    def start(self) -> None:
+        """From now on pages are stitched, with stencils of the variant that counts now."""
+        counting = self._memory.counting
+        if self._base is None or self._counting == counting:
+            return
+        self._counting, self._table = counting, table(counting)
+        if self._table is None:
+            return
+        self._engine = native.engine(counting)
+        words = self._memory.shared.words
+        for name, value in (
+            ("stencils", self._table.address), ("stitch_scratch", self._scratch.address),
+            ("stitched_base", self._base), ("stitched_end", self._base + ARENA),
+            ("stitched_next", self._base), ("stitched_count", 0),
+            ("stitch_slice", SLICE), ("stitch_shortest", SLICE),
+        ):  # fmt: skip
+            words[state.SHARED[name]] = value
+
+    def stop(self) -> None:
+        """All records are what they were, and no page is stitched: the variant changes."""
+        if self._engine is not None:
+            self._engine.unstitch(self._block.address, 0)
+        self._memory.shared.words[state.SHARED["stencils"]] = 0
+        self._counting = self._engine = None
+
+    def unstitch(self, decoded: int) -> None:
+        """The records of a page are what they were."""
+        if self._engine is not None:
+            self._engine.unstitch(self._block.address, decoded)
