@@ -46,7 +46,7 @@ def stitch_at_once(request: pytest.FixtureRequest) -> None:
 
         def stitching(memory: PhysicalMemory) -> None:
             set_up(memory)
-            tier.Stitcher(memory)
+            memory.stitcher = tier.Stitcher(memory)
 
         PhysicalMemory.__init__ = stitching  # type: ignore[method-assign]
 

@@ -161,7 +161,7 @@ def test_stencils_do_what_the_reference_does(seed: int, counting: Counting, page
     """Whatever the budget: registers, memory, counts, modelled misses."""
     other = "native" if Counting.MISSES in counting else "reference"  # which models no TLB
     harts = [_hart(engine, seed, counting, paged=paged) for engine in ("native", other)]
-    tier.Stitcher(harts[0].memory)
+    harts[0].memory.stitch()
     _walk(*harts, counting, 80, random.Random(seed))
     assert len(_stitched(harts[0])) > 60
 
@@ -170,7 +170,7 @@ def test_stencils_do_what_the_reference_does(seed: int, counting: Counting, page
 def test_a_full_arena_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tier, "ARENA", 1 << 16)
     harts = [_hart(engine, 5, Counting.NOTHING) for engine in ("native", "reference")]
-    tier.Stitcher(harts[0].memory)
+    harts[0].memory.stitch()
     words, begun_again, most = harts[0].memory.shared.words, 0, 0
 
     def look(turn: int) -> None:
@@ -189,7 +189,7 @@ def test_another_variant_of_the_engine_gets_stencils_of_its_own() -> None:
     """Counts are exact from the first instruction behind the change on; no line of the old one is left."""
     harts = [_hart("native", 6, Counting.NOTHING) for _ in range(2)]
     harts[1].memory.stitcher = None
-    tier.Stitcher(harts[0].memory)
+    harts[0].memory.stitch()
     counted = [ALL, Counting.CLASSES, Counting.NOTHING]
     seen: list[bool] = []
 
@@ -224,7 +224,7 @@ def test_a_store_into_a_stitched_page_voids_it() -> None:
             hart.set_x(register, value)
         hart.pc = CODE
         harts.append(hart)
-    tier.Stitcher(harts[0].memory)
+    harts[0].memory.stitch()
     for budget in (5, 60, 1, 600, 3, 1000):
         assert harts[0].run(budget) == harts[1].run(budget)
         assert (harts[0].x(7), harts[0].pc) == (harts[1].x(7), harts[1].pc)
@@ -242,7 +242,7 @@ def test_no_line_is_entered_between_neighbours() -> None:
     hart.set_x(8, DATA)
     hart.set_x(9, 1)
     hart.pc = CODE
-    tier.Stitcher(memory)
+    memory.stitch()
     hart.run(400)
     hart.set_x(9, 1 << 20)  # from now on the branch is taken
     hart.run(4000)
@@ -271,7 +271,7 @@ def test_without_stencils_a_guest_runs_as_before(monkeypatch: pytest.MonkeyPatch
     table.table.cache_clear()
     try:
         harts = [_hart(engine, 7, Counting.NOTHING) for engine in ("native", "reference")]
-        tier.Stitcher(harts[0].memory)
+        harts[0].memory.stitch()
         _walk(*harts, Counting.NOTHING, 20, random.Random(7))
         assert not _stitched(harts[0])
     finally:

@@ -234,14 +234,11 @@ class Hart:
             budget -= REFERENCE_CHUNK
 
     def _sample(self) -> None:
-        """Tell the hot tier where a chunk of the run ended; a short guest never pays for loading it. The next
-        chunk has another length: a run that is done again would be sampled at the same instructions.
-        """
+        """Tell the hot tier where a chunk of the run ended; a short guest never pays for loading it."""
+        # chunks differ in length: a run that is done again would be sampled at the same instructions
         self._share = (5 * self._share - 2) % 128 + 1  # each of 1 to 128 once, then again
         if self.memory.stitcher is None:
-            from vpmu.hart.stencils.tier import Stitcher
-
-            Stitcher(self.memory).start()
+            self.memory.stitch()
         if self.memory.hot_tier is None:
             if self.instructions < HOT_AFTER and "vpmu.hart.hot_tier" not in sys.modules:
                 return
@@ -259,7 +256,7 @@ class Hart:
 
             self._engines[id(variant)] = engine(variant).run
         if self.memory.stitcher is not None:
-            self.memory.stitcher.start()
+            self.memory.stitch()
         self._native = self._engines[id(variant)]
         return self._native
 
@@ -315,9 +312,7 @@ class Hart:
         raise GuestFault(cause, value)
 
     def inject(self, cause: int, value: int) -> None:
-        """Make the guest take an exception at its pc (KVM's trap redirection,
-        kvm_riscv_vcpu_trap_redirect).
-        """
+        """Make the guest take an exception at its pc (kvm_riscv_vcpu_trap_redirect)."""
         status = self.get("sstatus") & ~(SSTATUS_SIE | SSTATUS_SPIE | SSTATUS_SPP)
         if self.get("sstatus") & SSTATUS_SIE:
             status |= SSTATUS_SPIE

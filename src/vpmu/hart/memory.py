@@ -268,6 +268,14 @@ class PhysicalMemory:
             if self.hot_tier is not None:
                 self.hot_tier.forget()
 
+    def stitch(self) -> None:
+        """Have the engines stitch from now on, with stencils of the variant that counts now."""
+        if self.stitcher is None:
+            from vpmu.hart.stencils.tier import Stitcher
+
+            self.stitcher = Stitcher(self)
+        self.stitcher.start()
+
     def want_all(self, wanted: Mapping[int, int]) -> None:
         """Go back to what was counted once (`_wanted` as numbers), for everybody."""
         self._wanted = {}

@@ -28,7 +28,6 @@ class Stitcher:
 
     def __init__(self, memory: PhysicalMemory) -> None:
         self._memory = weakref.proxy(memory)
-        memory.stitcher = self
         self._block = state.Block(state.CONTEXTS)  # of a hart that has nothing but its memory
         self._block.words[state.STATE["shared"]] = memory.shared.address
         self._scratch = HostMemory(holes.SCRATCH)
