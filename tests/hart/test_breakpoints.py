@@ -123,9 +123,9 @@ def test_kept_regions_of_a_page_are_used_but_those_that_hold_the_instruction() -
     hart = boot("native", LOOP * 30 + (encode("jal", imm=-360),))
     hart.memory.write(BASE, b"".join(word.to_bytes(4, "little") for word in LOOP))
     tier = hart.memory.hot_tier = HotTier(hart.memory, eager=True)
-    hart.run(400_000)
+    hart.run(4_000_000)
     tier.finish()
-    hart.run(400_000)
+    hart.run(4_000_000)
     assert tier.installed
     hart.memory.breakpoints.add(BASE + 4)
     for _ in range(3):

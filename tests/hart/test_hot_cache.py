@@ -124,6 +124,7 @@ def test_an_equal_page_uses_at_once_what_was_compiled_before(
     monkeypatch.setattr(hart, "HOT_AFTER", 0)
     monkeypatch.setattr(hot_tier, "SAMPLES", 1)
     monkeypatch.setattr(hot_tier, "COLD_SAMPLES", 1)
+    monkeypatch.setattr(hot_tier, "LOOK_AFTER", 1)
     monkeypatch.setattr(hot_tier, "LOAD_AFTER", 1)
     caches = (native.region_folder, hot_tier.region_cache)
     try:

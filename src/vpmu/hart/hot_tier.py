@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vpmu.hart.regions.find import Region
 
 SAMPLES = 4  # in one cell, until a region is worth compiling for the runs to come
+LOOK_AFTER = 4  # samples in one page, until anybody looks what is kept of it
 COLD_SAMPLES = 32  # the same, where none is kept: stencils have cost what compiling costs
 CELL = 9  # bits of an offset: 512 bytes of code, what a region covers
 RESERVE = 8  # entries of the table that stay free
@@ -195,7 +196,7 @@ class HotTier:
         memory.shared.words[state.SHARED["hot_table"]] = self._table.address
         memory.shared.words[state.SHARED["hot_count"]] = memory.shared.words[state.SHARED["hot_row"]] = 0
         self._entries = 0
-        self._worth_a_look = 1 if eager else SAMPLES
+        self._worth_a_look = 1 if eager else LOOK_AFTER
         self._sampled: Counter[int] = Counter()  # decoded page -> how many samples
         self._samples: dict[int, list[int]] = {}  # decoded page -> offsets at which samples found the guest
         self._originals: dict[int, int] = {}  # address of an entry's record -> what the record was
