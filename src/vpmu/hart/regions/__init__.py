@@ -2,9 +2,9 @@
 tier"). `find.py` finds regions, `function.py` writes them.
 
 A region is the part of a page that is reachable from a hot instruction by branches inside the page. It
-becomes one function with the handlers' signature; guest registers live in SSA values while it runs. It is
-entered through records whose op is "hot" and left at every point that it does not contain; what it does is
-exactly what the handlers do:
+becomes one function with the handlers' signature; guest registers live in the hart's state, in loops in SSA
+values (`islands.py`). It is entered through records whose op is "hot" and left at every point that it does
+not contain; what it does is exactly what the handlers do:
 
 * every block starts with a test that the budget covers all of it; if not, the handlers take over at its first
   record;

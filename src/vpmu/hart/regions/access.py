@@ -7,6 +7,7 @@ from vpmu.hart.generator.convention import PAGE, RD, RS1, RS2
 from vpmu.hart.generator.emitter import LIKELY
 from vpmu.hart.generator.floating.formats import BOX
 from vpmu.hart.isa.instruction import Kind
+from vpmu.hart.regions.islands import writes
 from vpmu.hart.regions.kept_pages import KeptPage
 from vpmu.hart.regions.neighbours import Place, Reach, reach
 from vpmu.hart.regions.operands import RegionBase
@@ -115,7 +116,7 @@ class Access(RegionBase):
         self.label(faulted)
         self.count_steps(self.block_steps[: self.position])
         self.emit(f"store i64 {fault}, ptr %out_a")
-        self.emit("br label %leave_fault")
+        self.leave("fault")
         self.label(fine)
         self.forget_kept()
         slow_block, slow_addend = fine, ""
@@ -168,10 +169,16 @@ class Access(RegionBase):
         handlers do the rest.
         """
         number = self.step.record >> RD & 255
+        dirty = self.dirty
         if not is_store and number != state.SINK:
-            self.emit(f"store i64 {value}, ptr %x{number}")
+            if self.island is None:
+                self.emit(f"store i64 {value}, ptr {self.word_pointer('s', number)}, align 8")
+            else:
+                self.emit(f"store i64 {value}, ptr %x{number}")
+                self.dirty |= writes(self.step)
         if self.step.operation.row.kind is Kind.FP_LOAD and "dirty" not in self.known:
             self.dirty_fp()
         self.count_access(address, is_store)
         self.count_steps(self.block_steps[: self.position + 1])
         self.leave_at(self.step.behind, self.n_after())
+        self.dirty = dirty

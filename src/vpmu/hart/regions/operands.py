@@ -14,6 +14,7 @@ from vpmu.hart.generator.floating.formats import DYNAMIC, Precision
 from vpmu.hart.generator.floating.inexact import name_of
 from vpmu.hart.generator.language import Constants
 from vpmu.hart.regions.find import Region, Step
+from vpmu.hart.regions.islands import Island, islands, numbers, return_sites, writes, written
 from vpmu.hart.regions.kept_pages import guessed, kept_pages
 from vpmu.hart.regions.neighbours import Place, Reach
 from vpmu.hart.semantics import signed
@@ -41,6 +42,13 @@ class RegionBase(Dispatch, Floating):
         self.leader = 0  # of the block
         self.kept = kept_pages(region)
         self.guessed = guessed(region)
+        self.sites = return_sites(region)
+        self.islands = islands(region)
+        self.island: Island | None = None  # of the block
+        self.dirty = 0  # what may have been written since the island was entered
+        self.pending: set[int] = set()  # of the block, elsewhere: what is still to be stored
+        self.ways_out: dict[tuple[str, int], str] = {}  # labels by where to, and what is stored before
+        self.ways_in: dict[str, tuple[Island | None, int]] = {}  # by label: from where, and what is dirty
 
     # -- what a step cannot do
 
@@ -57,13 +65,15 @@ class RegionBase(Dispatch, Floating):
             self.position = position
             self.count_steps(self.block_steps[:position])
             step = self.block_steps[position]
+            if self.island is not None:
+                self.dirty = self.island.dirty[self.leader] | written(self.block_steps[:position])
             self.leave_at(step.offset, self.n_before(), step.record)
         self.given_up.clear()
 
     def off(self) -> str:
         return self.give_up()
 
-    # -- operands: registers are allocas that LLVM turns into SSA values
+    # -- operands: on an island registers are allocas, which LLVM turns into SSA values
 
     def _number(self, shift: int) -> int:
         return self.step.record >> shift & 255
@@ -73,14 +83,32 @@ class RegionBase(Dispatch, Floating):
         if not number:
             return "0"
         if number not in self.held:
-            self.held[number] = self.value(f"load i64, ptr %x{number}")
+            self.held[number] = self.load64(
+                self.word_pointer("s", number) if self.island is None else f"%x{number}"
+            )
         return self.held[number]
 
     def write_rd(self, value: str) -> None:
         number = self._number(RD)
         if number != state.SINK:
-            self.emit(f"store i64 {value}, ptr %x{number}")
             self.held[number] = value
+            if self.island is None:
+                self.pending.add(number)
+            else:
+                self.emit(f"store i64 {value}, ptr %x{number}")
+                self.dirty |= writes(self.step)
+
+    def flush(self) -> None:
+        """Before what may leave the region: store what the block has written, outside of islands."""
+        for number in sorted(self.pending):
+            self.emit(f"store i64 {self.held[number]}, ptr {self.word_pointer('s', number)}, align 8")
+        self.pending.clear()
+
+    def write_back(self, dirty: int) -> None:
+        """Where an island is left: store what may have been written on it."""
+        for number in numbers(dirty):
+            value, word = self.value(f"load i64, ptr %x{number}"), self.word_pointer("s", number)
+            self.emit(f"store i64 {value}, ptr {word}, align 8")
 
     def imm(self) -> str:
         return str(self.step.imm)
@@ -150,7 +178,12 @@ class RegionBase(Dispatch, Floating):
         """Instructions left behind the current step."""
         return self.binary("sub", self.n_block, self.position + 1)
 
-    # -- the ways out; each stores what it needs and joins a common exit that writes the registers back
+    # -- the ways out; each joins those that go to the same place and have the same registers to write back
+
+    def leave(self, where: str) -> None:
+        """By one of the common ways out (function.py), which writes back what may have been written."""
+        label = self.ways_out.setdefault((where, self.dirty), f"leave_{where}_{len(self.ways_out)}")
+        self.emit(f"br label %{label}")
 
     def leave_at(self, offset: int, n: str, record: int | None = None) -> None:
         """To the handler of the record at `offset`; `record` overrides what the page holds there (an
@@ -159,10 +192,10 @@ class RegionBase(Dispatch, Floating):
         self.emit(f"store i64 {offset * 4}, ptr %out_a")
         self.emit(f"store i64 {n}, ptr %out_n")
         if record is None:
-            self.emit("br label %leave_record")
+            self.leave("record")
         else:
             self.emit(f"store i64 {signed(record)}, ptr %out_r")
-            self.emit("br label %leave_handler")
+            self.leave("handler")
 
     def leave_to(self, target: str, n: str) -> None:
         """To a virtual address; returns and calls inside the page stay in the region when it has the
@@ -170,13 +203,26 @@ class RegionBase(Dispatch, Floating):
         """
         self.emit(f"store i64 {target}, ptr %out_a")
         self.emit(f"store i64 {n}, ptr %out_n")
-        self.emit("br label %leave_address")
+        self.leave("address")
+
+    def way_to(self, offset: int) -> str:
+        """The label by which a block of the region is reached from the current one."""
+        there = self.islands.get(offset)
+        return f"B{offset}" if there is None or there is self.island else f"land{offset}"
+
+    def come_in(self, way: str) -> None:
+        """To the block at the offset in `out_a`, which a jump through a register has found."""
+        _, dirty = self.ways_in.get(way, (None, 0))
+        self.ways_in[way] = self.island, dirty | self.dirty  # all that jump are on one island, or on none
+        self.emit(f"br label %{way}")
 
     def go(self, offset: int, n: str) -> None:
         """Along an edge to an offset of the page."""
         if offset in self.region.blocks:
+            if self.islands.get(offset) is not self.island:
+                self.write_back(self.dirty)
             self.emit(f"store i64 {n}, ptr %nv")
-            self.emit(f"br label %B{offset}")
+            self.emit(f"br label %{self.way_to(offset)}")
         else:
             self.leave_at(offset, n)
 

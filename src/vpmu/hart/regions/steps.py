@@ -7,6 +7,7 @@ from vpmu.hart.generator.convention import PAGE, RECORD_OFFSET, RS1, RS3
 from vpmu.hart.isa.instruction import Kind
 from vpmu.hart.isa.rv64fd import FD_BY_NAME
 from vpmu.hart.regions.access import Access
+from vpmu.hart.regions.islands import returns
 
 
 class Steps(Access):
@@ -62,6 +63,7 @@ class Steps(Access):
             self.go(step.behind, self.n_after())
         elif row.kind is Kind.JAL:
             self.write_rd(self.pc(step.length))
+            self.flush()
             if step.operation.in_page:
                 self.go(step.target, self.n_after())
             else:
@@ -69,12 +71,15 @@ class Steps(Access):
         else:
             target = self.binary("and", self.binary("add", self.read(RS1), step.imm), -2)
             self.write_rd(self.pc(step.length))
+            self.flush()
             n = self.n_after()
-            inside, outside = self.new_label("inside"), self.new_label("outside")
-            self.fork(self.compare("eq", self.binary("and", target, PAGE), "%page"), inside, outside)
-            self.label(inside)
-            self.emit(f"store i64 {n}, ptr %nv")
-            self.emit(f"store i64 {self.binary('and', target, RECORD_OFFSET)}, ptr %out_a")
-            self.emit("br label %within")
-            self.label(outside)
+            within = "returned" if returns(step) else "within"
+            if within == "within" or self.sites:
+                inside, outside = self.new_label("inside"), self.new_label("outside")
+                self.fork(self.compare("eq", self.binary("and", target, PAGE), "%page"), inside, outside)
+                self.label(inside)
+                self.emit(f"store i64 {n}, ptr %nv")
+                self.emit(f"store i64 {self.binary('and', target, RECORD_OFFSET)}, ptr %out_a")
+                self.come_in(within)
+                self.label(outside)
             self.leave_to(target, n)
