@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
+from pathlib import Path
 
+import pytest
+
+from vpmu.hart import hot_tier, native
 from vpmu.hart.hart import Hart
 from vpmu.hart.hot_tier import HotTier
 from vpmu.hart.memory import PhysicalMemory
@@ -83,3 +88,28 @@ def test_long_straight_lines_are_cut_where_the_next_region_begins() -> None:
         end = max(step.behind for step in region.steps)
         assert end % STRETCH == 0
         assert end in entries
+
+
+def test_a_loop_takes_in_a_function_that_was_compiled_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a payload calls through a register: which of the two is sampled first is chance."""
+    pytest.importorskip("llvmlite")
+    monkeypatch.setattr(native, "region_folder", lambda counting: tmp_path / "regions")
+    hot_tier.region_cache.cache_clear()
+    words = [encode("jalr", rd=1, rs1=6), NEXT, encode("jal", imm=-8), NEXT, NEXT, RETURN]
+    memory = PhysicalMemory()
+    memory.set_slot(0, RAM, 1 << 20)
+    memory.write(CODE, struct.pack(f"<{len(words)}I", *words))
+    hart = Hart(0, memory)
+    hart.set_x(6, CODE + 12)
+    hart.pc = CODE
+    hart.run(100)
+    tier, decoded = HotTier(memory, eager=True), hart.get("dbase")
+    for sampled in (CODE + 12, CODE):
+        assert not tier.sample(decoded, sampled)
+        tier.finish()
+    assert tier.compiled == 2
+    loop, function = (ctypes.c_uint64.from_address(decoded + 4 * at).value for at in (0, 12))
+    assert loop == function  # the same region
+    hot_tier.region_cache.cache_clear()

@@ -199,6 +199,7 @@ class HotTier:
         self._worth_a_look = 1 if eager else LOOK_AFTER
         self._sampled: Counter[int] = Counter()  # decoded page -> how many samples
         self._samples: dict[int, list[int]] = {}  # decoded page -> offsets at which samples found the guest
+        self._hot: dict[int, dict[int, None]] = {}  # the same, with those that regions hold by now
         self._originals: dict[int, int] = {}  # address of an entry's record -> what the record was
         self._covered: dict[int, set[int]] = {}  # decoded page -> offsets that regions hold or will hold
         self._empty: dict[int, set[int]] = {}  # decoded page -> offsets where no region can begin
@@ -254,13 +255,17 @@ class HotTier:
         offset, key = pc & 4095, self._looked_up[decoded]
         samples = self._samples.setdefault(decoded, [])
         samples.append(offset)
+        hot = self._hot.setdefault(decoded, {})
+        hot[offset] = None
         HotTier.outside += 1
         if _compiler is None and HotTier.outside < self._patience:
             return
         near = sum(other >> CELL == offset >> CELL for other in samples)
         if near < self._enough or self._entries + self._pending.total() + RESERVE >= TABLE_ENTRIES:
             return
-        self._compile(decoded, offset, key, samples, flat=self._is_flat(decoded, pc))
+        flat = self._is_flat(decoded, pc)
+        # on an island (islands.py) nothing is gained by a function that another region holds already
+        self._compile(decoded, offset, key, hot if flat else samples, flat=flat)
         covered = self._covered.get(decoded, ())
         samples[:] = [other for other in samples if other not in covered and other != offset]
 
@@ -282,6 +287,7 @@ class HotTier:
             self._looked_up[decoded] = key = self._key(decoded)
             self._covered.pop(decoded, None)
             self._empty.pop(decoded, None)
+            self._hot.pop(decoded, None)
             self._install_kept(decoded, key)
 
     def finish(self, progress: Callable[[float], None] = lambda fraction: None) -> None:
@@ -395,5 +401,5 @@ class HotTier:
             value = _RECORD.from_address(address)
             if value.value & state.HANDLERS - 1 == state.RECORD_HOT:
                 value.value = record
-        for kept in (self._originals, self._samples, self._covered, self._empty, self._looked_up):
+        for kept in (self._originals, self._samples, self._hot, self._covered, self._empty, self._looked_up):
             kept.clear()
