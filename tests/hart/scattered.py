@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.hart import Hart
-from vpmu.hart.hot_tier import HotTier, compile_job
+from vpmu.hart.hot_tier import HotTier
 from vpmu.hart.memory import PhysicalMemory
+from vpmu.hart.region_compiler import compile_job
 
 RAM, CODE, DATA = 0x80000000, 0x80010000, 0x80020000
 TABLES, FRAMES = RAM + 0x200000, RAM + 0x280000

@@ -19,10 +19,11 @@ from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.exits import Stop
 from vpmu.hart.hart import Hart
-from vpmu.hart.hot_tier import HotTier, _start_compiler, compile_job
+from vpmu.hart.hot_tier import HotTier
 from vpmu.hart.isa.instruction import B, I, J, Kind, R, S
 from vpmu.hart.isa.table import INSTRUCTIONS
 from vpmu.hart.memory import PhysicalMemory
+from vpmu.hart.region_compiler import compile_job, start_compiler
 from vpmu.hart.regions.find import find_beginning
 from vpmu.spec.csr import SSTATUS_FS
 
@@ -247,7 +248,7 @@ def test_the_compiling_thread_neither_parses_nor_imports(monkeypatch: pytest.Mon
     tier = HotTier(hart.memory)
     jobs = [job for offset in range(0, 700, 20) if (job := tier.job(hart.get("dbase"), offset)) is not None]
     assert jobs
-    compiler = _start_compiler()
+    compiler = start_compiler()
     elsewhere: list[str] = []
     parse = ast.parse
 

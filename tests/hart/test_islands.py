@@ -12,8 +12,9 @@ import pytest
 
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.hart import Hart
-from vpmu.hart.hot_tier import HotTier, compile_job
+from vpmu.hart.hot_tier import HotTier
 from vpmu.hart.memory import PhysicalMemory
+from vpmu.hart.region_compiler import compile_job
 from vpmu.hart.regions import islands
 from vpmu.hart.regions.find import Region
 from vpmu.hart.regions.function import RegionEmitter

@@ -1,36 +1,25 @@
 """The hot tier: finds hot pages by sampling, compiles regions of them in the background, and installs them.
 
 A run is cut into chunks; where a chunk ends is a sample of where the guest spends its time. Regions are
-compiled by one thread (LLVM works outside Python's lock) and installed between chunks, by the thread that
-runs the guest, so the engine never sees half a change. What has been compiled once is kept (hot_cache.py):
-another process installs it at the first sample in an equal page. When a region is ready depends on the
-host; what the guest does and counts does not.
+compiled by one thread (region_compiler.py) and installed between chunks, by the thread that runs the guest,
+so the engine never sees half a change. What has been compiled once is kept: another process installs it after
+some samples in an equal page. When a region is ready depends on the host; what the guest does and counts does
+not.
 """
 
 from __future__ import annotations
 
-import atexit
 import ctypes
-import os
 import queue
-import threading
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from vpmu.hart import state
-from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.digest import blake2b
-from vpmu.hart.hot_cache import CachedRegion, RegionCache
-from vpmu.hart.machine_code import CodeArena
+from vpmu.hart.hot_cache import CachedRegion
 from vpmu.hart.memory import HostMemory, PhysicalMemory
+from vpmu.hart.region_compiler import Job, is_started, placed_regions, region_cache, start_compiler, tiers
 from vpmu.hart.stencils import holes
-
-if TYPE_CHECKING:
-    from vpmu.hart.regions.find import Region
 
 SAMPLES = 4  # in one cell, until a region is worth compiling for the runs to come
 LOOK_AFTER = 4  # samples in one page, until anybody looks what is kept of it
@@ -42,142 +31,6 @@ TABLE_ENTRIES = 1 << 16
 
 _RECORD = ctypes.c_uint64
 _AS_DECODED = ~(holes.IN_LINE | state.IN_REGION)  # what is left of a record without what tiers note in it
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A region to compile, and then its function."""
-
-    decoded: int
-    sampled: int
-    region: Region
-    counting: Counting
-    key: str = ""  # names the contents of the page
-    address: int = 0
-
-    @property
-    def offsets(self) -> set[int]:
-        """What the region answers for: its instructions, and the sample even where no region can hold it."""
-        return {self.sampled, *(step.offset for step in self.region.steps)}
-
-
-class _Compiler(threading.Thread):
-    """Compiles regions, one after the other. One for the whole process, started when it is first needed."""
-
-    def __init__(self) -> None:
-        super().__init__(name="vpmu-hot-tier", daemon=True)
-        self.jobs: queue.SimpleQueue[tuple[Job, HotTier] | None] = queue.SimpleQueue()
-        atexit.register(self.finish)
-
-    def finish(self) -> None:
-        """Let the thread end before LLVM is torn down."""
-        while not self.jobs.empty():
-            self.jobs.get_nowait()
-        self.jobs.put(None)
-        self.join()
-
-    def run(self) -> None:
-        while (item := self.jobs.get()) is not None:
-            job, tier = item
-            with _busy:
-                job.address = compile_job(job)
-            tier.done.put(job)
-
-
-_NAME = "region"  # of the function in its object file
-_keep_alive: list[object] = []  # linked code is never unloaded: a hart may be inside it
-
-
-def compile_job(job: Job) -> int:
-    """Compile and link a region, keep its code for other processes; the address of its function."""
-    from vpmu.hart import native, program
-    from vpmu.hart.object_file import position_independent
-    from vpmu.hart.regions.function import region_ir
-
-    text = region_ir(job.region, _NAME, program.constants(), job.counting)
-    image = native.compile_region(text, native.region_machine())
-    code = position_independent(image)
-    address = None if code is None else _arena().place(code)
-    if code is None or address is None:
-        return _link(image)
-    if job.key:
-        region = CachedRegion(tuple(job.region.entries), tuple(sorted(job.offsets)), code)
-        region_cache(job.counting).add(job.key, region)
-        if (job.counting, job.key) in _placed:
-            _placed[job.counting, job.key].append((region, address))
-    return address
-
-
-def _link(image: bytes) -> int:
-    """Let LLVM link an object file that needs it; the address of its function."""
-    from vpmu.hart import native
-
-    symbols, keep_alive = native.link_with_llvm(image, _NAME, (_NAME,))
-    _keep_alive.append(keep_alive)
-    return symbols[_NAME]
-
-
-@lru_cache(maxsize=1)
-def _arena() -> CodeArena:
-    return CodeArena()
-
-
-@lru_cache(maxsize=4)
-def region_cache(counting: Counting) -> RegionCache:
-    """The kept regions of an engine variant."""
-    from vpmu.hart import native
-
-    return RegionCache(native.region_folder(counting))
-
-
-_placed: dict[tuple[Counting, str], list[tuple[CachedRegion, int]]] = {}
-
-
-def placed_regions(counting: Counting, key: str) -> list[tuple[CachedRegion, int]]:
-    """The kept regions of a page, with their addresses in this process: all its machines use the same."""
-    found = _placed.get((counting, key))
-    if found is None:
-        found = _placed[counting, key] = []
-        for region in region_cache(counting).load(key):
-            address = _arena().place(region.code) if region.code else 0
-            if address is not None:
-                found.append((region, address))
-    return found
-
-
-_compiler: _Compiler | None = None
-# held while a region is compiled, and while the process forks: LLVM has locks of its own
-_busy = threading.Lock()
-_tiers: weakref.WeakSet[HotTier] = weakref.WeakSet()
-
-
-def _forked() -> None:
-    """In the child of a fork: what the parent's thread would have compiled is not coming."""
-    global _compiler
-    if _compiler is not None:
-        atexit.unregister(_compiler.finish)
-        _compiler = None
-    for tier in _tiers:
-        tier.forked()
-    _busy.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_busy.acquire, after_in_parent=_busy.release, after_in_child=_forked)
-
-
-def _start_compiler() -> _Compiler:
-    """The thread that compiles, started now if need be. What it uses is imported and parsed by the caller."""
-    global _compiler
-    if _compiler is None:
-        from vpmu.hart import native, program  # noqa: F401 - for the thread
-        from vpmu.hart.regions import find, function  # noqa: F401
-
-        native.region_machine()  # loads LLVM
-        find.prepare()
-        _compiler = _Compiler()
-        _compiler.start()
-    return _compiler
 
 
 class HotTier:
@@ -208,7 +61,7 @@ class HotTier:
         self.done: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self.installed = self.compiled = 0
         self._seen = memory.shared.words[state.SHARED["code_pool"]]  # pages before this have been looked up
-        _tiers.add(self)
+        tiers.add(self)
 
     def forked(self) -> None:
         """Forget what a thread is compiling that this process does not have."""
@@ -258,7 +111,7 @@ class HotTier:
         hot = self._hot.setdefault(decoded, {})
         hot[offset] = None
         HotTier.outside += 1
-        if _compiler is None and HotTier.outside < self._patience:
+        if not is_started() and HotTier.outside < self._patience:
             return
         near = sum(other >> CELL == offset >> CELL for other in samples)
         if near < self._enough or self._entries + self._pending.total() + RESERVE >= TABLE_ENTRIES:
@@ -316,7 +169,7 @@ class HotTier:
             job.key = key
         self._pending[decoded] += 1
         self._cover(job)
-        _start_compiler().jobs.put((job, self))
+        start_compiler().jobs.put((job, self))
 
     def _cover(self, job: Job) -> None:
         self._covered.setdefault(job.decoded, set()).update(job.offsets)

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from vpmu.hart import state
-from vpmu.hart.hot_tier import HotTier, compile_job
+from vpmu.hart.hot_tier import HotTier
+from vpmu.hart.region_compiler import compile_job
 from vpmu.hart.whole import WholeHart
 
 from . import spike

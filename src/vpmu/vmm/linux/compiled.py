@@ -41,7 +41,7 @@ def compile_boot(guest: DebianGuest, progress: Progress) -> int:
     if find_spec("llvmlite") is None:
         return 0
     from vpmu.hart.code_cache import make_folder, store
-    from vpmu.hart.hot_tier import region_cache
+    from vpmu.hart.region_compiler import region_cache
 
     mark = _mark(guest)
     try:
