@@ -35,7 +35,8 @@ def sample():
     record = load64(decoded + (s.pc & 4095) * 4)
     if record & IN_REGION and m.hot_row:
         store64(m.hot_row + HOT_SAMPLES, load64(m.hot_row + HOT_SAMPLES) + 1)
-    if stencil_of(record) and (record & IN_LINE == 0 or is_branched_to(decoded)):
+    # at a record in a line, a handler does what a stencil could not; seldom it is a branch that leads there
+    if stencil_of(record) and (record & IN_LINE == 0 or (m.stitch_turn & 15 == 0 and is_branched_to(decoded))):
         m.stitch_slice = m.stitch_shortest
         if stitch_page(decoded) == 0:
             unstitch_all()
