@@ -15,6 +15,8 @@ LARGE = re.compile(r"\b(bytes|bytearray|memoryview|Buffer|Record|Finding)\b")
 EXEMPT = {
     "vpmu.conform.frames.Frame": "at most 64 KiB, and private to the link",
     "vpmu.hart.hot_cache.CachedRegion": "does not leave the engine",
+    "vpmu.hart.object_file.Piece": "does not leave the engine",
+    "vpmu.hart.stencils.table.Row": "does not leave the engine",
     "vpmu.see.exits.MmioExit": "8 bytes at most",
 }
 """Dataclasses that need no short form, and why."""
