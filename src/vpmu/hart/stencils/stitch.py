@@ -36,7 +36,8 @@ def sample():
     if record & IN_REGION and m.hot_row:
         store64(m.hot_row + HOT_SAMPLES, load64(m.hot_row + HOT_SAMPLES) + 1)
     # at a record in a line, a handler does what a stencil could not; seldom it is a branch that leads there
-    if stencil_of(record) and (record & IN_LINE == 0 or (m.stitch_turn & 15 == 0 and is_branched_to(decoded))):
+    fresh = record & IN_LINE == 0 or (m.stitch_turn & 15 == 0 and is_branched_to(decoded))
+    if stencil_of(record) and fresh:
         m.stitch_slice = m.stitch_shortest
         if stitch_page(decoded) == 0:
             unstitch_all()
