@@ -96,8 +96,9 @@ def test_the_hot_tier_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         return machine
 
     monkeypatch.setattr(hart, "HOT_AFTER", 0)
-    monkeypatch.setattr(hot_tier, "LOAD_AFTER", 1)
-    monkeypatch.setattr(hot_tier, "SAMPLES", 1)
+    monkeypatch.setattr(hart, "CHUNK", 50_000)
+    for name in ("LOAD_AFTER", "LOOK_AFTER", "SAMPLES", "COLD_SAMPLES"):
+        monkeypatch.setattr(hot_tier, name, 1)
     hot, deadline = made(), time.monotonic() + 20
     while not (hot.memory.hot_tier and hot.memory.hot_tier.installed) and time.monotonic() < deadline:
         hot.run(400_000)
