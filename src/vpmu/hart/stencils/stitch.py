@@ -41,7 +41,7 @@ def sample():
         m.stitch_slice = m.stitch_shortest
         if stitch_page(decoded) == 0:
             unstitch_all()
-    elif m.stitch_slice < m.stitch_shortest * 4:
+    elif m.stitch_slice < m.stitch_shortest * 8:
         m.stitch_slice += m.stitch_slice >> 2
     return 0
 
