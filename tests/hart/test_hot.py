@@ -210,7 +210,7 @@ def test_a_region_begins_where_the_function_does_and_holds_the_sample() -> None:
         job = tier.job(decoded, sampled)
         if job is not None and any(step.offset == sampled for step in job.region.steps):
             held += 1
-            assert {first, sampled} <= set(job.region.entries)
+            assert first in job.region.entries
         if job is not None:
             assert sampled in job.offsets
     assert held > 10

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 MASK = (1 << 64) - 1
 _PC, _DBASE, _INSN = state.STATE["pc"], state.STATE["dbase"], state.STATE["insn"]
-CHUNK = 1_000_000  # instructions from one sample of the hot tier to the next, on average
-PATIENCE = 8  # times as far where samples find nothing to compile
+CHUNK = 250_000  # instructions from one sample of the hot tier to the next, on average
+PATIENCE = 4  # times as far where samples find nothing to compile
 REFERENCE_CHUNK = 10_000  # as long, but slower
 HOT_AFTER = 3_000_000  # instructions before the first sample
 # Which words of the context block an event is the sum of, and the engine variant that keeps them.

@@ -21,9 +21,9 @@ from vpmu.hart.memory import HostMemory, PhysicalMemory
 from vpmu.hart.region_compiler import Job, is_started, placed_regions, region_cache, start_compiler, tiers
 from vpmu.hart.stencils import holes
 
-SAMPLES = 16  # in one cell, until a region is worth compiling for the runs to come
-LOOK_AFTER = 4  # samples in one page, until anybody looks what is kept of it
-COLD_SAMPLES = 128  # the same, where none is kept: the region would have saved what compiling costs
+SAMPLES = 8  # in one cell, until a region is worth compiling for the runs to come
+LOOK_AFTER = 2  # samples in one page, until anybody looks what is kept of it
+COLD_SAMPLES = 64  # the same, where none is kept: the region would have saved what compiling costs
 CELL = 9  # bits of an offset: 512 bytes of code, what a region covers
 RESERVE = 8  # entries of the table that stay free
 LOAD_AFTER = 64  # samples outside regions, in the whole process: the handlers cost what loading LLVM does

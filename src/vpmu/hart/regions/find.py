@@ -224,7 +224,9 @@ def find_region(record_at: Callable[[int], int], start: int, hot: Iterable[int] 
     """
     search = _Search(record_at)
     first = find_beginning(record_at, start)
-    fits = search.begin([first, start])
+    fits = search.begin([first])
+    if start not in search.steps:
+        fits = search.begin([start]) and fits
     search.follow_calls()
     if fits and any(_is_indirect(step) for step in search.steps.values()):
         others = [find_beginning(record_at, other) for other in hot]
@@ -251,7 +253,8 @@ def find_region(record_at: Callable[[int], int], start: int, hot: Iterable[int] 
         for step in steps.values()
         if step.operation.row.kind is Kind.JAL and step.operation.in_page and links(step)
     }
-    entries = search.backward | search.resumed | called | {start, first}
+    # a sample inside of a block is no entry: it would part the block, and stencils get there as well
+    entries = search.backward | search.resumed | called | ({start, first} & leaders)
     # the rest of a function is in other regions, and they lead back to any block of this one
     region.entries = sorted((leaders if is_part else entries) & region.blocks.keys())
     return region
