@@ -53,6 +53,7 @@ class HotTier:
         self._sampled: Counter[int] = Counter()  # decoded page -> how many samples
         self._samples: dict[int, list[int]] = {}  # decoded page -> offsets at which samples found the guest
         self._hot: dict[int, dict[int, None]] = {}  # the same, with those that regions hold by now
+        self._flat: set[int] = set()  # decoded pages of payloads, where even a short visit of a region pays
         self._originals: dict[int, int] = {}  # address of an entry's record -> what the record was
         self._covered: dict[int, set[int]] = {}  # decoded page -> offsets that regions hold or will hold
         self._empty: dict[int, set[int]] = {}  # decoded page -> offsets where no region can begin
@@ -100,6 +101,8 @@ class HotTier:
             self._looked_up.pop(decoded, None)
         if self._looked_up.get(decoded) != (key := self._key(decoded)):
             self._looked_up[decoded] = key
+            if self._is_flat(decoded, pc):
+                self._flat.add(decoded)
             self._install_kept(decoded, key)
         return offset not in self._covered.get(decoded, ())
 
@@ -232,7 +235,9 @@ class HotTier:
         """Make the records of entries lead into a region, and note in all of them that it holds them."""
         if self._memory.stitcher is not None:
             self._memory.stitcher.unstitch(decoded)
-        self._functions[self._entries << state.HOT_ROW_BITS - 3] = function
+        row = self._entries << state.HOT_ROW_BITS - 3
+        self._functions[row] = function
+        self._functions[row + state.HOT_STAYS // 8] = decoded in self._flat
         self._memory.shared.words[state.SHARED["hot_count"]] = self._entries + 1
         for offset in offsets:
             record = _RECORD.from_address(decoded + 4 * offset)
