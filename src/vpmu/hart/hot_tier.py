@@ -53,7 +53,6 @@ class HotTier:
         self._sampled: Counter[int] = Counter()  # decoded page -> how many samples
         self._samples: dict[int, list[int]] = {}  # decoded page -> offsets at which samples found the guest
         self._hot: dict[int, dict[int, None]] = {}  # the same, with those that regions hold by now
-        self._flat: set[int] = set()  # decoded pages of payloads, where even a short visit of a region pays
         self._originals: dict[int, int] = {}  # address of an entry's record -> what the record was
         self._covered: dict[int, set[int]] = {}  # decoded page -> offsets that regions hold or will hold
         self._empty: dict[int, set[int]] = {}  # decoded page -> offsets where no region can begin
@@ -101,9 +100,7 @@ class HotTier:
             self._looked_up.pop(decoded, None)
         if self._looked_up.get(decoded) != (key := self._key(decoded)):
             self._looked_up[decoded] = key
-            if self._is_flat(decoded, pc):
-                self._flat.add(decoded)
-            self._install_kept(decoded, key)
+            self._install_kept(decoded, key, flat=self._is_flat(decoded, pc))
         return offset not in self._covered.get(decoded, ())
 
     def _note_outside(self, decoded: int, pc: int) -> None:
@@ -182,7 +179,7 @@ class HotTier:
         host = self._word(decoded, "DECODED_HOST")
         return blake2b(ctypes.string_at(host, 4096), digest_size=20).hexdigest()
 
-    def _install_kept(self, decoded: int, key: str) -> None:
+    def _install_kept(self, decoded: int, key: str, *, flat: bool = False) -> None:
         """Install what another process has compiled of an equal page."""
         counting = self._memory.counting
         if key not in region_cache(counting) or self._entries + self._pending.total() + 64 >= TABLE_ENTRIES:
@@ -192,7 +189,7 @@ class HotTier:
             if not held.isdisjoint(region.offsets):
                 continue
             if address:
-                self._point(decoded, region.entries, region.offsets, address)
+                self._point(decoded, region.entries, region.offsets, address, flat=flat)
             kept = self._covered if address else self._empty
             kept.setdefault(decoded, set()).update(region.offsets)
 
@@ -228,16 +225,18 @@ class HotTier:
         if changed or job.counting != self._memory.counting:
             self._covered.pop(job.decoded, None)
             return
-        self._point(job.decoded, job.region.entries, job.offsets, job.address)
+        self._point(job.decoded, job.region.entries, job.offsets, job.address, flat=job.region.flat)
         self._cover(job)
 
-    def _point(self, decoded: int, entries: Iterable[int], offsets: Iterable[int], function: int) -> None:
+    def _point(
+        self, decoded: int, entries: Iterable[int], offsets: Iterable[int], function: int, *, flat: bool
+    ) -> None:
         """Make the records of entries lead into a region, and note in all of them that it holds them."""
         if self._memory.stitcher is not None:
             self._memory.stitcher.unstitch(decoded)
         row = self._entries << state.HOT_ROW_BITS - 3
         self._functions[row] = function
-        self._functions[row + state.HOT_STAYS // 8] = decoded in self._flat
+        self._functions[row + state.HOT_KEPT // 8] = flat  # in a payload even a short visit pays
         self._memory.shared.words[state.SHARED["hot_count"]] = self._entries + 1
         for offset in offsets:
             record = _RECORD.from_address(decoded + 4 * offset)

@@ -148,24 +148,24 @@ def host_machine() -> tuple[object, tuple[str, str, str]]:
 @lru_cache(maxsize=1)
 def region_machine() -> object:
     """As `host_machine`, for code that names its constants relative to itself, wherever it is placed."""
-    import llvmlite.binding as llvm
-
-    _, (triple, cpu, features) = host_machine()
-    target = llvm.Target.from_triple(triple)
-    return target.create_target_machine(cpu=cpu, features=features, opt=2, reloc="pic", codemodel="small")
+    return _small_machine("pic")
 
 
 @lru_cache(maxsize=1)
 def stencil_machine() -> object | None:
     """As `host_machine`, for code whose holes are numbers of 32 bits; None on hosts that are not x86-64."""
+    is_made_for = host_machine()[1][0].startswith("x86_64") and os.name == "posix"
+    return _small_machine("static") if is_made_for else None
+
+
+def _small_machine(relocation: str) -> object:
+    """As `host_machine`, for code that reaches what it names within 32 bits."""
     import llvmlite.binding as llvm
 
     _, (triple, cpu, features) = host_machine()
-    if not triple.startswith("x86_64") or os.name != "posix":
-        return None
     target = llvm.Target.from_triple(triple)
     machine: object = target.create_target_machine(
-        cpu=cpu, features=features, opt=2, reloc="static", codemodel="small"
+        cpu=cpu, features=features, opt=2, reloc=relocation, codemodel="small"
     )
     return machine
 

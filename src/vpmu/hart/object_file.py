@@ -53,7 +53,7 @@ def lay_out(image: bytes) -> Code | None:
         places[index] = len(code.blob)
         code.blob += section.contents
     symbols = _symbols(sections)
-    for name, section_number, value in symbols:
+    for name, section_number, value, _ in symbols:
         if name and section_number in places:
             code.symbols[name] = places[section_number] + value
     for section in sections:
@@ -84,7 +84,7 @@ class Piece:
 def pieces(image: bytes) -> dict[str, Piece]:
     """The functions of an object file that all lie in one section. Those that are no ELF are none."""
     sections = _sections(image)
-    symbols, extents = _symbols(sections), _extents(sections)
+    symbols = _symbols(sections)
     code = next((i for i, s in enumerate(sections) if s.flags & _EXECUTE and s.contents), -1)
     relocations = [
         (offset, symbols[info >> 32], _FORMS.get(info & 0xFFFFFFFF, ""), addend)
@@ -93,10 +93,10 @@ def pieces(image: bytes) -> dict[str, Piece]:
         for offset, info, addend in _RELOCATION.iter_unpack(section.contents)
     ]
     found = {}
-    for name, (section_number, value, size) in extents.items():
-        if section_number == code:
+    for name, section_number, value, size in symbols:
+        if size and section_number == code:
             text, holes = bytearray(sections[code].contents[value : value + size]), []
-            for offset, (symbol, where, inside), form, addend in relocations:
+            for offset, (symbol, where, inside, _), form, addend in relocations:
                 if not value <= offset < value + size:
                     continue
                 at = offset - value
@@ -107,18 +107,6 @@ def pieces(image: bytes) -> dict[str, Piece]:
                 else:
                     holes.append((at, symbol, form, addend))
             found[name] = Piece(bytes(text), tuple(holes), len(text) - size)
-    return found
-
-
-def _extents(sections: list[_Section]) -> dict[str, tuple[int, int, int]]:
-    """Section, value and size of each symbol that has one."""
-    found = {}
-    for table in sections:
-        if table.kind == _SYMTAB:
-            names = sections[table.link].contents
-            for name, _, _, section, value, size in _SYMBOL.iter_unpack(table.contents):
-                if size:
-                    found[names[name : names.find(b"\0", name)].decode()] = (section, value, size)
     return found
 
 
@@ -136,15 +124,15 @@ def _sections(image: bytes) -> list[_Section]:
     return sections
 
 
-def _symbols(sections: list[_Section]) -> list[tuple[str, int, int]]:
-    """Name, section and value of each symbol."""
+def _symbols(sections: list[_Section]) -> list[tuple[str, int, int, int]]:
+    """Name, section, value and size of each symbol."""
     symbols = []
     for table in sections:
         if table.kind == _SYMTAB:
             has_names = table.link < len(sections) and sections[table.link].kind == _STRTAB
             names = sections[table.link].contents if has_names else b"\0"
-            for name, _, _, section, value, _ in _SYMBOL.iter_unpack(table.contents):
-                symbols.append((names[name : names.find(b"\0", name)].decode(), section, value))
+            for name, _, _, section, value, size in _SYMBOL.iter_unpack(table.contents):
+                symbols.append((names[name : names.find(b"\0", name)].decode(), section, value, size))
     return symbols
 
 
@@ -152,7 +140,7 @@ def _relocate(
     code: Code,
     base: int,
     places: dict[int, int],
-    symbols: list[tuple[str, int, int]],
+    symbols: list[tuple[str, int, int, int]],
     offset: int,
     info: int,
     addend: int,
@@ -161,7 +149,7 @@ def _relocate(
     kind, number = info & 0xFFFFFFFF, info >> 32
     if number >= len(symbols):
         return False
-    name, section, value = symbols[number]
+    name, section, value, _ = symbols[number]
     place = base + offset
     if section not in places:
         if kind != _R_X86_64_64 or section != 0 or addend:

@@ -44,7 +44,7 @@ def constants(whole: bool = False) -> dict[str, int]:
         "DECODED_STRIDE": state.DECODED_STRIDE, "DECODED_STORES_MAX": state.DECODED_STORES_MAX,
         "RECORD_PAGE_END": state.RECORD_PAGE_END, "RECORD_STITCHED": state.RECORD_STITCHED,
         "HOT_VISITS": state.HOT_VISITS, "HOT_SAMPLES": state.HOT_SAMPLES, "HOT_JUDGED": state.HOT_JUDGED,
-        "HOT_STAY": state.HOT_STAY, "HOT_STAYS": state.HOT_STAYS, "IN_REGION": state.IN_REGION,
+        "HOT_STAY": state.HOT_STAY, "HOT_KEPT": state.HOT_KEPT, "IN_REGION": state.IN_REGION,
         "DECODED_ORIGINALS": state.DECODED_ORIGINALS, "COMPILED_STITCHED": state.COMPILED_STITCHED,
         "CONTEXTS": state.CONTEXTS,
         "COUNTERS": state.WHOLE_COUNTERS if whole else state.GUEST_COUNTERS, "COUNTER_ROW": state.COUNTER_ROW,

@@ -51,7 +51,7 @@ def judge_region(row):
     stores. Where nobody samples, nobody knows.
     """
     inside = load64(row + HOT_SAMPLES) * (m.stitch_slice + (m.stitch_shortest >> 1))
-    if m.stencils and load64(row + HOT_STAYS) == 0 and inside < HOT_JUDGED * HOT_STAY:
+    if m.stencils and load64(row + HOT_KEPT) == 0 and inside < HOT_JUDGED * HOT_STAY:
         store64(row, 0)
     store64(row + HOT_VISITS, 0)
     store64(row + HOT_SAMPLES, 0)

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from vpmu.hart.memory import PhysicalMemory
 
 ARENA = 64 << 20  # bytes: 3,000 pages as Linux has them; when it is full, all is begun again
-
-
 SLICE = 4096  # instructions from one sample to the next, at least: a power of two
 
 
