@@ -84,11 +84,12 @@ def stitch_page(decoded):
     i = 0
     while i < 2048:
         line = load64(lines + 8 * i)
-        if line & 1023 == RECORD_STITCHED:
+        if line:
             store64(decoded + DECODED_ORIGINALS + 8 * i, load64(decoded + 8 * i))
-            store64(decoded + 8 * i, line)
-        elif line:
-            store64(decoded + 8 * i, load64(decoded + 8 * i) | IN_LINE)
+            if line & 1023 == RECORD_STITCHED:
+                store64(decoded + 8 * i, line)
+            else:
+                store64(decoded + 8 * i, load64(decoded + 8 * i) | IN_LINE)
         i += 1
     store64(decoded + DECODED_COMPILED, load64(decoded + DECODED_COMPILED) | COMPILED_STITCHED)
     store64(m.stitch_scratch + STITCHED_PAGES + 8 * m.stitched_count, decoded)
