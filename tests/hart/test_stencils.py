@@ -250,6 +250,27 @@ def test_no_line_is_entered_between_neighbours() -> None:
     assert _word(decoded + 8 * 2 * 4) & 1023 == state.RECORD_STITCHED
 
 
+@pytest.mark.usefixtures("small_slices")
+@pytest.mark.parametrize("seed", range(6))
+def test_a_page_that_is_written_anew_forgets_what_stood_there(seed: int) -> None:
+    """Loop after loop at the same addresses: nothing of the one before is done, be it in a line, or where an
+    access in the midst of its neighbours goes the slow way.
+    """
+    harts = [_hart(engine, seed, Counting.NOTHING) for engine in ("native", "reference")]
+    harts[0].memory.stitch()
+    rnd = random.Random(seed)
+    for turn in range(40):
+        words = [_access(rnd) if rnd.random() < 0.7 else _arithmetic(rnd) for _ in range(24)]
+        for hart in harts:
+            hart.memory.write(CODE, struct.pack("<25I", *words, _jal(0, -4 * 24)))
+            hart.pc = CODE
+        for _ in range(6):
+            stops = [hart.run(101) for hart in harts]
+            got, expected = (facts_of(hart, Counting.NOTHING) for hart in harts)
+            assert stops[0] == stops[1] and got == expected, f"turn {turn}"
+            assert harts[0].memory.read(DATA, 0x8000) == harts[1].memory.read(DATA, 0x8000), f"turn {turn}"
+
+
 @pytest.mark.parametrize("counting", [Counting.NOTHING, ALL, Counting.WHOLE], ids=["plain", "all", "whole"])
 def test_every_operation_has_its_stencils(counting: Counting) -> None:
     """In all its forms, and every hole of them is one that the stitcher knows."""
