@@ -63,7 +63,6 @@ def constants(whole: bool = False) -> dict[str, int]:
         **holes.ROW_WORDS,
         "STENCIL_ROW": holes.ROW_SIZE,
         "STUB_TAKEN": holes.TAKEN,
-        "STUB_LEAVE": holes.LEAVE,
         "STENCIL_LEAVE": holes.LEAVE * holes.ROW_SIZE,
         "NOTES": 8 * len(holes.HOLES),
         "LINES": holes.LINES,

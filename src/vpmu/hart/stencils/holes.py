@@ -13,23 +13,25 @@ HOLES = {
     "upper_pc": "that of auipc, from the beginning of the page",
     "here": "offset of the instruction in its page",
     "behind": "offset of what follows it",
-    "at": "offset of its record in the decoded page",
-    "less_before": "instructions of its straight line before it, negative: what the budget has still to lose",
-    "less_after": "the same, with itself",
+    "where": "offset of its record in the decoded page 31:8, instructions of its straight line before it 7:0",
+    "less_after": "these and itself, negative: what the budget has still to lose",
     "far": "here + imm",
     "low": "the first byte that it and its neighbours access, from rs1 on",
     "last": "the last byte",
     "next": "code of what follows",
     "stub": "code of what it seldom needs",
     "target": "code that a branch in its page leads to",
-    "target_at": "offset of the target's record",
+    "target_where": "offset of the target's record 31:8, instructions before it and the branch 7:0",
     "enough": "instructions that there must be for the branch and all of the target's straight line",
     "repaid": "what the branch adds to the budget: what is before the target in its line, and less_after",
+    "shared_slow": "code that all stencils share: to the handler of a record",
+    "shared_leave": "the same: to a record",
+    "shared_jump": "the same: to an address",
 }
 """A hole's number is its place here."""
 
 NUMBER = {name: number for number, name in enumerate(HOLES)}
-CODE = ("next", "stub", "target")
+CODE = ("next", "stub", "target", "shared_slow", "shared_leave", "shared_jump")
 """Holes that are code, which a stencil jumps to; the others are numbers of 32 bits with a sign."""
 
 # An operation has a stencil for each of these forms that helps it.
@@ -42,7 +44,9 @@ LOADS, STORES = 8, 16  # or that it is an access
 SLOW, TAKEN, LEAVE, FAR = range(1024 * FORMS, 1024 * FORMS + 4)
 STUBS = {SLOW: "stub_slow", TAKEN: "stub_taken", LEAVE: "stub_leave", FAR: "stub_far"}
 """Stencils that belong to no operation, by their place in the table behind the operations in all forms."""
-TABLE = FAR + 1
+SHARED = dict(enumerate(CODE[3:], FAR + 1))
+"""Behind these: stencils without holes that stand in the arena once, in front of all others."""
+TABLE = FAR + 1 + len(SHARED)
 
 # A row of the table: a stencil.
 ROW = ("CODE", "SIZE", "HOLES", "HOLE_COUNT", "STUB", "ENDS", "FORMS", "BYTES")
@@ -53,7 +57,7 @@ that are accessed. A row without code is none.
 """
 # A hole to fill: its place in the stencil 15:0, number 23:16, how 31:24, an addend 63:32.
 AS_32, AS_64, AS_DISTANCE = 0, 1, 2
-MAX_LINE = 255  # instructions in a straight line: the number has eight bits in a record
+MAX_LINE = 255  # instructions in a straight line: the number has eight bits in a record, and in `where`
 MAX_REACH, MAX_STEPS = 256, 32  # bytes that neighbours lie in; instructions
 IN_LINE = 1 << 15  # of a record that no line is entered at: it is not what it would be alone
 MAX_STITCHED = 1 << 14  # times that pages are stitched until all is begun again

@@ -19,11 +19,14 @@ def row_of(record, line):
 
 
 def stub_size(row):
-    """Bytes of a stencil's stub."""
+    """Bytes of a stencil's stub; behind one to a line stands one that leaves."""
     stub = load64(row + STENCIL_STUB)
+    size = 0
     if stub:
-        return load64(m.stencils + stub * STENCIL_ROW + STENCIL_SIZE)
-    return 0
+        size = load64(m.stencils + stub * STENCIL_ROW + STENCIL_SIZE)
+    if stub == STUB_TAKEN:
+        size += load64(m.stencils + STENCIL_LEAVE + STENCIL_SIZE)
+    return size
 
 
 def place_line(decoded, lines, first, to):
@@ -77,8 +80,7 @@ def fill_line(decoded, lines, first):
     if ends:
         stub = end + stub_size(row)
     else:
-        set_hole(HOLE_TARGET_AT, 8 * i)
-        set_hole(HOLE_LESS_AFTER, -count)
+        set_hole(HOLE_TARGET_WHERE, i << 11 | count)
         stub = copy_stencil(m.stencils + STENCIL_LEAVE, end)
     before = 0
     i = first
@@ -97,9 +99,12 @@ def fill_line(decoded, lines, first):
         to = copy_stencil(row, to)
         kind = load64(row + STENCIL_STUB)
         if kind:
-            if kind == STUB_TAKEN and set_target(lines, i + sar(record, 52), before) == 0:
-                kind = STUB_LEAVE
-            copy_stencil(m.stencils + kind * STENCIL_ROW, at)
+            behind = at
+            if kind != STUB_TAKEN or set_target(lines, i + sar(record, 52), before):
+                set_hole(HOLE_STUB, at + load64(m.stencils + kind * STENCIL_ROW + STENCIL_SIZE))
+                behind = copy_stencil(m.stencils + kind * STENCIL_ROW, at)
+            if kind == STUB_TAKEN:
+                copy_stencil(m.stencils + STENCIL_LEAVE, behind)
             if at == stub:
                 stub += stub_size(row)
         i += 1 + (record & 1)
@@ -126,8 +131,7 @@ def set_holes(record, i, before):
     set_hole(HOLE_UPPER_PC, sext32(immediate << 12) + 2 * i)
     set_hole(HOLE_HERE, 2 * i)
     set_hole(HOLE_BEHIND, 2 * i + 2 + 2 * (record & 1))
-    set_hole(HOLE_AT, 8 * i)
-    set_hole(HOLE_LESS_BEFORE, -before)
+    set_hole(HOLE_WHERE, i << 11 | before)
     set_hole(HOLE_LESS_AFTER, -before - 1)
     set_hole(HOLE_FAR, 2 * i + immediate)
     return 0
@@ -136,7 +140,7 @@ def set_holes(record, i, before):
 def set_target(lines, target, before):
     """Holes of a branch to record `target` of the page; 0 where that one is in no line."""
     line = load64(lines + 8 * target)
-    set_hole(HOLE_TARGET_AT, 8 * target)
+    set_hole(HOLE_TARGET_WHERE, target << 11 | before + 1)
     set_hole(HOLE_TARGET, m.stitched_base + (line >> 32))
     set_hole(HOLE_ENOUGH, before + 1 + (line >> 16 & 255))
     set_hole(HOLE_REPAID, (line >> 24 & 255) - before - 1)

@@ -11,7 +11,7 @@ from vpmu.hart.generator.operations import OPERATIONS
 from vpmu.hart.generator.templates import ONE_PATH, TWO_PATHS
 from vpmu.hart.semantics.intrinsics import DECLARATIONS
 from vpmu.hart.stencils.forms import forms_of, has_stencil
-from vpmu.hart.stencils.holes import CODE, HOLES, STUBS
+from vpmu.hart.stencils.holes import CODE, HOLES, SHARED, STUBS
 from vpmu.hart.stencils.stencil import Stencil
 
 
@@ -22,7 +22,7 @@ def stencils(constants: Constants, counting: Counting) -> dict[str, str]:
         for form in forms_of(operation):
             name = f"stencil_{operation.name}_{form}"
             texts[name] = _function(name, Stencil(operation, constants, counting, form))
-    for name in STUBS.values():
+    for name in (*STUBS.values(), *SHARED.values()):
         texts[name] = _function(name, Stencil(OPERATIONS[-1], constants, counting), name)
     return texts
 

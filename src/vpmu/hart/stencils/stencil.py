@@ -109,7 +109,7 @@ class Stencil(Handler):
 
     def jump_to(self, target: str, n: str, *, to_line: bool = False) -> None:
         if self.row.kind is Kind.JALR:
-            self.jump(target, n)
+            self.tail("@hole_shared_jump", n=n, r=target)
         else:
             self.go("stub")
 
@@ -126,51 +126,62 @@ class Stencil(Handler):
         is_branch = self.row.kind is Kind.BRANCH and yes.startswith("taken")
         super().fork(condition, yes, no, UNLIKELY if is_branch else weights)
 
-    def leave(self, export: str, at: str, n: str) -> None:
-        """To a function of the engine, with the arguments of the handler of the record at a hole."""
-        decoded = self.load_word("s", "dbase")
-        bias = self.binary("sub", "%r", self.binary("lshr", decoded, 2))
-        rp = self.pointer(self.plus(decoded, at))
-        self.tail(self.export(export), rp, n, "0", bias=bias)
-
     def export(self, name: str) -> str:
         """The address of a function of the engine, which stands behind the handlers."""
         return self.load_pointer(self.offset("%tab", hot_export_slot(name)))
-
-    def jump(self, target: str, n: str) -> None:
-        """To an address: straight into its line if there is one, else the engine finds the way."""
-        known, other = self.new_label("known"), self.new_label("other")
-        entry = self.cache_entry(state.TLB_FETCH, target)
-        page = self.binary("and", target, PAGE)
-        self.fork(self.compare("eq", self.load64(entry), page), known, other, LIKELY)
-        self.label(known)
-        decoded = self.load64(self.offset(entry, 8))
-        self.store_word("s", "dbase", decoded)
-        at = self.binary("shl", self.binary("and", target, RECORD_OFFSET), 2)
-        self.enter_if_line(self.load64(self.pointer(self.binary("add", decoded, at))), page, n)
-        self.emit(f"br label %{other}")
-        self.label(other)
-        self.tail(self.export("stitched_jump"), n=n, r=target)
 
     # -- stubs: what stencils seldom need, behind the straight line
 
     def stub_slow(self) -> None:
         """To the handler of this record."""
-        self.leave("stitched_original", "at", self.plus("%n", "less_before"))
+        self.tail("@hole_shared_slow", bias=hole("where"))
 
     def stub_taken(self) -> None:
-        """To code of this page, if there is budget for its straight line."""
+        """To code of this page, if there is budget for its straight line; else to `stub_leave`, behind it."""
         enough, short = self.new_label("enough"), self.new_label("short")
         self.fork(self.compare("ult", "%n", hole("enough")), short, enough, UNLIKELY)
         self.label(enough)
         self.tail("@hole_target", n=self.plus("%n", "repaid"))
         self.label(short)
-        self.stub_leave()
+        self.tail("@hole_stub")
 
     def stub_leave(self) -> None:
         """To a record of this page."""
-        self.leave("stitched_leave", "target_at", self.retire())
+        self.tail("@hole_shared_leave", bias=hole("target_where"))
 
     def stub_far(self) -> None:
         """To another page, by a distance."""
-        self.jump(self.plus("%r", "far"), self.retire())
+        self.tail("@hole_shared_jump", n=self.retire(), r=self.plus("%r", "far"))
+
+    # -- shared: where stubs and jumps through a register go
+
+    def shared_slow(self) -> None:
+        """To the handler of the record that %bias names, as `where` does."""
+        self._leave("stitched_original")
+
+    def shared_leave(self) -> None:
+        """To the record that %bias names, as `target_where` does."""
+        self._leave("stitched_leave")
+
+    def _leave(self, export: str) -> None:
+        """To a function of the engine, with the arguments of the handler of a record."""
+        decoded = self.load_word("s", "dbase")
+        n = self.binary("sub", "%n", self.binary("and", "%bias", 255))
+        rp = self.pointer(self.binary("add", decoded, self.binary("lshr", "%bias", 8)))
+        bias = self.binary("sub", "%r", self.binary("lshr", decoded, 2))
+        self.tail(self.export(export), rp, n, "0", bias=bias)
+
+    def shared_jump(self) -> None:
+        """To the address in %r: straight into its line if there is one, else the engine finds the way."""
+        known, other = self.new_label("known"), self.new_label("other")
+        entry = self.cache_entry(state.TLB_FETCH, "%r")
+        page = self.binary("and", "%r", PAGE)
+        self.fork(self.compare("eq", self.load64(entry), page), known, other, LIKELY)
+        self.label(known)
+        decoded = self.load64(self.offset(entry, 8))
+        self.store_word("s", "dbase", decoded)
+        at = self.binary("shl", self.binary("and", "%r", RECORD_OFFSET), 2)
+        self.enter_if_line(self.load64(self.pointer(self.binary("add", decoded, at))), page, "%n")
+        self.emit(f"br label %{other}")
+        self.label(other)
+        self.tail(self.export("stitched_jump"))

@@ -47,8 +47,8 @@ def _row(place: int, piece: Piece, stub: int, text: str, forms: int = 0, size: i
     goes_on = any(name == "next" for _, name, _, _ in found)
     if found and found[-1][1] == ("next" if goes_on else "stub") and _ends_in_jump(code, found[-1][0]):
         code, found = code[:-5], found[:-1]  # what it jumps to stands there
-        if text.count(" br ") <= sum(name == "stub" for _, name, _, _ in found):
-            code, found = _shortened(code, found)
+    if text.count(" br ") <= sum(name == "stub" for _, name, _, _ in found):
+        code, found = _shortened(code, found)
     packed = b"".join(_HOLE.pack(at, holes.NUMBER[name], _HOW[how], add) for at, name, how, add in found)
     return Row(place, code, packed, stub, not goes_on, forms, size)
 
@@ -108,13 +108,23 @@ def compiled(counting: Counting) -> list[Row]:
             place = 1024 * form + 2 * number
             if name in made:
                 rows.append(_row(place, made[name], stub, texts[name], bits, operation.row.size))
-    for place, name in holes.STUBS.items():
+    for place, name in (holes.STUBS | holes.SHARED).items():
         rows.append(_row(place, made[name], 0, texts[name]))
     return [row for row in rows if row is not None]
 
 
 def _pack(rows: list[Row]) -> bytes:
     return marshal.dumps([tuple(getattr(row, name) for name in Row.__slots__) for row in rows])
+
+
+def shared_code(memory: HostMemory) -> dict[str, bytes]:
+    """The stencils of a table that stand in the arena once, by name."""
+    found = {}
+    for place, name in holes.SHARED.items():
+        address, size, *_ = _ROW.unpack_from(memory.view, place * holes.ROW_SIZE)
+        at = address - memory.address
+        found[name] = bytes(memory.view[at : at + size])
+    return found
 
 
 @cache
@@ -128,7 +138,7 @@ def table(counting: Counting) -> HostMemory | None:
         kept = _pack(compiled(counting)) if native.stencil_machine() else marshal.dumps([])
         code_cache.store(path, kept)
     rows = [Row(*fields) for fields in marshal.loads(kept)]
-    if not {row.place for row in rows} >= holes.STUBS.keys():
+    if not {row.place for row in rows} >= holes.STUBS.keys() | holes.SHARED.keys():
         return None
     return _laid_out(rows)
 

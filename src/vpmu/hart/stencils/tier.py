@@ -12,12 +12,13 @@ from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.machine_code import CodeArena
 from vpmu.hart.memory import HostMemory
 from vpmu.hart.stencils import holes
-from vpmu.hart.stencils.table import table
+from vpmu.hart.stencils.table import shared_code, table
 
 if TYPE_CHECKING:
     from vpmu.hart.memory import PhysicalMemory
 
 ARENA = 64 << 20  # bytes: 3,000 pages as Linux has them; when it is full, all is begun again
+SHARED = 1 << 16  # bytes for what the stencils of each variant share: some 600
 SLICE = 4096  # instructions from one sample to the next, at least: a power of two
 
 
@@ -29,9 +30,10 @@ class Stitcher:
         self._block = state.Block(state.CONTEXTS)  # of a hart that has nothing but its memory
         self._block.words[state.STATE["shared"]] = memory.shared.address
         self._scratch = HostMemory(holes.SCRATCH)
-        self._arena = CodeArena(ARENA)
+        self._arena = CodeArena(ARENA + SHARED)
         self._base = self._arena.reserve(ARENA)
         self._table: HostMemory | None = None
+        self._shared: dict[Counting, dict[str, int | None]] = {}  # addresses of their code
         self._engine: native.NativeEngine | None = None
         self._counting: Counting | None = None
 
@@ -43,6 +45,11 @@ class Stitcher:
         self._counting, self._table = counting, table(counting)
         if self._table is None:
             return
+        if counting not in self._shared:
+            code = shared_code(self._table)
+            self._shared[counting] = {name: self._arena.place(text) for name, text in code.items()}
+        for name, place in self._shared[counting].items():
+            self._scratch.view.cast("Q")[holes.NUMBER[name]] = place or 0
         self._engine = native.engine(counting)
         words = self._memory.shared.words
         for name, value in (
