@@ -46,7 +46,7 @@ def constants(whole: bool = False) -> dict[str, int]:
         "HOT_VISITS": state.HOT_VISITS, "HOT_SAMPLES": state.HOT_SAMPLES, "HOT_JUDGED": state.HOT_JUDGED,
         "HOT_STAY": state.HOT_STAY, "HOT_KEPT": state.HOT_KEPT, "IN_REGION": state.IN_REGION,
         "DECODED_ORIGINALS": state.DECODED_ORIGINALS, "COMPILED_STITCHED": state.COMPILED_STITCHED,
-        "CONTEXTS": state.CONTEXTS,
+        "CONTEXTS": state.CONTEXTS, "MIDST": state.MIDST, "SINK": state.SINK,
         "COUNTERS": state.WHOLE_COUNTERS if whole else state.GUEST_COUNTERS, "COUNTER_ROW": state.COUNTER_ROW,
         "SCOUNTOVF_ANSWERED": state.SCOUNTOVF_ANSWERED,
         "TRAP_FUEL": TRAP_FUEL, "TICK_NS": state.TICK_NS, "SATP_PPN": csr.SATP_PPN,

@@ -17,6 +17,7 @@ X = 0  # x0..x31; nothing ever writes word 0
 SINK = 32  # where an instruction that names x0 as its destination writes
 F = 64  # f0..f31, single precision NaN-boxed
 REGISTER_WORDS = 256
+MIDST = 8 * 16  # bytes: from there x0 to x31 lie within a byte with a sign (stencils/)
 SUPERPAGES, SUPERPAGES_SIZE = 128, 512  # first word, bytes: see privileged.translation
 
 _STATE_NAMES = """

@@ -20,9 +20,10 @@ class Dispatch(Memory):
         r: str = "%r",
         context: str = "%T",
         bias: str = "%bias",
+        state_block: str = "%S",
     ) -> None:
         """Tail-call a handler."""
-        arguments = f"ptr %S, ptr {context}, ptr {rp}, i64 {bias}, i64 {n}, i64 {r}, ptr %tab"
+        arguments = f"ptr {state_block}, ptr {context}, ptr {rp}, i64 {bias}, i64 {n}, i64 {r}, ptr %tab"
         result = self.value(f"musttail call {CC} i64 {target}({arguments})")
         self.emit(f"ret i64 {result}")
 
@@ -84,7 +85,13 @@ class Dispatch(Memory):
         """Go to the stencils of a record, in the page at a virtual address (stencils/stencil.py)."""
         code = self.binary("add", self.load_word("s", "stitched"), self.binary("lshr", record, 32))
         before = self.binary("and", self.binary("lshr", record, RS1), 255)
-        self.tail(self.pointer(code), n=self.binary("add", n, before), r=page)
+        self.tail(
+            self.pointer(code), n=self.binary("add", n, before), r=page, state_block=self.state_of_stencils()
+        )
+
+    def state_of_stencils(self) -> str:
+        """Stencils reach the state block from its midst: so a register is a byte away."""
+        return self.offset("%S", state.MIDST)
 
     def enter_if_line(self, record: str, page: str, n: str) -> None:
         """Go to the stencils of a record if it is stitched and there is budget for its line; else straight on

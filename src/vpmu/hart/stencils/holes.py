@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 HOLES = {
-    "rd": "byte offset of the register in the state block",
+    "rd": "byte offset of the register, from the midst of the registers x0 to x31 on (state.MIDST)",
     "rs1": "the same",
     "rs2": "the same",
     "rs3": "the same",
@@ -37,8 +37,9 @@ CODE = ("next", "stub", "target", "shared_slow", "shared_leave", "shared_jump")
 # An operation has a stencil for each of these forms that helps it.
 PLAIN, FIRST, NEAR = range(3)  # of an access: with neighbours behind it in its page; behind such a one
 NO_RS1, NO_RS2, NO_IMM = 1, 1, 2  # of others: where that operand is x0, or 0
-FORMS = 3
-OF_RS1, OF_RS2, OF_IMM = 1, 2, 4  # which of these there are
+NO_RD = 3  # of those who reach their registers by a byte: the sink, where x0 is written, is too far
+FORMS = 4
+OF_RS1, OF_RS2, OF_IMM, OF_RD = 1, 2, 4, 32  # which of these there are
 LOADS, STORES = 8, 16  # or that it is an access
 
 SLOW, TAKEN, LEAVE, FAR = range(1024 * FORMS, 1024 * FORMS + 4)
@@ -56,14 +57,14 @@ ROW_SIZE = 8 * len(ROW)
 that are accessed. A row without code is none.
 """
 # A hole to fill: its place in the stencil 15:0, number 23:16, how 31:24, an addend 63:32.
-AS_32, AS_64, AS_DISTANCE = 0, 1, 2
+AS_32, AS_64, AS_DISTANCE, AS_8 = 0, 1, 2, 3
 MAX_LINE = 255  # instructions in a straight line: the number has eight bits in a record, and in `where`
 MAX_REACH, MAX_STEPS = 256, 32  # bytes that neighbours lie in; instructions
 IN_LINE = 1 << 15  # of a record that no line is entered at: it is not what it would be alone
 MAX_STITCHED = 1 << 14  # times that pages are stitched until all is begun again
 NAMED = (
-    *("FIRST", "NEAR", "NO_RS1", "NO_RS2", "NO_IMM", "OF_RS1", "OF_RS2", "OF_IMM", "LOADS", "STORES"),
-    *("AS_64", "AS_DISTANCE", "MAX_LINE", "MAX_REACH", "MAX_STEPS", "IN_LINE", "MAX_STITCHED"),
+    *("FIRST", "NEAR", "NO_RS1", "NO_RS2", "NO_IMM", "NO_RD", "LOADS", "STORES"),
+    *("OF_RS1", "OF_RS2", "OF_IMM", "OF_RD", "AS_8", "AS_64", "AS_DISTANCE", "MAX_LINE", "MAX_REACH", "MAX_STEPS", "IN_LINE", "MAX_STITCHED"),
 )
 """Of these names, what the stitcher uses."""
 

@@ -121,10 +121,10 @@ def set_hole(number, value):
 def set_holes(record, i, before):
     """Holes that follow from a record: number i of its page, so many before it in its line."""
     immediate = sar(record, 40)
-    set_hole(HOLE_RD, (record >> 16 & 255) * 8)
-    set_hole(HOLE_RS1, (record >> 24 & 255) * 8)
-    set_hole(HOLE_RS2, (record >> 32 & 255) * 8)
-    set_hole(HOLE_RS3, (record >> 40 & 255) * 8)
+    set_hole(HOLE_RD, (record >> 16 & 255) * 8 - MIDST)
+    set_hole(HOLE_RS1, (record >> 24 & 255) * 8 - MIDST)
+    set_hole(HOLE_RS2, (record >> 32 & 255) * 8 - MIDST)
+    set_hole(HOLE_RS3, (record >> 40 & 255) * 8 - MIDST)
     set_hole(HOLE_ROUNDING, record >> 48 & 7)
     set_hole(HOLE_IMM, immediate)
     set_hole(HOLE_UPPER, sext32(immediate << 12))
@@ -158,7 +158,9 @@ def copy_stencil(row, to):
         place = to + (what & 0xFFFF)
         value = load64(m.stitch_scratch + 8 * (what >> 16 & 255)) + sar(what, 32)
         how = what >> 24 & 255
-        if how == AS_64:
+        if how == AS_8:
+            store8(place, value)
+        elif how == AS_64:
             store64(place, value)
         elif how == AS_DISTANCE:
             store32(place, value - place)

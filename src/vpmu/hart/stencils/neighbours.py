@@ -34,6 +34,8 @@ def is_branched_to(decoded):
 def form_of(decoded, i, record, row):
     """The form of the stencil for record i."""
     forms = load64(row + STENCIL_FORMS)
+    if forms & OF_RD and record >> 16 & 255 == SINK:
+        return NO_RD
     if forms & (LOADS | STORES):
         return form_of_access(decoded, i, record, forms)
     if forms & OF_RS1 and record >> 24 & 255 == 0:

@@ -21,8 +21,8 @@ from vpmu.hart.generator.handler import Handler
 from vpmu.hart.generator.language import Constants
 from vpmu.hart.generator.operations import Operation
 from vpmu.hart.isa.instruction import Kind
-from vpmu.hart.stencils.forms import ABSENT
-from vpmu.hart.stencils.holes import FIRST, NEAR
+from vpmu.hart.stencils.forms import ABSENT, WRITING
+from vpmu.hart.stencils.holes import FIRST, NEAR, NO_RD
 
 _REGISTER_HOLES = {RD: "rd", RS1: "rs1", RS2: "rs2", RS3: "rs3"}
 _LENGTH = 4  # stands for the length of the instruction, which is in the hole `behind`
@@ -36,7 +36,7 @@ def hole(name: str) -> str:
 class Stencil(Handler):
     """Emits one stencil. Its arguments are a handler's in number, but %r is the address of the page, and in
     the places of %rp and %bias are what neighbours have found of the engine's caches: how far the host's
-    address of an access is from the guest's, for stores and for loads.
+    address of an access is from the guest's, for stores and for loads. %S is the midst of the registers.
     """
 
     def __init__(self, operation: Operation, constants: Constants, counting: Counting, form: int = 0) -> None:
@@ -49,6 +49,18 @@ class Stencil(Handler):
 
     def register(self, shift: int) -> str:
         return self.offset("%S", hole(_REGISTER_HOLES[shift]))
+
+    def word_pointer(self, block: str, index: int | str) -> str:
+        if block == "s":
+            return self.offset("%S", 8 * int(index) - state.MIDST)
+        return super().word_pointer(block, index)
+
+    def state_of_stencils(self) -> str:
+        return "%S"
+
+    def write_rd(self, value: str) -> None:
+        if self.form != NO_RD or self.row.kind not in WRITING:
+            super().write_rd(value)
 
     def field(self, shift: int, width: int = 8) -> str:
         assert shift == ROUNDING
@@ -169,7 +181,7 @@ class Stencil(Handler):
         n = self.binary("sub", "%n", self.binary("and", "%bias", 255))
         rp = self.pointer(self.binary("add", decoded, self.binary("lshr", "%bias", 8)))
         bias = self.binary("sub", "%r", self.binary("lshr", decoded, 2))
-        self.tail(self.export(export), rp, n, "0", bias=bias)
+        self.tail(self.export(export), rp, n, "0", bias=bias, state_block=self.offset("%S", -state.MIDST))
 
     def shared_jump(self) -> None:
         """To the address in %r: straight into its line if there is one, else the engine finds the way."""
@@ -184,4 +196,4 @@ class Stencil(Handler):
         self.enter_if_line(self.load64(self.pointer(self.binary("add", decoded, at))), page, "%n")
         self.emit(f"br label %{other}")
         self.label(other)
-        self.tail(self.export("stitched_jump"))
+        self.tail(self.export("stitched_jump"), state_block=self.offset("%S", -state.MIDST))

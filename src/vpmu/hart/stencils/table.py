@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import marshal
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 _ROW = struct.Struct("<8Q")
 _HOLE = struct.Struct("<HBBi")
-_HOW = {"32": holes.AS_32, "64": holes.AS_64, "distance": holes.AS_DISTANCE}
+_HOW = {"8": holes.AS_8, "32": holes.AS_32, "64": holes.AS_64, "distance": holes.AS_DISTANCE}
+_FROM_R12 = 0x24  # the byte of an address that is a distance from r12
 _JUMP = 0xE9  # jmp, a distance of four bytes behind it
 _Hole = tuple[int, str, str, int]
 """Offset, name, form, addend."""
@@ -37,8 +39,12 @@ class Row:
     bytes: int = 0
 
 
-def _row(place: int, piece: Piece, stub: int, text: str, forms: int = 0, size: int = 0) -> Row | None:
-    """A stencil out of what LLVM has made of its text; None where it has a hole that nobody can fill in."""
+def _row(
+    place: int, piece: Piece, stub: int, text: str, forms: int = 0, size: int = 0, near: Collection[str] = ()
+) -> Row | None:
+    """A stencil out of what LLVM has made of its text; None where it has a hole that nobody can fill in.
+    `near`: operands that may be reached by a byte.
+    """
     found = [(at, symbol.removeprefix("hole_"), how, addend) for at, symbol, how, addend in piece.holes]
     for _, name, how, _ in found:
         if name not in holes.NUMBER or how not in _HOW or (how == "distance") != (name in holes.CODE):
@@ -47,25 +53,34 @@ def _row(place: int, piece: Piece, stub: int, text: str, forms: int = 0, size: i
     goes_on = any(name == "next" for _, name, _, _ in found)
     if found and found[-1][1] == ("next" if goes_on else "stub") and _ends_in_jump(code, found[-1][0]):
         code, found = code[:-5], found[:-1]  # what it jumps to stands there
-    if text.count(" br ") <= sum(name == "stub" for _, name, _, _ in found):
-        code, found = _shortened(code, found)
+    if text.count(" br ") <= sum(name == "stub" for _, name, _, _ in found) and not piece.constants:
+        code, found = _shortened(code, found, near)
     packed = b"".join(_HOLE.pack(at, holes.NUMBER[name], _HOW[how], add) for at, name, how, add in found)
     return Row(place, code, packed, stub, not goes_on, forms, size)
 
 
-def _shortened(code: bytes, found: list[_Hole]) -> tuple[bytes, list[_Hole]]:
-    """Numbers of 64 bits made 32 bits, with a sign, in code that has no jump inside it."""
+def _shortened(code: bytes, found: list[_Hole], near: Collection[str]) -> tuple[bytes, list[_Hole]]:
+    """Numbers of 64 bits made 32 bits, with a sign, and distances to registers that are near made a byte, in
+    code that has no jump inside it.
+    """
     parts, kept, done, gone = [], [], 0, 0
     for at, name, how, addend in found:
-        if (
-            how == "64" and code[at - 2] in (0x48, 0x49) and code[at - 1] & 0xF8 == 0xB8
-        ):  # mov register, number
-            parts += [code[done : at - 1], bytes((0xC7, 0xC0 | code[at - 1] & 7, *bytes(4)))]
-            done, how = at + 8, "32"
-            kept.append((at + 1 - gone, name, how, addend))
-            gone += 3
-        else:
+        short = None
+        if how == "64" and code[at - 2] in (0x48, 0x49) and code[at - 1] & 0xF8 == 0xB8:
+            # mov register, number
+            short, behind, how = bytes((0xC7, 0xC0 | code[at - 1] & 7, *bytes(4))), at + 8, "32"
+            done_to, place = at - 1, at + 1
+        elif name in near and how == "32" and code[at - 1] == _FROM_R12 and code[at - 2] & 0xC7 == 0x84:
+            # [r12 + number]
+            short, behind, how = bytes((code[at - 2] ^ 0xC0, _FROM_R12, 0)), at + 4, "8"
+            done_to, place = at - 2, at
+        if short is None:
             kept.append((at - gone, name, how, addend))
+            continue
+        parts += [code[done:done_to], short]
+        kept.append((place - gone, name, how, addend))
+        gone += behind - done_to - len(short)
+        done = behind
     return b"".join((*parts, code[done:])), kept
 
 
@@ -93,7 +108,7 @@ def compiled(counting: Counting) -> list[Row]:
     from vpmu.hart import program
     from vpmu.hart.generator.operations import NUMBER, OPERATIONS
     from vpmu.hart.object_file import pieces
-    from vpmu.hart.stencils.forms import form_bits, forms_of, has_stencil, stub_of
+    from vpmu.hart.stencils.forms import NEAR_REGISTERS, form_bits, forms_of, has_stencil, stub_of
     from vpmu.hart.stencils.module import stencils, stencils_ir
 
     texts = stencils(program.constants(Counting.WHOLE in counting), counting)
@@ -107,7 +122,9 @@ def compiled(counting: Counting) -> list[Row]:
             name = f"stencil_{operation.name}_{form}"
             place = 1024 * form + 2 * number
             if name in made:
-                rows.append(_row(place, made[name], stub, texts[name], bits, operation.row.size))
+                row = operation.row
+                near = NEAR_REGISTERS.get(row.kind, ())
+                rows.append(_row(place, made[name], stub, texts[name], bits, row.size, near))
     for place, name in (holes.STUBS | holes.SHARED).items():
         rows.append(_row(place, made[name], 0, texts[name]))
     return [row for row in rows if row is not None]
