@@ -22,7 +22,7 @@ from vpmu.hart.generator.language import Constants
 from vpmu.hart.generator.operations import Operation
 from vpmu.hart.isa.instruction import Kind
 from vpmu.hart.stencils.forms import ABSENT, WRITING
-from vpmu.hart.stencils.holes import FIRST, NEAR, NO_RD
+from vpmu.hart.stencils.holes import FIRST, MAX_LINE, NEAR, NO_RD
 
 _REGISTER_HOLES = {RD: "rd", RS1: "rs1", RS2: "rs2", RS3: "rs3"}
 _LENGTH = 4  # stands for the length of the instruction, which is in the hole `behind`
@@ -193,7 +193,13 @@ class Stencil(Handler):
         decoded = self.load64(self.offset(entry, 8))
         self.store_word("s", "dbase", decoded)
         at = self.binary("shl", self.binary("and", "%r", RECORD_OFFSET), 2)
-        self.enter_if_line(self.load64(self.pointer(self.binary("add", decoded, at))), page, "%n")
-        self.emit(f"br label %{other}")
+        record = self.load64(self.pointer(self.binary("add", decoded, at)))
+        line, enough = self.new_label("line"), self.new_label("enough")
+        operation = self.binary("and", record, state.HANDLERS - 1)
+        self.fork(self.compare("eq", operation, state.RECORD_STITCHED), line, other, LIKELY)
+        self.label(line)  # no line is longer: the engine looks closer where the budget is about to end
+        self.fork(self.compare("uge", "%n", MAX_LINE), enough, other, LIKELY)
+        self.label(enough)
+        self.enter_line(record, page, "%n")
         self.label(other)
         self.tail(self.export("stitched_jump"), state_block=self.offset("%S", -state.MIDST))
