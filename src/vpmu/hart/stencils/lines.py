@@ -29,6 +29,40 @@ def stub_size(row):
     return size
 
 
+def is_handed_on(record, row, value):
+    """Whether a stencil begins with a load of the register whose value is in RAX."""
+    forms = load64(row + STENCIL_FORMS)
+    if value == 0:
+        return 0
+    if forms & HEAD_RS1:
+        return record >> 24 & 255 == value
+    return forms & HEAD_RS2 and record >> 32 & 255 == value
+
+
+def is_overwritten(record, row, value):
+    """Whether a stencil, which has this register's value in RAX, sets it in any case, and reads it nowhere
+    else.
+    """
+    forms = load64(row + STENCIL_FORMS)
+    if forms & RESULT == 0 or record >> 16 & 255 != value or load64(row + STENCIL_STUB):
+        return 0
+    if forms & HEAD_RS1:
+        return record >> 32 & 255 != value
+    return record >> 24 & 255 != value
+
+
+def size_of(row, line):
+    """Bytes of a stencil's code in a line."""
+    size = load64(row + STENCIL_SIZE)
+    if line & HANDED_ON:
+        size -= HEAD_SIZE
+        if load64(row + STENCIL_FORMS) >> MOVE:
+            size += 3
+    if line & NOT_STORED:
+        size -= RESULT_SIZE
+    return size
+
+
 def place_line(decoded, lines, first, to):
     """Give the records of a straight line their code, from address `to` on; the address behind it."""
     count = 0
@@ -44,6 +78,8 @@ def place_line(decoded, lines, first, to):
     store64(m.stitch_scratch + NOTES, 0)
     store64(m.stitch_scratch + NOTES + 8, 0)
     before = 0
+    last = first
+    value = 0  # the register whose value is in RAX
     stubs = 0
     i = first
     while before < count:
@@ -52,10 +88,19 @@ def place_line(decoded, lines, first, to):
         line = record & IN_REGION
         if is_between(i) == 0:
             line = line | RECORD_STITCHED
-        form = form_of(decoded, i, record, row)
-        line = line | form << 10 | (count - before) << 16 | before << 24 | (to - m.stitched_base) << 32
-        store64(lines + 8 * i, line)
-        to += load64(row_of(record, line) + STENCIL_SIZE)
+        line = line | form_of(decoded, i, record, row) << 10
+        row = row_of(record, line)
+        if before and load8(m.stitch_scratch + TARGETS + i) == 0 and is_handed_on(record, row, value):
+            line = line & ~RECORD_STITCHED | HANDED_ON
+            if is_overwritten(record, row, value):
+                store64(lines + 8 * last, load64(lines + 8 * last) | NOT_STORED)
+                to -= RESULT_SIZE
+        store64(lines + 8 * i, line | (count - before) << 16 | before << 24 | (to - m.stitched_base) << 32)
+        last = i
+        value = 0
+        if load64(row + STENCIL_FORMS) & RESULT:
+            value = record >> 16 & 255
+        to += size_of(row, line)
         stubs += stub_size(row)
         i += 1 + (record & 1)
         before += 1
@@ -72,8 +117,9 @@ def fill_line(decoded, lines, first):
     i = first
     while before < count:
         record = load64(decoded + 8 * i)
-        row = row_of(record, load64(lines + 8 * i))
-        end += load64(row + STENCIL_SIZE)
+        line = load64(lines + 8 * i)
+        row = row_of(record, line)
+        end += size_of(row, line)
         i += 1 + (record & 1)
         before += 1
     ends = load64(row + STENCIL_ENDS)
@@ -94,9 +140,9 @@ def fill_line(decoded, lines, first):
         at = stub
         if ends and before == count - 1:
             at = end  # the way on
-        set_hole(HOLE_NEXT, to + load64(row + STENCIL_SIZE))
+        set_hole(HOLE_NEXT, to + size_of(row, line))
         set_hole(HOLE_STUB, at)
-        to = copy_stencil(row, to)
+        to = copy_in_line(row, line, to)
         kind = load64(row + STENCIL_STUB)
         if kind:
             behind = at
@@ -149,13 +195,30 @@ def set_target(lines, target, before):
 
 def copy_stencil(row, to):
     """Copy a stencil, fill its holes in; the address behind it."""
-    size = load64(row + STENCIL_SIZE)
-    copy(to, load64(row + STENCIL_CODE), size)
+    return copy_in_line(row, 0, to)
+
+
+def copy_in_line(row, line, to):
+    """Copy a stencil without what its line does not need, fill its holes in; the address behind it."""
     hole = load64(row + STENCIL_HOLES)
     end = hole + 8 * load64(row + STENCIL_HOLE_COUNT)
+    behind = to + size_of(row, line)
+    code = load64(row + STENCIL_CODE)
+    begin = to
+    if line & HANDED_ON:
+        hole += 8
+        code += HEAD_SIZE
+        move = load64(row + STENCIL_FORMS) >> MOVE
+        if move:
+            store32(to, move)
+            begin += 3
+    copy(begin, code, behind - begin)
+    if line & NOT_STORED:
+        end -= 8
+    begin += load64(row + STENCIL_CODE) - code  # where the first byte would be
     while hole < end:
         what = load64(hole)
-        place = to + (what & 0xFFFF)
+        place = begin + (what & 0xFFFF)
         value = load64(m.stitch_scratch + 8 * (what >> 16 & 255)) + sar(what, 32)
         how = what >> 24 & 255
         if how == AS_8:
@@ -167,4 +230,4 @@ def copy_stencil(row, to):
         else:
             store32(place, value)
         hole += 8
-    return to + size
+    return behind

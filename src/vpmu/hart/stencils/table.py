@@ -22,6 +22,18 @@ _HOLE = struct.Struct("<HBBi")
 _HOW = {"8": holes.AS_8, "32": holes.AS_32, "64": holes.AS_64, "distance": holes.AS_DISTANCE}
 _FROM_R12 = 0x24  # the byte of an address that is a distance from r12
 _JUMP = 0xE9  # jmp, a distance of four bytes behind it
+_RAX_NUMBER = b"\x48\xc7\xc0"
+_RAX_TO_RD = b"\x49\x89\x44\x24"
+_SWAPS = (
+    *((bytes((0x49, op, 0x44, 0x24)), b"\x49\x8b\x44\x24", bytes((0x48, op + 2)), "32")
+      for op in (0x03, 0x0B, 0x23, 0x33)),  # add, or, and, xor
+    (b"\x41\x03\x44\x24", b"\x41\x8b\x44\x24", b"\x05", "32"),  # add of 32 bits
+    *((bytes((0xC4, 0xC2, 0xF8 | kind, 0xF7, 0x44, 0x24)), b"\x49\x8b\x44\x24", bytes((0x48, 0xC1, to)), "8")
+      for kind, to in ((1, 0xE0), (3, 0xE8), (2, 0xF8))),  # shlx, shrx, sarx
+)  # fmt: skip
+"""An operation of RAX and a register in memory; the load of that one, and the operation with a number."""
+_HEADS = {"rs1": holes.HEAD_RS1, "rs2": holes.HEAD_RS2}
+_HALF = (b"\x05", b"\x41\x03\x44", b"\x41\x2b\x44")  # add and sub of EAX
 _Hole = tuple[int, str, str, int]
 """Offset, name, form, addend."""
 
@@ -55,6 +67,8 @@ def _row(
         code, found = code[:-5], found[:-1]  # what it jumps to stands there
     if text.count(" br ") <= sum(name == "stub" for _, name, _, _ in found) and not piece.constants:
         code, found = _shortened(code, found, near)
+        code, found = _operand_first(code, found)
+        forms |= _ends(code, found)
     packed = b"".join(_HOLE.pack(at, holes.NUMBER[name], _HOW[how], add) for at, name, how, add in found)
     return Row(place, code, packed, stub, not goes_on, forms, size)
 
@@ -82,6 +96,44 @@ def _shortened(code: bytes, found: list[_Hole], near: Collection[str]) -> tuple[
         gone += behind - done_to - len(short)
         done = behind
     return b"".join((*parts, code[done:])), kept
+
+
+def _operand_first(code: bytes, found: list[_Hole]) -> tuple[bytes, list[_Hole]]:
+    """"rax = number; rax = rax and register" made "rax = register; rax = rax and number", and shifts by a
+    number. So the operand comes first.
+    """
+    if not code.startswith(_RAX_NUMBER) or [hole[2] for hole in found[:2]] != ["32", "8"]:
+        return code, found
+    (_, name, _, addend), (at, *register) = found[:2]
+    for pattern, load, operation, how in _SWAPS:
+        if at == 7 + len(pattern) and code[7:at] == pattern:
+            number = (len(load) + 1 + len(operation), name, how, addend)
+            size = 4 if how == "32" else 1
+            head = load + b"\0" + operation + bytes(size)
+            moved = [(place + len(head) - at - 1, *rest) for place, *rest in found[2:]]
+            return head + code[at + 1 :], [(len(load), *register), number, *moved]
+    return code, found
+
+
+def _ends(code: bytes, found: list[_Hole]) -> int:
+    """What is known of the first and the last instruction of a stencil (holes.py)."""
+    known = 0
+    if found and code.endswith(_RAX_TO_RD + b"\0") and found[-1][:3] == (len(code) - 1, "rd", "8"):
+        known |= holes.RESULT
+    if not found or found[0][0] != 4 or found[0][1] not in _HEADS or found[0][2] != "8":
+        return known
+    if sum(name == found[0][1] for _, name, _, _ in found) > 1:
+        return known
+    prefix, opcode, place, base = code[:4]
+    number = place >> 3 & 7 | (prefix & 4) << 1
+    if (opcode, place & 0xC7, base) != (0x8B, 0x44, _FROM_R12):
+        return known
+    if prefix | 4 == 0x4D:
+        move = 0 if number == 0 else 0x48 | number >> 3 | 0x89 << 8 | (0xC0 | number & 7) << 16
+        known |= _HEADS[found[0][1]] | move << holes.MOVE
+    elif prefix == 0x41 and number == 0 and code[5:].startswith(_HALF):  # of EAX, which the next reads alone
+        known |= _HEADS[found[0][1]]
+    return known
 
 
 def _ends_in_jump(code: bytes, at: int) -> bool:
