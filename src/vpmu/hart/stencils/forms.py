@@ -27,6 +27,7 @@ _BIT = {"rs1": holes.OF_RS1, "rs2": holes.OF_RS2, "imm": holes.OF_IMM}
 
 WRITING = (Kind.VALUE, Kind.LOAD, Kind.JAL, Kind.JALR)
 """These have a form without rd."""
+COMMUTING = ("add", "and", "or", "xor", "addw", "mul", "mulw", "beq", "bne")
 NEAR_REGISTERS = {
     **dict.fromkeys((*WRITING, Kind.STORE, Kind.BRANCH), ("rd", "rs1", "rs2")),
     **dict.fromkeys((Kind.FP_LOAD, Kind.FP_STORE), ("rs1",)),
@@ -51,7 +52,7 @@ def form_bits(operation: Operation) -> int:
     """What the stitcher has to know of an operation to choose its form."""
     kind = operation.row.kind
     bits = sum(_BIT[operand] for operand in ABSENT.get(operation.row.name, {}).values())
-    bits |= holes.OF_RD * (kind in WRITING)
+    bits |= holes.OF_RD * (kind in WRITING) | holes.COMMUTES * (operation.row.name in COMMUTING)
     return bits | holes.LOADS * (kind in _LOADS) | holes.STORES * (kind in _STORES)
 
 

@@ -41,14 +41,15 @@ NO_RD = 3  # of those who reach their registers by a byte: the sink, where x0 is
 FORMS = 4
 OF_RS1, OF_RS2, OF_IMM, OF_RD = 1, 2, 4, 32  # which of these there are
 LOADS, STORES = 8, 16  # or that it is an access
-# What is known of a stencil's code, beside these: it begins with a load of an operand into a register of the
-# host (which a move does as well: its bytes 55:32, none where that is RAX), it ends with a store of RAX to rd.
-HEAD_RS1, HEAD_RS2, RESULT = 64, 128, 256
-HEAD_SIZE = RESULT_SIZE = 5
-MOVE = 32
-# Of a record in a line: its operand is in RAX already, so its head is left out; the next overwrites its rd,
-# and needs no store of it.
-HANDED_ON, NOT_STORED = 1 << 12, 1 << 13
+# What is known of a stencil's code, beside these. It begins with a load of rs1 or rs2 into a register of the
+# host (19:16), or asks whether it is 0 (HEAD_TEST), in so many bytes (27:24); its operands commute; it ends
+# with a store of a register of the host (23:20) to rd; it changes no register of the host.
+HEAD_RS1, HEAD_RS2, HEAD_TEST, COMMUTES, RESULT, KEEPS = 64, 128, 256, 512, 1024, 2048
+HEAD_REGISTER, RESULT_REGISTER, HEAD_SIZE = 16, 20, 24
+RESULT_SIZE, MOVE_SIZE = 5, 3
+# Of a record in a line: an operand is in a register of the host already, so its head becomes a move or is left
+# out; its operands have changed places for that; the next overwrites its rd, and needs no store of it.
+HANDED_ON, SWAPPED, NOT_STORED = 1 << 12, 1 << 9, 1 << 13
 
 SLOW, TAKEN, LEAVE, FAR = range(1024 * FORMS, 1024 * FORMS + 4)
 STUBS = {SLOW: "stub_slow", TAKEN: "stub_taken", LEAVE: "stub_leave", FAR: "stub_far"}
@@ -72,7 +73,8 @@ IN_LINE = 1 << 15  # of a record that no line is entered at: it is not what it w
 MAX_STITCHED = 1 << 14  # times that pages are stitched until all is begun again
 NAMED = (
     *("FIRST", "NEAR", "NO_RS1", "NO_RS2", "NO_IMM", "NO_RD", "LOADS", "STORES"),
-    *("HEAD_RS1", "HEAD_RS2", "RESULT", "HEAD_SIZE", "RESULT_SIZE", "MOVE", "HANDED_ON", "NOT_STORED"),
+    *("HEAD_RS1", "HEAD_RS2", "HEAD_TEST", "COMMUTES", "RESULT", "KEEPS", "HEAD_REGISTER", "RESULT_REGISTER"),
+    *("HEAD_SIZE", "RESULT_SIZE", "MOVE_SIZE", "HANDED_ON", "SWAPPED", "NOT_STORED"),
     *("OF_RS1", "OF_RS2", "OF_IMM", "OF_RD", "AS_8", "AS_64", "AS_DISTANCE", "MAX_LINE", "MAX_REACH", "MAX_STEPS", "IN_LINE", "MAX_STITCHED"),
 )
 """Of these names, what the stitcher uses."""

@@ -29,38 +29,63 @@ def stub_size(row):
     return size
 
 
-def is_handed_on(record, row, value):
-    """Whether a stencil begins with a load of the register whose value is in RAX."""
+def handed_on(record, row, value):
+    """HANDED_ON where a stencil begins with a load of this register, or could if its operands changed places:
+    then SWAPPED as well; else 0.
+    """
     forms = load64(row + STENCIL_FORMS)
-    if value == 0:
+    if value == 0 or forms & (HEAD_RS1 | HEAD_RS2) == 0:
         return 0
-    if forms & HEAD_RS1:
-        return record >> 24 & 255 == value
-    return forms & HEAD_RS2 and record >> 32 & 255 == value
+    one = record >> 24 & 255
+    other = record >> 32 & 255
+    if forms & HEAD_RS2:
+        one = other
+        other = record >> 24 & 255
+    if one == value:
+        return HANDED_ON
+    if forms & COMMUTES and other == value:
+        return HANDED_ON | SWAPPED
+    return 0
 
 
 def is_overwritten(record, row, value):
-    """Whether a stencil, which has this register's value in RAX, sets it in any case, and reads it nowhere
+    """Whether a stencil that has this register in one of the host's sets it in any case, and reads it nowhere
     else.
     """
-    forms = load64(row + STENCIL_FORMS)
-    if forms & RESULT == 0 or record >> 16 & 255 != value or load64(row + STENCIL_STUB):
+    if load64(row + STENCIL_FORMS) & RESULT == 0 or record >> 16 & 255 != value or load64(row + STENCIL_STUB):
         return 0
-    if forms & HEAD_RS1:
-        return record >> 32 & 255 != value
-    return record >> 24 & 255 != value
+    return (record >> 24 & 255 == value) + (record >> 32 & 255 == value) == 1
 
 
-def size_of(row, line):
+def move_size(row, host):
+    """Bytes of what stands for a head, whose operand is in this register of the host."""
+    forms = load64(row + STENCIL_FORMS)
+    if forms & HEAD_TEST == 0 and forms >> HEAD_REGISTER & 15 == host:
+        return 0
+    return MOVE_SIZE
+
+
+def size_of(row, line, host):
     """Bytes of a stencil's code in a line."""
     size = load64(row + STENCIL_SIZE)
     if line & HANDED_ON:
-        size -= HEAD_SIZE
-        if load64(row + STENCIL_FORMS) >> MOVE:
-            size += 3
+        size -= (load64(row + STENCIL_FORMS) >> HEAD_SIZE & 15) - move_size(row, host)
     if line & NOT_STORED:
         size -= RESULT_SIZE
     return size
+
+
+def host_of(row, host):
+    """The register of the host that holds a guest's behind a stencil, where it held one before."""
+    forms = load64(row + STENCIL_FORMS)
+    if forms & RESULT:
+        return forms >> RESULT_REGISTER & 15
+    return host
+
+
+def is_behind(decoded, i, other):
+    """Whether a record of a page is the next behind record i."""
+    return i + 1 + (load64(decoded + 8 * i) & 1) == other
 
 
 def place_line(decoded, lines, first, to):
@@ -78,8 +103,9 @@ def place_line(decoded, lines, first, to):
     store64(m.stitch_scratch + NOTES, 0)
     store64(m.stitch_scratch + NOTES + 8, 0)
     before = 0
-    last = first
-    value = 0  # the register whose value is in RAX
+    maker = first
+    value = 0  # the register whose value is in one of the host, since record `maker`
+    host = 0
     stubs = 0
     i = first
     while before < count:
@@ -90,17 +116,26 @@ def place_line(decoded, lines, first, to):
             line = line | RECORD_STITCHED
         line = line | form_of(decoded, i, record, row) << 10
         row = row_of(record, line)
-        if before and load8(m.stitch_scratch + TARGETS + i) == 0 and is_handed_on(record, row, value):
-            line = line & ~RECORD_STITCHED | HANDED_ON
-            if is_overwritten(record, row, value):
-                store64(lines + 8 * last, load64(lines + 8 * last) | NOT_STORED)
+        if load8(m.stitch_scratch + TARGETS + i):
+            value = 0
+        handed = handed_on(record, row, value)
+        if handed:
+            line = line & ~RECORD_STITCHED | handed
+            if is_overwritten(record, row, value) and is_behind(decoded, maker, i):
+                store64(lines + 8 * maker, load64(lines + 8 * maker) | NOT_STORED)
                 to -= RESULT_SIZE
+            while is_behind(decoded, maker, i) == 0:  # nobody enters in between
+                maker += 1 + (load64(decoded + 8 * maker) & 1)
+                store64(lines + 8 * maker, load64(lines + 8 * maker) & ~RECORD_STITCHED)
         store64(lines + 8 * i, line | (count - before) << 16 | before << 24 | (to - m.stitched_base) << 32)
-        last = i
-        value = 0
-        if load64(row + STENCIL_FORMS) & RESULT:
+        to += size_of(row, line, host)
+        host = host_of(row, host)
+        forms = load64(row + STENCIL_FORMS)
+        if forms & RESULT:
             value = record >> 16 & 255
-        to += size_of(row, line)
+            maker = i
+        elif forms & KEEPS == 0 or record >> 16 & 255 == value:
+            value = 0
         stubs += stub_size(row)
         i += 1 + (record & 1)
         before += 1
@@ -113,13 +148,15 @@ def fill_line(decoded, lines, first):
     count = line >> 16 & 255
     to = m.stitched_base + (line >> 32)
     end = to
+    host = 0
     before = 0
     i = first
     while before < count:
         record = load64(decoded + 8 * i)
         line = load64(lines + 8 * i)
         row = row_of(record, line)
-        end += size_of(row, line)
+        end += size_of(row, line, host)
+        host = host_of(row, host)
         i += 1 + (record & 1)
         before += 1
     ends = load64(row + STENCIL_ENDS)
@@ -135,14 +172,18 @@ def fill_line(decoded, lines, first):
         line = load64(lines + 8 * i)
         row = row_of(record, line)
         set_holes(record, i, before)
+        if line & (HANDED_ON | SWAPPED) == HANDED_ON | SWAPPED:
+            set_hole(HOLE_RS1, (record >> 32 & 255) * 8 - MIDST)
+            set_hole(HOLE_RS2, (record >> 24 & 255) * 8 - MIDST)
         if line & 0xC00 == FIRST << 10 and load64(row + STENCIL_FORMS) & (LOADS | STORES):
             reach(decoded, i)
         at = stub
         if ends and before == count - 1:
             at = end  # the way on
-        set_hole(HOLE_NEXT, to + size_of(row, line))
+        set_hole(HOLE_NEXT, to + size_of(row, line, host))
         set_hole(HOLE_STUB, at)
-        to = copy_in_line(row, line, to)
+        to = copy_in_line(row, line, host, to)
+        host = host_of(row, host)
         kind = load64(row + STENCIL_STUB)
         if kind:
             behind = at
@@ -195,23 +236,23 @@ def set_target(lines, target, before):
 
 def copy_stencil(row, to):
     """Copy a stencil, fill its holes in; the address behind it."""
-    return copy_in_line(row, 0, to)
+    return copy_in_line(row, 0, 0, to)
 
 
-def copy_in_line(row, line, to):
+def copy_in_line(row, line, host, to):
     """Copy a stencil without what its line does not need, fill its holes in; the address behind it."""
     hole = load64(row + STENCIL_HOLES)
     end = hole + 8 * load64(row + STENCIL_HOLE_COUNT)
-    behind = to + size_of(row, line)
+    behind = to + size_of(row, line, host)
     code = load64(row + STENCIL_CODE)
     begin = to
     if line & HANDED_ON:
+        forms = load64(row + STENCIL_FORMS)
         hole += 8
-        code += HEAD_SIZE
-        move = load64(row + STENCIL_FORMS) >> MOVE
-        if move:
-            store32(to, move)
-            begin += 3
+        code += forms >> HEAD_SIZE & 15
+        begin += move_size(row, host)
+        if begin != to:
+            store32(to, move_of(forms, host))
     copy(begin, code, behind - begin)
     if line & NOT_STORED:
         end -= 8
@@ -231,3 +272,11 @@ def copy_in_line(row, line, to):
             store32(place, value)
         hole += 8
     return behind
+
+
+def move_of(forms, host):
+    """An instruction of three bytes: a register of the host to that of a head, or the question whether it is 0."""
+    to = forms >> HEAD_REGISTER & 15
+    if forms & HEAD_TEST:
+        return 0xC08548 | host >> 3 | (host & 8) >> 1 | (host & 7) << 16 | (host & 7) << 19
+    return 0xC08948 | to >> 3 | (host & 8) >> 1 | (to & 7) << 16 | (host & 7) << 19

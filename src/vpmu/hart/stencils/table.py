@@ -23,7 +23,7 @@ _HOW = {"8": holes.AS_8, "32": holes.AS_32, "64": holes.AS_64, "distance": holes
 _FROM_R12 = 0x24  # the byte of an address that is a distance from r12
 _JUMP = 0xE9  # jmp, a distance of four bytes behind it
 _RAX_NUMBER = b"\x48\xc7\xc0"
-_RAX_TO_RD = b"\x49\x89\x44\x24"
+_NUMBER_TO_RD, _TEST = b"\x49\xc7\x44\x24", b"\x49\x83\x7c\x24"
 _SWAPS = (
     *((bytes((0x49, op, 0x44, 0x24)), b"\x49\x8b\x44\x24", bytes((0x48, op + 2)), "32")
       for op in (0x03, 0x0B, 0x23, 0x33)),  # add, or, and, xor
@@ -118,22 +118,30 @@ def _operand_first(code: bytes, found: list[_Hole]) -> tuple[bytes, list[_Hole]]
 def _ends(code: bytes, found: list[_Hole]) -> int:
     """What is known of the first and the last instruction of a stencil (holes.py)."""
     known = 0
-    if found and code.endswith(_RAX_TO_RD + b"\0") and found[-1][:3] == (len(code) - 1, "rd", "8"):
-        known |= holes.RESULT
-    if not found or found[0][0] != 4 or found[0][1] not in _HEADS or found[0][2] != "8":
+    names = [name for _, name, _, _ in found]
+    if not code or code.startswith(_NUMBER_TO_RD) and len(code) == 9:
+        known |= holes.KEEPS
+    if found and found[-1][1:3] == ("rd", "8") and len(code) - found[-1][0] == 1:
+        host = _register(code[-5:], 0x89)
+        known |= 0 if host is None else holes.RESULT | host << holes.RESULT_REGISTER
+    if not found or found[0][0] != 4 or found[0][2] != "8" or names.count(names[0]) > 1:
         return known
-    if sum(name == found[0][1] for _, name, _, _ in found) > 1:
-        return known
-    prefix, opcode, place, base = code[:4]
-    number = place >> 3 & 7 | (prefix & 4) << 1
-    if (opcode, place & 0xC7, base) != (0x8B, 0x44, _FROM_R12):
-        return known
-    if prefix | 4 == 0x4D:
-        move = 0 if number == 0 else 0x48 | number >> 3 | 0x89 << 8 | (0xC0 | number & 7) << 16
-        known |= _HEADS[found[0][1]] | move << holes.MOVE
-    elif prefix == 0x41 and number == 0 and code[5:].startswith(_HALF):  # of EAX, which the next reads alone
-        known |= _HEADS[found[0][1]]
+    if code.startswith(_TEST) and code[5] == 0 and names == ["rs1", "stub"]:
+        return known | holes.KEEPS | holes.HEAD_RS1 | holes.HEAD_TEST | 6 << holes.HEAD_SIZE
+    host = _register(code, 0x8B)
+    if host is None and code[0] == 0x41 and code[5:].startswith(_HALF):  # of 32 bits, which the next reads alone
+        host = _register(b"\x49" + code[1:], 0x8B)
+    if host is not None and names[0] in _HEADS:
+        known |= _HEADS[names[0]] | host << holes.HEAD_REGISTER | 5 << holes.HEAD_SIZE
     return known
+
+
+def _register(code: bytes, opcode: int) -> int | None:
+    """The register of the host that an instruction moves to or from [r12 + a byte]; None for any other one."""
+    prefix, operation, place, base = code[:4]
+    if (prefix & 0xFB, operation, place & 0xC7, base) != (0x49, opcode, 0x44, _FROM_R12):
+        return None
+    return place >> 3 & 7 | (prefix & 4) << 1
 
 
 def _ends_in_jump(code: bytes, at: int) -> bool:
