@@ -168,7 +168,7 @@ def test_stencils_do_what_the_reference_does(seed: int, counting: Counting, page
 
 @pytest.mark.usefixtures("small_slices")
 def test_a_full_arena_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tier, "ARENA", 1 << 16)
+    monkeypatch.setattr(tier, "ARENA", 1 << 15)
     harts = [_hart(engine, 5, Counting.NOTHING) for engine in ("native", "reference")]
     harts[0].memory.stitch()
     words, begun_again, most = harts[0].memory.shared.words, 0, 0
@@ -176,7 +176,7 @@ def test_a_full_arena_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def look(turn: int) -> None:
         nonlocal begun_again, most
         used = words[state.SHARED["stitched_next"]] - words[state.SHARED["stitched_base"]]
-        assert 0 <= used <= 1 << 16
+        assert 0 <= used <= 1 << 15
         begun_again += used < most
         most = max(most, used) if used >= most else used
 

@@ -49,6 +49,7 @@ _SHARED_NAMES = [
     *("watchpoints", "watchpoint_count"),
     *("stencils", "stitch_scratch", "stitched_base", "stitched_next", "stitched_end"),
     *("stitched_count", "stitch_slice", "stitch_shortest", "stitch_turn"),
+    "stitch_entries",  # times until the next look that a handler comes to a page, or out of a line
     "hot_row",  # of the region that was entered last
     "stale",  # from each page to that of the snapshot (stale.py); 0: no page is stale or unsaved
     *(f"r{i}_{word}" for i in range(_REGIONS) for word in ("base", "size", "host", "first", "flags")),

@@ -27,19 +27,34 @@ class Dispatch(Memory):
         result = self.value(f"musttail call {CC} i64 {target}({arguments})")
         self.emit(f"ret i64 {result}")
 
-    def dispatch(self, rp: str, n: str, context: str = "%T", bias: str = "%bias") -> None:
+    def dispatch(
+        self, rp: str, n: str, context: str = "%T", bias: str = "%bias", *, entry: bool = False
+    ) -> None:
         """Go on at record `rp` with `n` instructions left; stop exactly when there are none."""
         stop, go = self.new_label("stop"), self.new_label("go")
         self.fork(self.compare("eq", n, 0), stop, go, UNLIKELY)
         self.label(stop)
         self.tail("@budget_spent", rp, n, context=context, bias=bias)
         self.label(go)
-        self.execute(rp, n, context, bias)
+        (self.execute_entry if entry else self.execute)(rp, n, context, bias)
 
     def execute(self, rp: str, n: str, context: str = "%T", bias: str = "%bias") -> None:
         """Run the record at `rp`, for which there is budget."""
         record = self.load64(rp)
         self.tail(self.handler_of(record), rp, n, record, context, bias)
+
+    def execute_entry(self, rp: str, n: str, context: str = "%T", bias: str = "%bias") -> None:
+        """As `execute`, where a handler goes that stencils could save: the stitcher looks there every so
+        many times (stencils/stitch.py).
+        """
+        look, go = self.new_label("look"), self.new_label("go")
+        left = self.binary("sub", self.load_word("m", "stitch_entries"), 1)
+        self.store_word("m", "stitch_entries", left)
+        self.fork(self.compare("eq", left, 0), look, go, UNLIKELY)
+        self.label(look)
+        self.tail("@entry_looked_at", rp, n, context=context, bias=bias)
+        self.label(go)
+        self.execute(rp, n, context, bias)
 
     def handler_of(self, record: str) -> str:
         """The address of a record's handler; no record leads outside of the table."""
@@ -79,7 +94,7 @@ class Dispatch(Memory):
         bias = self.binary("sub", page, self.binary("lshr", decoded, 2))
         if to_line:
             self.enter_if_line(self.load64(rp), page, n)
-        self.execute(rp, n, context, bias)
+        self.execute_entry(rp, n, context, bias)
 
     def enter_line(self, record: str, page: str, n: str) -> None:
         """Go to the stencils of a record, in the page at a virtual address (stencils/stencil.py)."""

@@ -23,6 +23,15 @@ class Entry(Dispatch):
         self.lines.append("}")
         return "\n".join(self.lines)
 
+    def entry_looked_at(self) -> str:
+        """Run the record at %rp, or what the stitcher has made of it."""
+        self.lines.append(f"define internal {CC} i64 @entry_looked_at({ARGUMENTS}) {{")
+        self.label("entry")
+        self.call("look_at_entry", [self.integer("%rp")])
+        self.execute("%rp", "%n")
+        self.lines.append("}")
+        return "\n".join(self.lines)
+
     def leave_budget(self) -> None:
         """Stop: the budget is spent, the state precise."""
         self.store_word("s", "exit", str(self.constants["STOP_BUDGET"]))
@@ -151,7 +160,7 @@ def stitched_exports(constants: Constants, counting: Counting) -> str:
             original = e.load64(e.offset("%rp", state.DECODED_ORIGINALS))
             e.tail(e.handler_of(original), r=original)
         elif name == "stitched_leave":
-            e.dispatch("%rp", "%n")
+            e.dispatch("%rp", "%n", entry=True)
         else:
             e.jump_to("%r", "%n", to_line=True)
         e.lines.append("}")

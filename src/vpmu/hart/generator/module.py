@@ -38,7 +38,7 @@ def module(
             names.append(f"op_{operation.name}_{length}")
             if has_slow_path(operation.row):
                 parts.append(handler_ir(operation, length, constants, counting, slow_path=True))
-    for part in (Entry.budget_spent, Entry.resume, Entry.enter, Entry.run):
+    for part in (Entry.budget_spent, Entry.entry_looked_at, Entry.resume, Entry.enter, Entry.run):
         parts.append(part(Entry(constants, counting)))
     parts += [
         probe(),

@@ -71,11 +71,13 @@ MAX_LINE = 255  # instructions in a straight line: the number has eight bits in 
 MAX_REACH, MAX_STEPS = 256, 32  # bytes that neighbours lie in; instructions
 IN_LINE = 1 << 15  # of a record that no line is entered at: it is not what it would be alone
 MAX_STITCHED = 1 << 14  # times that pages are stitched until all is begun again
+STITCH_ENTRIES = 256  # times that a handler comes to a page or out of a line, from one look at it to the next
 NAMED = (
     *("FIRST", "NEAR", "NO_RS1", "NO_RS2", "NO_IMM", "NO_RD", "LOADS", "STORES"),
     *("HEAD_RS1", "HEAD_RS2", "HEAD_TEST", "COMMUTES", "RESULT", "KEEPS", "HEAD_REGISTER", "RESULT_REGISTER"),
     *("HEAD_SIZE", "RESULT_SIZE", "MOVE_SIZE", "HANDED_ON", "SWAPPED", "NOT_STORED"),
     *("OF_RS1", "OF_RS2", "OF_IMM", "OF_RD", "AS_8", "AS_64", "AS_DISTANCE", "MAX_LINE", "MAX_REACH", "MAX_STEPS", "IN_LINE", "MAX_STITCHED"),
+    "STITCH_ENTRIES",
 )
 """Of these names, what the stitcher uses."""
 

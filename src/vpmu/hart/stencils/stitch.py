@@ -35,15 +35,33 @@ def sample():
     record = load64(decoded + (s.pc & 4095) * 4)
     if record & IN_REGION and m.hot_row:
         store64(m.hot_row + HOT_SAMPLES, load64(m.hot_row + HOT_SAMPLES) + 1)
-    # at a record in a line, a handler does what a stencil could not; seldom it is a branch that leads there
-    fresh = record & IN_LINE == 0 or (m.stitch_turn & 15 == 0 and is_branched_to(decoded))
-    if stencil_of(record) and fresh:
+    # seldom a branch leads to a record in a line that no line is entered at
+    if look_at(decoded, record, m.stitch_turn & 15 == 0):
         m.stitch_slice = m.stitch_shortest
-        if stitch_page(decoded) == 0:
-            unstitch_all()
-    elif m.stitch_slice < m.stitch_shortest * 8:
+    elif m.stitch_slice < m.stitch_shortest * 32:
         m.stitch_slice += m.stitch_slice >> 2
     return 0
+
+
+def look_at_entry(rp):
+    """So many times handlers have come to a page or out of a line, and now to this record."""
+    m.stitch_entries = STITCH_ENTRIES
+    decoded = s.dbase
+    if m.stencils and decoded >= m.code_pool and decoded < m.code_next:
+        look_at(decoded, load64(rp), 0)
+    return 0
+
+
+def look_at(decoded, record, closely):
+    """Stitch a page if a handler ran this record of it for want of a stencil, not because it could do what a
+    stencil could not. `closely`: if it is in a line, ask whether a branch leads there. Whether it was stitched.
+    """
+    fresh = record & IN_LINE == 0 or (closely and is_branched_to(decoded))
+    if stencil_of(record) == 0 or fresh == 0:
+        return 0
+    if stitch_page(decoded) == 0:
+        unstitch_all()
+    return 1
 
 
 def judge_region(row):

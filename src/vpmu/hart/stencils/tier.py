@@ -57,6 +57,7 @@ class Stitcher:
             ("stitched_base", self._base), ("stitched_end", self._base + ARENA),
             ("stitched_next", self._base), ("stitched_count", 0),
             ("stitch_slice", SLICE), ("stitch_shortest", SLICE),
+            ("stitch_entries", holes.STITCH_ENTRIES),
         ):  # fmt: skip
             words[state.SHARED[name]] = value
 
