@@ -264,6 +264,7 @@ def test_a_page_that_is_written_anew_forgets_what_stood_there(seed: int) -> None
         for hart in harts:
             hart.memory.write(CODE, struct.pack("<25I", *words, _jal(0, -4 * 24)))
             hart.pc = CODE
+        harts[0].memory.shared.words[state.SHARED["stitch_slice"]] = 16  # not grown by the loops before
         for _ in range(6):
             stops = [hart.run(101) for hart in harts]
             got, expected = (facts_of(hart, Counting.NOTHING) for hart in harts)
@@ -275,27 +276,30 @@ def _chain(rnd: random.Random, length: int) -> list[int]:
     """A loop in which nearly every instruction reads what one or two before it have set."""
     words: list[int] = []
     while len(words) < length:
-        rd, one, other = (rnd.randrange(12, 16) for _ in range(3))
-        kind, funct = rnd.random(), rnd.randrange(8) << 12
-        if kind < 0.2:
-            words.append(_i(0x13, rd, rnd.choice((0, 2, 3, 4, 6, 7)), one, rnd.choice((0, rnd.getrandbits(12)))))
-        elif kind < 0.35:  # shifts
+        rd, one, other = (rnd.randrange(12, 15) for _ in range(3))
+        kind, funct, base = rnd.random(), rnd.randrange(8) << 12, rnd.randrange(8, 12)
+        near = rnd.choice((0, 16, 1000, -8)) + rnd.randrange(64)
+        if kind < 0.15:
+            words.append(_i(0x13, rd, rnd.choice((0, 2, 3, 4, 6, 7)), one, rnd.getrandbits(12)))
+        elif kind < 0.22:  # shifts
             right = rnd.choice((1 << 12, 5 << 12, 5 << 12 | 1 << 30))
             words.append(right | rnd.randrange(64) << 20 | one << 15 | rd << 7 | 0x13)
-        elif kind < 0.5:
-            words.append(funct | rnd.choice((0, 1 << 25)) | other << 20 | one << 15 | rd << 7 | 0x33)
-        elif kind < 0.6:  # of 32 bits
+        elif kind < 0.4:  # sub among them, and comparisons, whose result is in another register of the host
+            funct = rnd.choice((funct, funct | 1 << 25, 1 << 30, 3 << 12))
+            words.append(funct | other << 20 | one << 15 | rd << 7 | 0x33)
+        elif kind < 0.45:  # of 32 bits
             words.append(rnd.choice((0, 1 << 30)) | other << 20 | one << 15 | rd << 7 | 0x3B)
             words.append(_i(0x1B, rd, 0, rd, rnd.choice((0, 1, -1))))
-        elif kind < 0.65:
-            words.append(rnd.getrandbits(20) << 12 | rd << 7 | 0x37)
-        elif kind < 0.85:
-            base, near = rnd.randrange(8, 12), rnd.choice((0, 16, 1000, -8)) + rnd.randrange(64)
+        elif kind < 0.6:  # constants
+            words.append(rnd.choice((_i(0x13, rd, 0, 0, near), rnd.getrandbits(20) << 12 | rd << 7 | 0x37)))
+        elif kind < 0.75:
             load = rnd.random() < 0.6
             words.append(_i(3, rd, rnd.randrange(7), base, near) if load else _store(rnd.randrange(4), base, one, near))
+        elif kind < 0.8:  # a load that replaces its base
+            words += [_i(0x13, rd, 0, base, near), _i(3, rd, rnd.randrange(7), rd, rnd.randrange(64))]
         else:
             ahead = 4 * rnd.randrange(2, 6)
-            words.append(_branch(rnd.choice((0, 1, 4, 5, 6, 7)), one, rnd.choice((0, other)), ahead))
+            words.append(_branch(rnd.choice((0, 1, 4, 5, 6, 7)), one, rnd.choice((0, 0, other)), ahead))
     return [*words, *[0x13] * 6, _jal(0, -4 * (len(words) + 6))]
 
 
@@ -306,20 +310,24 @@ def test_values_that_are_handed_on_are_those_that_registers_hold(seed: int) -> N
     rnd = random.Random(seed)
     harts = [_hart(engine, seed, Counting.NOTHING) for engine in ("native", "reference")]
     harts[0].memory.stitch()
+    stitched = 0
     for turn in range(10):
-        words = _chain(rnd, 30)
+        words = _chain(rnd, 36)
         values = [rnd.choice((0, 1, rnd.getrandbits(64))) for _ in range(4)]
         for hart in harts:
             hart.memory.write(CODE, struct.pack(f"<{len(words)}I", *words))
             hart.pc = CODE
             for register, value in enumerate(values, 12):
                 hart.set_x(register, value)
-        for step in range(24):
+        harts[0].memory.shared.words[state.SHARED["stitch_slice"]] = 16  # not grown by the loops before
+        for step in range(40):
             budget = rnd.choice((1, 2, 3, 7, 40, 300))
             stops = [hart.run(budget) for hart in harts]
             got, expected = (facts_of(hart, Counting.NOTHING) for hart in harts)
             assert stops[0] == stops[1] and got == expected, f"turn {turn}, {step}"
             assert harts[0].memory.read(DATA, 0x8000) == harts[1].memory.read(DATA, 0x8000), f"turn {turn}, {step}"
+        stitched += bool(_stitched(harts[0]))
+    assert stitched > 6
 
 
 @pytest.mark.parametrize("counting", [Counting.NOTHING, ALL, Counting.WHOLE], ids=["plain", "all", "whole"])
