@@ -28,7 +28,7 @@ from measure import qemus
 from vpmu.hart.native import cache_directory
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.boot import DEFAULT_MEMORY, boot_arguments
-from vpmu.vmm.linux.debian import compile_for, debian_guest
+from vpmu.vmm.linux.debian import debian_guest
 from vpmu.vmm.linux.execution import build_exec_archive, parse_exit_marker
 from vpmu.vmm.linux.fetch import DebianGuest
 
@@ -198,7 +198,6 @@ def main() -> int:
     args = parser.parse_args()
     programs = qemus(args.qemu)
     guest = debian_guest()
-    compile_for(guest)  # as `vpmu fetch debian` does
     only = [*args.only, *([BOOT] if COLD in args.only else [])]
     instructions: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:

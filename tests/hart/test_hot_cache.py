@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vpmu.hart import hart, hot_tier, machine_code, native
-from vpmu.hart.hot_cache import PACK, CachedRegion, RegionCache
+from vpmu.hart.hot_cache import CachedRegion, RegionCache
 from vpmu.hart.memory import PhysicalMemory
 from vpmu.hart.object_file import lay_out, position_independent
 
@@ -42,59 +42,10 @@ def test_a_damaged_file_is_no_file(tmp_path: Path) -> None:
         assert "page" not in cache
 
 
-PAGES = ("0" * 40, "1" * 40, "2" * 40)
-
-
-def packed(folder: Path) -> RegionCache:
-    """A cache with two pages in its pack."""
-    cache = RegionCache(folder)
-    cache.add(PAGES[0], ONE)
-    cache.add(PAGES[1], TWO)
-    cache.pack()
-    return cache
-
-
-def test_a_pack_takes_the_place_of_its_pages(tmp_path: Path) -> None:
-    for cache in (packed(tmp_path), RegionCache(tmp_path)):
-        assert [entry.name for entry in tmp_path.iterdir()] == [PACK]
-        assert len(cache) == 2
-        assert [cache.load(page) for page in PAGES] == [[ONE], [TWO], []]
-        assert PAGES[1] in cache
-        assert PAGES[2] not in cache
-
-
-def test_what_is_added_to_a_page_of_a_pack_is_kept_beside_it(tmp_path: Path) -> None:
-    packed(tmp_path).add(PAGES[0], TWO)
-    later = RegionCache(tmp_path)
-    assert [later.load(page) for page in PAGES] == [[ONE, TWO], [TWO], []]
-    later.add(PAGES[2], ONE)
-    later.pack()
-    assert [entry.name for entry in tmp_path.iterdir()] == [PACK]
-    again = RegionCache(tmp_path)
-    assert [again.load(page) for page in PAGES] == [[ONE, TWO], [TWO], [ONE]]
-
-
-def test_a_damaged_pack_gives_only_what_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every byte of it, at every place: what comes is what was kept, or nothing."""
-    packed(tmp_path)
-    path = tmp_path / PACK
-    whole = path.read_bytes()
-    for at in range(len(whole)):
-        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
-        cache = RegionCache(tmp_path)
-        loaded = [cache.load(page) for page in PAGES[:2]]
-        assert all(found in ([], [kept]) for found, kept in zip(loaded, (ONE, TWO), strict=True)), at
-    for end in (0, 10, 44, 60, 80, len(whole) - 1):
-        path.write_bytes(whole[:end])
-        cache = RegionCache(tmp_path)
-        assert cache.load(PAGES[1]) == []
-    assert "damaged" in capsys.readouterr().err
-
-
-def test_a_pack_that_others_may_write_is_not_used(tmp_path: Path) -> None:
-    packed(tmp_path)
-    (tmp_path / PACK).chmod(0o666)
-    assert RegionCache(tmp_path).load(PAGES[0]) == []
+def test_a_file_that_others_may_write_is_not_used(tmp_path: Path) -> None:
+    RegionCache(tmp_path).add("page", ONE)
+    (tmp_path / "page").chmod(0o666)
+    assert RegionCache(tmp_path).load("page") == []
 
 
 def test_a_folder_that_cannot_be_written_is_only_slower(tmp_path: Path) -> None:

@@ -421,39 +421,3 @@ def test_on_a_terminal_keys_reach_the_shell_and_ctrl_a_x_leaves_it_as_it_was(deb
         process.wait()
         os.close(ours)
         os.close(theirs)
-
-
-COMPILE_AND_BOOT = """
-from vpmu.vmm.linux import compiled
-from vpmu.vmm.linux.debian import debian_guest
-from vpmu.vmm.linux.progress import Progress
-
-print(compiled.compile_boot(debian_guest(), Progress(quiet=True)) > 200)
-print(compiled.compile_boot(debian_guest(), Progress(quiet=True)))
-"""
-
-BOOT = """
-import sys
-from vpmu.cli.main import main
-from vpmu.vmm.linux.compiled import COMMANDS
-
-main(["boot", "--json", "--exec", COMMANDS[0]])
-print("llvmlite.binding" in sys.modules)
-"""
-
-
-def test_what_is_compiled_once_serves_every_boot(debian: DebianGuest, tmp_path: Path) -> None:
-    """After `vpmu fetch debian` a boot finds regions for its hot pages and never loads the compiler."""
-    cache = tmp_path / "vpmu"
-    cache.mkdir()
-    (cache / "debian-trixie").symlink_to(debian.kernel.parent)
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-
-    def run(script: str) -> str:
-        command = [sys.executable, "-c", script]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300).stdout
-
-    assert run(COMPILE_AND_BOOT).split() == ["True", "0"]
-    if not next((cache / "engine").glob("*.regions/*"), None):
-        pytest.skip("no memory for code on this machine: regions are not kept")
-    assert run(BOOT).endswith("}\nFalse\n")

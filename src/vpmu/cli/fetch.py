@@ -19,8 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "fetch",
         help="bring a Debian riscv64 kernel, perf and busybox through APT",
         description="Bring a stock Debian riscv64 kernel and an initramfs with busybox and perf into the "
-        "cache folder (XDG_CACHE_HOME/vpmu), through this machine's APT, and compile what its boot runs "
-        "often. A second call does nothing.",
+        "cache folder (XDG_CACHE_HOME/vpmu), through this machine's APT. A second call does nothing.",
     )
     parser.add_argument("guest", choices=["debian", "opensbi"], help="what")
     parser.add_argument("--suite", default="trixie", help="Debian suite (default: %(default)s)")
@@ -32,7 +31,6 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(args: argparse.Namespace) -> int:
     """Fetch and print what is there; 0, or a VpmuError."""
-    from vpmu.vmm.linux.debian import compile_for
     from vpmu.vmm.linux.fetch import fetch
     from vpmu.vmm.linux.progress import Progress
 
@@ -40,7 +38,6 @@ def run(args: argparse.Namespace) -> int:
     if args.guest == "opensbi":
         return _opensbi(args, progress)
     guest = fetch(args.suite, refresh=args.refresh, sources=archive_sources(args), progress=progress)
-    compile_for(guest, progress)
     if args.json:
         print(json.dumps(_summary(guest), indent=2))
     else:

@@ -8,21 +8,13 @@ that cannot be read or written costs time and nothing else.
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 from vpmu.hart.digest import digest
-
-if TYPE_CHECKING:
-    from io import BufferedReader
-
-T = TypeVar("T")
 
 _MAGIC = b"vpmu-code-2\n"
 _HEAD = len(_MAGIC) + 32  # and a digest
@@ -34,7 +26,7 @@ _FLAGS = sum(getattr(os, flag, 0) for flag in ("O_NOFOLLOW", "O_CLOEXEC", "O_NON
 
 def load(path: Path) -> bytes | None:
     """What was stored there; None where there is nothing that may run."""
-    data = _opened(path, lambda stream: stream.read())
+    data = _read(path)
     if data is None:
         return None
     if data[:_HEAD] == _MAGIC + _digest(path, data[_HEAD:]):
@@ -43,19 +35,13 @@ def load(path: Path) -> bytes | None:
     return None
 
 
-def load_mapped(path: Path) -> memoryview | None:
-    """As `load`, not read and not compared with its digest: who uses a part has to check that part."""
-    data = _opened(path, lambda stream: mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-    return None if data is None else memoryview(data)[_HEAD:]
-
-
 def damaged(path: Path) -> None:
     """Say that a file does not hold what was stored."""
     _say(path.parent, path.name, "damaged, or of another engine; built again")
 
 
-def _opened(path: Path, read: Callable[[BufferedReader], T]) -> T | None:
-    """What is read of a file that is ours; None where there is none."""
+def _read(path: Path) -> bytes | None:
+    """A file that is ours; None where there is none."""
     if folder_trouble(path.parent):
         return None
     try:
@@ -66,11 +52,9 @@ def _opened(path: Path, read: Callable[[BufferedReader], T]) -> T | None:
         trouble = _strange(os.fstat(descriptor))
         if not trouble:
             with os.fdopen(descriptor, "rb", closefd=False) as stream:
-                return read(stream)
+                return stream.read()
     except OSError as error:
         trouble = f"{error.strerror}; built again"
-    except ValueError:  # an empty file cannot be mapped
-        trouble = "damaged, or of another engine; built again"
     finally:
         os.close(descriptor)
     _say(path.parent, path.name, trouble)

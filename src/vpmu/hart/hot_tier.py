@@ -24,6 +24,8 @@ from vpmu.hart.stencils import holes
 SAMPLES = 8  # in one cell, until a region is worth compiling for the runs to come
 LOOK_AFTER = 2  # samples in one page, until anybody looks what is kept of it
 COLD_SAMPLES = 64  # the same, where none is kept: the region would have saved what compiling costs
+SCATTERED_SAMPLES = 1024  # in a page that is not at its physical address, until anybody looks at it: most of
+# Linux is visited shortly, and runs as fast in stencils
 CELL = 9  # bits of an offset: 512 bytes of code, what a region covers
 RESERVE = 8  # entries of the table that stay free
 LOAD_AFTER = 64  # samples outside regions, in the whole process: the handlers cost what loading LLVM does
@@ -49,7 +51,8 @@ class HotTier:
         memory.shared.words[state.SHARED["hot_table"]] = self._table.address
         memory.shared.words[state.SHARED["hot_count"]] = memory.shared.words[state.SHARED["hot_row"]] = 0
         self._entries = 0
-        self._worth_a_look = 1 if eager else LOOK_AFTER
+        scattered = SCATTERED_SAMPLES if memory.stitcher is not None and memory.stitcher.works else LOOK_AFTER
+        self._worth_a_look, self._scattered = (1, 1) if eager else (LOOK_AFTER, scattered)
         self._sampled: Counter[int] = Counter()  # decoded page -> how many samples
         self._samples: dict[int, list[int]] = {}  # decoded page -> offsets at which samples found the guest
         self._hot: dict[int, dict[int, None]] = {}  # the same, with those that regions hold by now
@@ -72,15 +75,16 @@ class HotTier:
 
     def sample(self, decoded: int, pc: int) -> bool:
         """The guest was at `pc`, in this decoded page. Samples inside installed regions are none: they are
-        compiled already. True where the next one may wait: here is a region, and nothing is being compiled.
+        compiled already. True where the next one may wait: here is a region, or one would hardly pay, and
+        nothing is being compiled.
         """
         while not self.done.empty():
             self.install(self.done.get_nowait())
         if self._is_outside(decoded, pc):
             self._note_outside(decoded, pc)
             return False
-        is_covered = pc & 4095 in self._covered.get(decoded, ())
-        return is_covered and not self._pending.total()
+        waits = pc & 4095 in self._covered.get(decoded, ()) or 0 < self._sampled[decoded] < self._scattered
+        return waits and not self._pending.total()
 
     def _is_outside(self, decoded: int, pc: int) -> bool:
         """Whether a region could be compiled that holds `pc`, and none does."""
@@ -93,6 +97,8 @@ class HotTier:
         self._sampled[decoded] += 1
         if self._sampled[decoded] < self._worth_a_look:
             return False
+        if self._sampled[decoded] < self._scattered and not self._is_flat(decoded, pc):
+            return False
         if offset in self._covered.get(decoded, ()):
             if self._pending[decoded] or self._word(decoded, "DECODED_COMPILED") & state.COMPILED_REGIONS:
                 return False
@@ -100,7 +106,7 @@ class HotTier:
             self._looked_up.pop(decoded, None)
         if self._looked_up.get(decoded) != (key := self._key(decoded)):
             self._looked_up[decoded] = key
-            self._install_kept(decoded, key, flat=self._is_flat(decoded, pc))
+            self._install_kept(decoded, key, stays=self._is_flat(decoded, pc))
         return offset not in self._covered.get(decoded, ())
 
     def _note_outside(self, decoded: int, pc: int) -> None:
@@ -114,9 +120,10 @@ class HotTier:
         if not is_started() and HotTier.outside < self._patience:
             return
         near = sum(other >> CELL == offset >> CELL for other in samples)
-        if near < self._enough or self._entries + self._pending.total() + RESERVE >= TABLE_ENTRIES:
-            return
         flat = self._is_flat(decoded, pc)
+        enough = self._enough if flat else max(self._enough, self._scattered // 4)
+        if near < enough or self._entries + self._pending.total() + RESERVE >= TABLE_ENTRIES:
+            return
         # on an island (islands.py) nothing is gained by a function that another region holds already
         self._compile(decoded, offset, key, hot if flat else samples, flat=flat)
         covered = self._covered.get(decoded, ())
@@ -141,7 +148,7 @@ class HotTier:
             self._covered.pop(decoded, None)
             self._empty.pop(decoded, None)
             self._hot.pop(decoded, None)
-            self._install_kept(decoded, key)
+            self._install_kept(decoded, key, stays=True)
 
     def finish(self, progress: Callable[[float], None] = lambda fraction: None) -> None:
         """Wait until everything that was sampled is compiled and kept; `progress` gets how much of it is."""
@@ -179,7 +186,7 @@ class HotTier:
         host = self._word(decoded, "DECODED_HOST")
         return blake2b(ctypes.string_at(host, 4096), digest_size=20).hexdigest()
 
-    def _install_kept(self, decoded: int, key: str, *, flat: bool = False) -> None:
+    def _install_kept(self, decoded: int, key: str, *, stays: bool) -> None:
         """Install what another process has compiled of an equal page."""
         counting = self._memory.counting
         if key not in region_cache(counting) or self._entries + self._pending.total() + 64 >= TABLE_ENTRIES:
@@ -189,7 +196,7 @@ class HotTier:
             if not held.isdisjoint(region.offsets):
                 continue
             if address:
-                self._point(decoded, region.entries, region.offsets, address, flat=flat)
+                self._point(decoded, region.entries, region.offsets, address, stays=stays)
             kept = self._covered if address else self._empty
             kept.setdefault(decoded, set()).update(region.offsets)
 
@@ -225,18 +232,20 @@ class HotTier:
         if changed or job.counting != self._memory.counting:
             self._covered.pop(job.decoded, None)
             return
-        self._point(job.decoded, job.region.entries, job.offsets, job.address, flat=job.region.flat)
+        self._point(job.decoded, job.region.entries, job.offsets, job.address, stays=job.region.flat)
         self._cover(job)
 
     def _point(
-        self, decoded: int, entries: Iterable[int], offsets: Iterable[int], function: int, *, flat: bool
+        self, decoded: int, entries: Iterable[int], offsets: Iterable[int], function: int, *, stays: bool
     ) -> None:
-        """Make the records of entries lead into a region, and note in all of them that it holds them."""
+        """Make the records of entries lead into a region, and note in all of them that it holds them.
+        `stays`: however short its visits are.
+        """
         if self._memory.stitcher is not None:
             self._memory.stitcher.unstitch(decoded)
         row = self._entries << state.HOT_ROW_BITS - 3
         self._functions[row] = function
-        self._functions[row + state.HOT_KEPT // 8] = flat  # in a payload even a short visit pays
+        self._functions[row + state.HOT_KEPT // 8] = stays  # in a payload even a short visit pays
         self._memory.shared.words[state.SHARED["hot_count"]] = self._entries + 1
         for offset in offsets:
             record = _RECORD.from_address(decoded + 4 * offset)

@@ -127,7 +127,7 @@ RECORD_PAGE_END, RECORD_STRADDLE, RECORD_HOT, RECORD_BREAKPOINT, RECORD_STITCHED
 # A row of the hot tier's table: address of a region (0: it was not worth its visits), visits since it was
 # last asked, samples that fell in it in the same time, whether it stays whatever they say.
 HOT_ROW_BITS, HOT_VISITS, HOT_SAMPLES, HOT_KEPT = 5, 8, 16, 24
-HOT_JUDGED, HOT_STAY = 1 << 14, 16  # visits from one question to the next, instructions that one should have
+HOT_JUDGED, HOT_STAY = 1 << 14, 128  # visits from one question to the next, instructions that one should have
 IN_REGION = 1 << 14  # of a record: a region holds the instruction
 
 # A decoded page: 2048 records, two sentinels, three words, then 2048 records that stencils stand for.

@@ -261,6 +261,7 @@ class RegionBase(Dispatch, Floating):
         r: str = "%r",
         context: str = "%T",
         bias: str = "%bias",
+        state_block: str = "%S",
     ) -> None:
         known = {
             "@resume": "hot_resume",
@@ -270,4 +271,4 @@ class RegionBase(Dispatch, Floating):
         }
         if target in known:
             target = self.export(known[target])
-        super().tail(target, rp, n, r, context, bias)
+        super().tail(target, rp, n, r, context, bias, state_block)

@@ -47,8 +47,8 @@ LOADS, STORES = 8, 16  # or that it is an access
 HEAD_RS1, HEAD_RS2, HEAD_TEST, COMMUTES, RESULT, KEEPS = 64, 128, 256, 512, 1024, 2048
 HEAD_REGISTER, RESULT_REGISTER, HEAD_SIZE = 16, 20, 24
 RESULT_SIZE, MOVE_SIZE = 5, 3
-# Of a record in a line: an operand is in a register of the host already, so its head becomes a move or is left
-# out; its operands have changed places for that; the next overwrites its rd, and needs no store of it.
+# Of a record in a line: an operand is in a register of the host already, so its head becomes a move or is
+# left out; its operands have changed places for that; the next overwrites its rd, and needs no store of it.
 HANDED_ON, SWAPPED, NOT_STORED = 1 << 12, 1 << 9, 1 << 13
 
 SLOW, TAKEN, LEAVE, FAR = range(1024 * FORMS, 1024 * FORMS + 4)
@@ -76,7 +76,8 @@ NAMED = (
     *("FIRST", "NEAR", "NO_RS1", "NO_RS2", "NO_IMM", "NO_RD", "LOADS", "STORES"),
     *("HEAD_RS1", "HEAD_RS2", "HEAD_TEST", "COMMUTES", "RESULT", "KEEPS", "HEAD_REGISTER", "RESULT_REGISTER"),
     *("HEAD_SIZE", "RESULT_SIZE", "MOVE_SIZE", "HANDED_ON", "SWAPPED", "NOT_STORED"),
-    *("OF_RS1", "OF_RS2", "OF_IMM", "OF_RD", "AS_8", "AS_64", "AS_DISTANCE", "MAX_LINE", "MAX_REACH", "MAX_STEPS", "IN_LINE", "MAX_STITCHED"),
+    *("OF_RS1", "OF_RS2", "OF_IMM", "OF_RD", "AS_8", "AS_64", "AS_DISTANCE"),
+    *("MAX_LINE", "MAX_REACH", "MAX_STEPS", "IN_LINE", "MAX_STITCHED"),
     "STITCH_ENTRIES",
 )
 """Of these names, what the stitcher uses."""

@@ -275,7 +275,7 @@ def copy_in_line(row, line, host, to):
 
 
 def move_of(forms, host):
-    """An instruction of three bytes: a register of the host to that of a head, or the question whether it is 0."""
+    """Three bytes: a register of the host to that of a head, or the question whether it is 0."""
     to = forms >> HEAD_REGISTER & 15
     if forms & HEAD_TEST:
         return 0xC08548 | host >> 3 | (host & 8) >> 1 | (host & 7) << 16 | (host & 7) << 19

@@ -54,7 +54,7 @@ def look_at_entry(rp):
 
 def look_at(decoded, record, closely):
     """Stitch a page if a handler ran this record of it for want of a stencil, not because it could do what a
-    stencil could not. `closely`: if it is in a line, ask whether a branch leads there. Whether it was stitched.
+    stencil could not; whether it did. `closely`: if it is in a line, ask whether a branch leads there.
     """
     fresh = record & IN_LINE == 0 or (closely and is_branched_to(decoded))
     if stencil_of(record) == 0 or fresh == 0:

@@ -77,41 +77,41 @@ def _shortened(code: bytes, found: list[_Hole], near: Collection[str]) -> tuple[
     """Numbers of 64 bits made 32 bits, with a sign, and distances to registers that are near made a byte, in
     code that has no jump inside it.
     """
-    parts, kept, done, gone = [], [], 0, 0
+    parts: list[bytes] = []
+    kept: list[_Hole] = []
+    done = gone = 0  # bytes that have been copied, and left out
     for at, name, how, addend in found:
-        short = None
+        first, behind, short, inside = at, at, b"", 0
         if how == "64" and code[at - 2] in (0x48, 0x49) and code[at - 1] & 0xF8 == 0xB8:
             # mov register, number
-            short, behind, how = bytes((0xC7, 0xC0 | code[at - 1] & 7, *bytes(4))), at + 8, "32"
-            done_to, place = at - 1, at + 1
+            first, behind, how = at - 1, at + 8, "32"
+            short, inside = bytes((0xC7, 0xC0 | code[at - 1] & 7, *bytes(4))), 2
         elif name in near and how == "32" and code[at - 1] == _FROM_R12 and code[at - 2] & 0xC7 == 0x84:
             # [r12 + number]
-            short, behind, how = bytes((code[at - 2] ^ 0xC0, _FROM_R12, 0)), at + 4, "8"
-            done_to, place = at - 2, at
-        if short is None:
-            kept.append((at - gone, name, how, addend))
-            continue
-        parts += [code[done:done_to], short]
-        kept.append((place - gone, name, how, addend))
-        gone += behind - done_to - len(short)
+            first, behind, how = at - 2, at + 4, "8"
+            short, inside = bytes((code[at - 2] ^ 0xC0, _FROM_R12, 0)), 2
+        kept.append((first - gone + inside, name, how, addend))
+        parts += [code[done:first], short]
+        gone += behind - first - len(short)
         done = behind
     return b"".join((*parts, code[done:])), kept
 
 
 def _operand_first(code: bytes, found: list[_Hole]) -> tuple[bytes, list[_Hole]]:
-    """"rax = number; rax = rax and register" made "rax = register; rax = rax and number", and shifts by a
+    """ "rax = number; rax = rax and register" made "rax = register; rax = rax and number", and shifts by a
     number. So the operand comes first.
     """
     if not code.startswith(_RAX_NUMBER) or [hole[2] for hole in found[:2]] != ["32", "8"]:
         return code, found
-    (_, name, _, addend), (at, *register) = found[:2]
+    (_, name, _, addend), (at, register, byte, distance) = found[:2]
     for pattern, load, operation, how in _SWAPS:
         if at == 7 + len(pattern) and code[7:at] == pattern:
-            number = (len(load) + 1 + len(operation), name, how, addend)
-            size = 4 if how == "32" else 1
-            head = load + b"\0" + operation + bytes(size)
-            moved = [(place + len(head) - at - 1, *rest) for place, *rest in found[2:]]
-            return head + code[at + 1 :], [(len(load), *register), number, *moved]
+            head = load + b"\0" + operation + bytes(4 if how == "32" else 1)
+            number = len(load) + 1 + len(operation), name, how, addend
+            first = len(load), register, byte, distance
+            more = len(head) - at - 1
+            rest = [(place + more, other, form, add) for place, other, form, add in found[2:]]
+            return head + code[at + 1 :], [first, number, *rest]
     return code, found
 
 
@@ -119,7 +119,7 @@ def _ends(code: bytes, found: list[_Hole]) -> int:
     """What is known of the first and the last instruction of a stencil (holes.py)."""
     known = 0
     names = [name for _, name, _, _ in found]
-    if not code or code.startswith(_NUMBER_TO_RD) and len(code) == 9:
+    if not code or (code.startswith(_NUMBER_TO_RD) and len(code) == 9):
         known |= holes.KEEPS
     if found and found[-1][1:3] == ("rd", "8") and len(code) - found[-1][0] == 1:
         host = _register(code[-5:], 0x89)
@@ -129,7 +129,9 @@ def _ends(code: bytes, found: list[_Hole]) -> int:
     if code.startswith(_TEST) and code[5] == 0 and names == ["rs1", "stub"]:
         return known | holes.KEEPS | holes.HEAD_RS1 | holes.HEAD_TEST | 6 << holes.HEAD_SIZE
     host = _register(code, 0x8B)
-    if host is None and code[0] == 0x41 and code[5:].startswith(_HALF):  # of 32 bits, which the next reads alone
+    if (
+        host is None and code[0] == 0x41 and code[5:].startswith(_HALF)
+    ):  # of 32 bits, which the next reads alone
         host = _register(b"\x49" + code[1:], 0x8B)
     if host is not None and names[0] in _HEADS:
         known |= _HEADS[names[0]] | host << holes.HEAD_REGISTER | 5 << holes.HEAD_SIZE
@@ -137,7 +139,7 @@ def _ends(code: bytes, found: list[_Hole]) -> int:
 
 
 def _register(code: bytes, opcode: int) -> int | None:
-    """The register of the host that an instruction moves to or from [r12 + a byte]; None for any other one."""
+    """The register of the host that an instruction moves to or from [r12 + a byte]; None for any other."""
     prefix, operation, place, base = code[:4]
     if (prefix & 0xFB, operation, place & 0xC7, base) != (0x49, opcode, 0x44, _FROM_R12):
         return None

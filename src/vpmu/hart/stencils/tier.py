@@ -37,6 +37,11 @@ class Stitcher:
         self._engine: native.NativeEngine | None = None
         self._counting: Counting | None = None
 
+    @property
+    def works(self) -> bool:
+        """Whether pages are stitched now: on hosts that there are no stencils for, none are."""
+        return self._engine is not None
+
     def start(self) -> None:
         """From now on pages are stitched, with stencils of the variant that counts now."""
         counting = self._memory.counting
