@@ -253,6 +253,10 @@ class RegionBase(Dispatch, Floating):
         """
         return self.load_pointer(self.offset("%tab", hot_export_slot(name)))
 
+    def execute_entry(self, rp: str, n: str, context: str = "%T", bias: str = "%bias") -> None:
+        # no handler is left for it: where a region leads to is not counted
+        self.execute(rp, n, context, bias)
+
     def tail(
         self,
         target: str,
