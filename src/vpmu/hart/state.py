@@ -69,16 +69,20 @@ PAGE_TOUCHED, PAGE_DIRTY, PAGE_HASHED, PAGE_STALE, PAGE_BASE, PAGE_UNSAVED = 1, 
 REGION_WORDS = 5
 REGION_READONLY = 1
 
-# The engine's own translation caches: 256 entries of (tag, host address - virtual address). They are not
+# The engine's own translation caches: entries of (tag, host address - virtual address). They are not
 # the guest's TLB and nothing counts them. The *modelled* TLB and cache (tags only) stand beside them and
 # exist to be counted.
-TLB_ENTRIES = 256
-TLB_READ, TLB_WRITE, TLB_FETCH = 0, 4096, 8192  # byte offsets in a context
-MODEL_DTLB_READ, MODEL_DTLB_WRITE, MODEL_ITLB = 12288, 14336, 16384  # 256 tags of 8 bytes each
-MODEL_L1D, MODEL_L1D_LINES = 18432, 512  # 32 KiB, direct mapped, 64-byte lines
+TLB_ENTRIES = 1024
+TLB_SIZE = 16 * TLB_ENTRIES
+TLB_READ, TLB_WRITE, TLB_FETCH = 0, TLB_SIZE, 2 * TLB_SIZE  # byte offsets in a context
+MODEL_TLB_ENTRIES = 256  # tags of 8 bytes each
+MODEL_DTLB_READ = 3 * TLB_SIZE
+MODEL_DTLB_WRITE, MODEL_ITLB = MODEL_DTLB_READ + 8 * MODEL_TLB_ENTRIES, MODEL_DTLB_READ + 16 * MODEL_TLB_ENTRIES
+MODEL_L1D = MODEL_DTLB_READ + 24 * MODEL_TLB_ENTRIES
+MODEL_L1D_LINES = 512  # 32 KiB, direct mapped, 64-byte lines
 COUNTERS = MODEL_L1D + MODEL_L1D_LINES * 8
 CONTEXT = {name: COUNTERS // 8 + i for i, name in enumerate(CLASS_COUNTERS + MISS_COUNTERS)}
-CONTEXT_SIZE = 23040
+CONTEXT_SIZE = COUNTERS + 512
 CONTEXT_VU, CONTEXT_VS, CONTEXT_VS_SUM = 0, 1, 2
 CONTEXT_U, CONTEXT_S, CONTEXT_S_SUM, CONTEXT_M, CONTEXT_OTHER = 3, 4, 5, 6, 7  # of a hart with all its modes
 CONTEXTS = 4096  # byte offset of the first context in the hart's block
@@ -107,8 +111,14 @@ CALL = ("eid", "fid", "argument", "any_argument", "a0", "a1", "times")
 CALL_WORDS = {f"CALL_{name.upper()}": 8 * number for number, name in enumerate(CALL)}
 CALL_ROW, MAX_CALLS = 8, 8  # words, rows
 COUNTERS_SIZE = CALLS_AT + 8 * CALL_ROW * MAX_CALLS
-GUEST_STATE_SIZE = CONTEXTS + GUEST_COUNTERS + COUNTERS_SIZE
-LONE_PAGE = WHOLE_COUNTERS + COUNTERS_SIZE
+# And what entries of the engine's caches have been filled since they were last emptied: how many, and where
+# they are, for the contexts of V=1, V=0 and M.
+MAX_FILLED = 1023
+FILLED_SIZE = 8 * (1 + MAX_FILLED)
+GUEST_FILLED = GUEST_COUNTERS + COUNTERS_SIZE
+WHOLE_FILLED = WHOLE_COUNTERS + COUNTERS_SIZE
+GUEST_STATE_SIZE = CONTEXTS + GUEST_FILLED + FILLED_SIZE
+LONE_PAGE = WHOLE_FILLED + 3 * FILLED_SIZE
 """A decoded page for one instruction at a time (privileged.whole.pmp), by byte offset as well; no state."""
 INVALID_TAG = 1  # never equal to a page address
 

@@ -88,7 +88,7 @@ class Dispatch(Memory):
         """Go to a page that is decoded at `decoded`; its records find the pc by `bias`."""
         self.store_word("s", "dbase", decoded)
         if Counting.MISSES in self.counting:
-            self.count_miss(state.MODEL_ITLB, target, 12, state.TLB_ENTRIES - 1, "itlb_miss")
+            self.count_miss(state.MODEL_ITLB, target, 12, state.MODEL_TLB_ENTRIES - 1, "itlb_miss")
         offset = self.binary("shl", self.binary("and", target, RECORD_OFFSET), 2)
         rp = self.pointer(self.binary("add", decoded, offset))
         bias = self.binary("sub", page, self.binary("lshr", decoded, 2))

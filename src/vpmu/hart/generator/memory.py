@@ -55,7 +55,7 @@ class Memory(Operands):
             return
         kind = "write" if is_store else "read"
         offset = state.MODEL_DTLB_WRITE if is_store else state.MODEL_DTLB_READ
-        self.count_miss(offset, address, 12, state.TLB_ENTRIES - 1, f"dtlb_{kind}_miss")
+        self.count_miss(offset, address, 12, state.MODEL_TLB_ENTRIES - 1, f"dtlb_{kind}_miss")
         self.count_miss(state.MODEL_L1D, address, 6, state.MODEL_L1D_LINES - 1, f"l1d_{kind}_miss")
 
     def count_miss(self, offset: int, address: str, shift: int, mask: int, counter: str) -> None:

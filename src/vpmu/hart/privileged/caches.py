@@ -56,12 +56,54 @@ def update_entry(pointer, entry):
     return 1
 
 
+def remember(cache, address, addend):
+    """Fill an entry of a cache of the current context, and note it for who empties them."""
+    entry = s.ctx + cache + ((address >> 8) & TLB_INDEX)
+    store64(entry, address & ~4095)
+    store64(entry + 8, addend)
+    filled = s.contexts + FILLED
+    if s.ctx >= s.contexts + 3 * CONTEXT_SIZE:
+        filled += FILLED_SIZE
+    if s.ctx >= s.contexts + 6 * CONTEXT_SIZE:
+        filled += FILLED_SIZE
+    count = load64(filled)
+    if count <= MAX_FILLED:
+        count += 1
+        store64(filled, count)
+    if count <= MAX_FILLED:
+        store64(filled + 8 * count, entry)
+    return 0
+
+
+def empty_caches(kind, end):
+    """Empty the caches of the contexts of V=1 (0), V=0 (1) or M (2), of which the last ends at `end`, and
+    their modelled TLBs. Few entries are emptied one by one.
+    """
+    context = s.contexts + 3 * kind * CONTEXT_SIZE
+    filled = s.contexts + FILLED + kind * FILLED_SIZE
+    count = load64(filled)
+    store64(filled, 0)
+    model = context + MODEL_DTLB_READ
+    while model < end:
+        fill(model, 255, MODEL_SIZE)
+        model += CONTEXT_SIZE
+    if count <= MAX_FILLED:
+        while count:
+            store64(load64(filled + 8 * count), INVALID)
+            count -= 1
+        return 0
+    while context < end:
+        fill(context, 255, 3 * TLB_SIZE)
+        context += CONTEXT_SIZE
+    return 0
+
+
 def flush_cache(offset):
     """Forget one kind of cached translation (TLB_READ, TLB_WRITE, TLB_FETCH) in every context."""
     context = s.contexts + offset
     end = context + CONTEXTS_SIZE
     while context < end:
-        fill(context, 255, 4096)
+        fill(context, 255, TLB_SIZE)
         context += CONTEXT_SIZE
     return 0
 
@@ -69,7 +111,7 @@ def flush_cache(offset):
 def forget_page(context, end, address):
     """Forget one page in the contexts from one address to another, and in their modelled TLBs."""
     while context < end:
-        entry = context + ((address >> 8) & 4080)
+        entry = context + ((address >> 8) & TLB_INDEX)
         store64(entry + TLB_READ, INVALID)
         store64(entry + TLB_WRITE, INVALID)
         store64(entry + TLB_FETCH, INVALID)

@@ -68,9 +68,7 @@ def fetch_page(address):
     if decoded == 0:
         decoded = new_decoded_page(page, load64(region + 16) + (offset & ~4095))
     store64(decoded + DECODED_STORES, 0)
-    entry = s.ctx + TLB_FETCH + ((address >> 8) & 4080)
-    store64(entry, address & ~4095)
-    store64(entry + 8, decoded)
+    remember(TLB_FETCH, address, decoded)
     return decoded
 
 
@@ -110,7 +108,7 @@ def code_pointer(address):
 
 def fetch_half(address):
     """The 16 bits of instruction memory at an address; `s.fault` on failure."""
-    entry = s.ctx + TLB_FETCH + ((address >> 8) & 4080)
+    entry = s.ctx + TLB_FETCH + ((address >> 8) & TLB_INDEX)
     if load64(entry) == (address & ~4095):
         s.fault = 0
         return load16(load64(load64(entry + 8) + DECODED_HOST) + (address & 4095))

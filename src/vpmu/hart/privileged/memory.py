@@ -46,9 +46,7 @@ def slow_load(address, size):
     if s.fault:
         return 0
     if cacheable() and near == 0 and cut_page(physical) == 0:
-        entry = s.ctx + TLB_READ + ((address >> 8) & 4080)
-        store64(entry, address & ~4095)
-        store64(entry + 8, host - address)
+        remember(TLB_READ, address, host - address)
     return load_sized(host, size)
 
 
@@ -110,9 +108,7 @@ def write_pointer(address, size):
         code_written(decoded, page, address & 4095, size)
         return host
     if cacheable() and near == 0 and cut_page(physical) == 0:
-        entry = s.ctx + TLB_WRITE + ((address >> 8) & 4080)
-        store64(entry, address & ~4095)
-        store64(entry + 8, host - address)
+        remember(TLB_WRITE, address, host - address)
     return host
 
 

@@ -114,14 +114,7 @@ def superpage_number(address, level):
 def flush_all():
     """Forget every cached and modelled translation of this hart."""
     fill(s.contexts - SUPERPAGES_BELOW, 0, SUPERPAGES_SIZE)
-    context = s.contexts
-    end = context + CONTEXTS_SIZE
-    while context < end:
-        fill(
-            context, 255, MODEL_L1D
-        )  # no tag is all-ones: the byte fills the engine's three caches and the modelled TLBs
-        context += CONTEXT_SIZE
-    return 0
+    return empty_caches(0, s.contexts + CONTEXTS_SIZE)
 
 
 def flush_superpages(address):

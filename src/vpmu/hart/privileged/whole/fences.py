@@ -60,14 +60,12 @@ def note_guest_page(address, level, entry):
 
 def flush_contexts(first):
     """Forget the cached and modelled translations of three contexts: of V=1 (0) or of V=0 (3)."""
-    context = s.contexts + first * CONTEXT_SIZE
-    end = context + 3 * CONTEXT_SIZE
-    while context < end:
-        fill(context, 255, MODEL_L1D)
-        context += CONTEXT_SIZE
     marks = s.contexts + LEAVES
     if first:
         marks += 8192
+        empty_caches(1, s.contexts + 6 * CONTEXT_SIZE)
+    else:
+        empty_caches(0, s.contexts + 3 * CONTEXT_SIZE)
     fill(marks, 0, 8192)
     return 0
 
@@ -83,8 +81,7 @@ def flush_all():
     """Forget every translation, of M too."""
     flush_virtual()
     flush_contexts(3)
-    fill(s.contexts + 6 * CONTEXT_SIZE, 255, MODEL_L1D)
-    return 0
+    return empty_caches(2, s.contexts + 7 * CONTEXT_SIZE)
 
 
 def flush_page(first, address):
