@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from vpmu.hart.state import CONTEXT_SIZE, CONTEXTS, MODEL_DTLB_READ, STATE
+from vpmu.hart.state import CONTEXTS, STATE
 from vpmu.vmm.machine import Machine
 from vpmu.vmm.snapshot import _providers
 from vpmu.vmm.snapshot_state import device_state, vcpu_state
