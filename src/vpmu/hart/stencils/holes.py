@@ -63,7 +63,7 @@ ROW = ("CODE", "SIZE", "HOLES", "HOLE_COUNT", "STUB", "ENDS", "FORMS", "BYTES")
 ROW_WORDS = {f"STENCIL_{name}": 8 * place for place, name in enumerate(ROW)}
 ROW_SIZE = 8 * len(ROW)
 """SIZE of the code, ENDS: what follows in memory is not what follows in the program, FORMS as above, BYTES
-that are accessed. A row without code is none.
+that are accessed. CODE and HOLES are distances from the beginning of the table; a row without code is none.
 """
 # A hole to fill: its place in the stencil 15:0, number 23:16, how 31:24, an addend 63:32.
 AS_32, AS_64, AS_DISTANCE, AS_8 = 0, 1, 2, 3

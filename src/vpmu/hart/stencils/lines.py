@@ -241,10 +241,11 @@ def copy_stencil(row, to):
 
 def copy_in_line(row, line, host, to):
     """Copy a stencil without what its line does not need, fill its holes in; the address behind it."""
-    hole = load64(row + STENCIL_HOLES)
+    hole = m.stencils + load64(row + STENCIL_HOLES)
     end = hole + 8 * load64(row + STENCIL_HOLE_COUNT)
     behind = to + size_of(row, line, host)
-    code = load64(row + STENCIL_CODE)
+    first = m.stencils + load64(row + STENCIL_CODE)
+    code = first
     begin = to
     if line & HANDED_ON:
         forms = load64(row + STENCIL_FORMS)
@@ -256,7 +257,7 @@ def copy_in_line(row, line, host, to):
     copy(begin, code, behind - begin)
     if line & NOT_STORED:
         end -= 8
-    begin += load64(row + STENCIL_CODE) - code  # where the first byte would be
+    begin += first - code  # where the first byte would be
     while hole < end:
         what = load64(hole)
         place = begin + (what & 0xFFFF)

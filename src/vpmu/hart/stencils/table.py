@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import marshal
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -192,17 +191,12 @@ def compiled(counting: Counting) -> list[Row]:
     return [row for row in rows if row is not None]
 
 
-def _pack(rows: list[Row]) -> bytes:
-    return marshal.dumps([tuple(getattr(row, name) for name in Row.__slots__) for row in rows])
-
-
-def shared_code(memory: HostMemory) -> dict[str, bytes]:
+def shared_code(table: HostMemory) -> dict[str, bytes]:
     """The stencils of a table that stand in the arena once, by name."""
     found = {}
     for place, name in holes.SHARED.items():
-        address, size, *_ = _ROW.unpack_from(memory.view, place * holes.ROW_SIZE)
-        at = address - memory.address
-        found[name] = bytes(memory.view[at : at + size])
+        at, size, *_ = _ROW.unpack_from(table.view, place * holes.ROW_SIZE)
+        found[name] = bytes(table.view[at : at + size])
     return found
 
 
@@ -214,27 +208,30 @@ def table(counting: Counting) -> HostMemory | None:
     path = native.stencil_path(counting)
     kept = code_cache.load(path)
     if kept is None:
-        kept = _pack(compiled(counting)) if native.stencil_machine() else marshal.dumps([])
+        kept = laid_out(compiled(counting)) if native.stencil_machine() else b""
         code_cache.store(path, kept)
-    rows = [Row(*fields) for fields in marshal.loads(kept)]
-    if not {row.place for row in rows} >= holes.STUBS.keys() | holes.SHARED.keys():
+    if not kept:
         return None
-    return _laid_out(rows)
+    memory = HostMemory(len(kept))
+    memory.view[: len(kept)] = kept
+    return memory
 
 
-def _laid_out(rows: list[Row]) -> HostMemory:
-    """Rows by their place, then code and holes. An operation has two places: one for each length."""
-    size = holes.TABLE * holes.ROW_SIZE
-    memory = HostMemory(size + sum(len(row.code) + len(row.holes) for row in rows))
-    at = size
+def laid_out(rows: list[Row]) -> bytes:
+    """Rows by their place, then code and holes, which rows name by their distance from the beginning. An
+    operation has two places: one for each length. Nothing where a stencil is missing that all need.
+    """
+    if not {row.place for row in rows} >= holes.STUBS.keys() | holes.SHARED.keys():
+        return b""
+    table = bytearray(holes.TABLE * holes.ROW_SIZE)
+    parts, at = [], len(table)
     for row in rows:
-        code, behind = at, at + len(row.code)
-        at = behind + len(row.holes)
-        memory.view[code:behind], memory.view[behind:at] = row.code, row.holes
         fields = (
-            *(memory.address + code, len(row.code), memory.address + behind, len(row.holes) // _HOLE.size),
+            *(at, len(row.code), at + len(row.code), len(row.holes) // _HOLE.size),
             *(row.stub, row.ends, row.forms, row.bytes),
         )
+        parts += [row.code, row.holes]
+        at += len(row.code) + len(row.holes)
         for place in (row.place, row.place + 1) if row.place < holes.SLOW else (row.place,):
-            _ROW.pack_into(memory.view, place * holes.ROW_SIZE, *fields)
-    return memory
+            _ROW.pack_into(table, place * holes.ROW_SIZE, *fields)
+    return b"".join((table, *parts))
