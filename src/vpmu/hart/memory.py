@@ -159,6 +159,7 @@ class PhysicalMemory:
         words = self.shared.words
         pool = self._code_pool.address + _CODE_GUARD  # of whole pages: aligned
         words[state.SHARED["code_pool"]] = words[state.SHARED["code_next"]] = pool
+        words[state.SHARED["code_new"]] = pool
         words[state.SHARED["code_end"]] = pool + _CODE_POOL
         words[state.SHARED["code_map"]] = self._code_map.address
         words[state.SHARED["page_flags"]] = self._flags.address

@@ -44,7 +44,8 @@ stitched
 
 _REGIONS = 8
 _SHARED_NAMES = [
-    *("code_pool", "code_next", "code_end", "code_map", "page_flags", "page_count", "epoch", "hot_table"),
+    *("code_pool", "code_next", "code_new", "code_end", "code_map", "page_flags", "page_count", "epoch"),
+    "hot_table",
     *("hot_count", "region_count", "breakpoints", "breakpoint_count"),
     *("watchpoints", "watchpoint_count"),
     *("stencils", "stitch_scratch", "stitched_base", "stitched_next", "stitched_end"),

@@ -37,7 +37,10 @@ def new_decoded_page(page, host):
         flush_cache(TLB_FETCH)
         decoded = m.code_pool
     m.code_next = decoded + DECODED_STRIDE
-    fill(decoded, 0, DECODED_SIZE)
+    if decoded < m.code_new:
+        fill(decoded, 0, DECODED_SIZE)
+    else:  # nobody has used it yet: it is zero, and parts that nobody needs are never touched
+        m.code_new = m.code_next
     store64(decoded + 8 * 2048, RECORD_PAGE_END)
     store64(decoded + 8 * 2049, RECORD_PAGE_END)
     store64(decoded + DECODED_HOST, host)
