@@ -27,6 +27,7 @@ from vpmu.hart import native, state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.generator.operations import NUMBER, OPERATIONS
 from vpmu.hart.hart import Hart
+from vpmu.hart.isa.instruction import Kind
 from vpmu.hart.memory import PhysicalMemory
 from vpmu.hart.stencils import holes, table, tier
 from vpmu.hart.stencils.forms import forms_of, has_stencil
@@ -151,6 +152,9 @@ def test_every_operation_has_its_stencils(counting: Counting) -> None:
         if has_stencil(operation)
         for form in forms_of(operation)
     }
+    if "+avx," not in native.host_machine()[1][2]:  # there, what reads constants has none
+        floating = {2 * NUMBER[o.name] for o in OPERATIONS if o.row.kind is Kind.FP}
+        wanted -= {place for place in wanted - rows.keys() if place % 1024 in floating}
     assert wanted | holes.STUBS.keys() | holes.SHARED.keys() == rows.keys()
     assert all(len(row.holes) % 8 == 0 for row in rows.values())
 
