@@ -16,6 +16,7 @@ _MODEL_STATE = layout.MODEL_DTLB_READ
 caches of host addresses.
 """
 _NOTHING = b"\xff" * _MODEL_STATE
+_FEW = 100  # entries that are emptied one by one
 _PMP = layout.CONTEXTS + layout.PMP
 """Where a hart with all its modes has its physical memory protection."""
 _PHYSICAL = ("base", "mark", "running", "overflow")
@@ -87,10 +88,27 @@ def forget_translations(hart: Hart, *, writes_only: bool = False) -> None:
     """Empty the engine's caches of host addresses, which are no state of the guest: nothing that counts
     changes.
     """
+    words, origin = hart.words, hart.get("contexts") - layout.CONTEXTS
+    lists = _filled_lists(hart)
+    if max(words[at] for at in lists) <= _FEW:  # they are named (privileged/caches.py)
+        for at in lists:
+            for entry in words[at + 1 : at + 1 + words[at]]:
+                words[entry - origin >> 3] = layout.INVALID_TAG
+            words[at] = 0
+        return
     first, last = (layout.TLB_WRITE, layout.TLB_FETCH) if writes_only else (0, _MODEL_STATE)
-    raw, nothing = hart.words.cast("B"), _NOTHING[: last - first]
+    raw, nothing = words.cast("B"), _NOTHING[: last - first]
     for start in _context_starts(hart):
         raw[start + first : start + last] = nothing
+    if not writes_only:
+        for at in lists:
+            words[at] = 0
+
+
+def _filled_lists(hart: Hart) -> list[int]:
+    """The words where lists begin of what is filled of the engine's caches."""
+    first = layout.CONTEXTS + (layout.WHOLE_FILLED if hart.whole else layout.GUEST_FILLED)
+    return [first + kind * layout.FILLED_SIZE >> 3 for kind in range(3 if hart.whole else 1)]
 
 
 def physical_state(pmu: PhysicalPmu) -> State:
