@@ -83,8 +83,11 @@ class HotTier:
         if self._is_outside(decoded, pc):
             self._note_outside(decoded, pc)
             return False
-        waits = pc & 4095 in self._covered.get(decoded, ()) or 0 < self._sampled[decoded] < self._scattered
-        return waits and not self._pending.total()
+        if self._pending.total():
+            return False
+        if pc & 4095 in self._covered.get(decoded, ()):
+            return True
+        return 0 < self._sampled[decoded] < self._scattered and not self._is_flat(decoded, pc)
 
     def _is_outside(self, decoded: int, pc: int) -> bool:
         """Whether a region could be compiled that holds `pc`, and none does."""
