@@ -104,7 +104,7 @@ def privileged_functions(whole: bool = False) -> list[ast.FunctionDef]:
 
 def stitcher_functions() -> list[ast.FunctionDef]:
     """The functions of `stencils/` in the semantics language, which the native engine alone has."""
-    modules = ("stitch", "neighbours", "lines")
+    modules = ("stitch", "neighbours", "values", "lines")
     return [node for name in modules for node in _functions(f"stencils/{name}.py")]
 
 
