@@ -4,7 +4,6 @@
 
 Instructions are exact: HS mode, between two batches that differ in REPEATS calls. Times are of the process.
 --qemu: the triple on the same host in QEMU, too: processor time of both, so that other load does not enter.
-`vpmu host kvm:SUITE --compile` comes first, once.
 """
 
 from __future__ import annotations

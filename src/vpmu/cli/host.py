@@ -11,6 +11,7 @@ it cannot be had on this machine.
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,10 +40,7 @@ def add_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     add_host_options(parser, on=False)
     parser.add_argument("--console", metavar="FILE", type=out_file, help="write what the host printed")
-    parser.add_argument(
-        "--compile", action="store_true",
-        help="compile what its kernel does for a guest: half a minute, once for a kernel",
-    )  # fmt: skip
+    parser.add_argument("--compile", action="store_true", help=argparse.SUPPRESS)  # scripts may have it
     add_guest_options(parser)
     add_debug_options(parser)
     parser.add_argument(
@@ -78,9 +76,7 @@ def _run(args: argparse.Namespace) -> int:
                 write_file(args.console, down.console)
             raise
         if args.compile:
-            from ..conform.host_compiled import compile_host
-
-            compile_host(target.link, target.scratch, options.progress or Progress(quiet=True))
+            print("vpmu: host: --compile does nothing any more: what it made is no faster", file=sys.stderr)
         return tell(args, target, lambda: describe(target, identify(target, "qemu-virt")), lines)
 
 

@@ -140,7 +140,6 @@ class HostLink:
         """One request to monitor or agent, and its answer. Raises TargetLost."""
         self.host.ask(request)
         result = self.host.run(self.patience)
-        self._use_compiled()
         while result.stop == "breakpoint" and self.stopped is not None:
             result = self.stopped() or self.host.run(self.patience)
         if result.stop == "line":
@@ -169,15 +168,6 @@ class HostLink:
         except (VpmuError, MemoryFault):
             return where
         return where if found is None else f"{where} ({found.name})"
-
-    def _use_compiled(self) -> None:
-        """A host's runs are too short to be sampled, but what is compiled of its kernel is used."""
-        memory = self.host.machine.memory
-        if memory.hot_tier is None:
-            from ..hart.hot_tier import HotTier
-
-            memory.hot_tier = HotTier(memory)
-        memory.hot_tier.look_up()
 
     def rewind(self) -> None:
         """Back to a fresh VM: the host and all of its kernel."""

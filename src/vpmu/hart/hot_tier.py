@@ -63,7 +63,6 @@ class HotTier:
         self._looked_up: dict[int, str] = {}  # decoded page -> contents for which kept regions were looked up
         self.done: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self.installed = self.compiled = 0
-        self._seen = memory.shared.words[state.SHARED["code_pool"]]  # pages before this have been looked up
         tiers.add(self)
 
     def forked(self) -> None:
@@ -131,27 +130,6 @@ class HotTier:
         self._compile(decoded, offset, key, hot if flat else samples, flat=flat)
         covered = self._covered.get(decoded, ())
         samples[:] = [other for other in samples if other not in covered and other != offset]
-
-    def look_up(self) -> None:
-        """Between runs that are too short to be sampled: install what is ready, and what is kept."""
-        while not self.done.empty():
-            self.install(self.done.get_nowait())
-        self._look_up_new_pages()
-
-    def _look_up_new_pages(self) -> None:
-        """Install what is kept of the pages that have been decoded since the last sample."""
-        end = self._memory.shared.words[state.SHARED["code_next"]]
-        if not region_cache(self._memory.counting):
-            self._seen = end
-        if end < self._seen:  # the pool has started again
-            self._seen = self._memory.shared.words[state.SHARED["code_pool"]]
-        while self._seen < end:
-            decoded, self._seen = self._seen, self._seen + state.DECODED_STRIDE
-            self._looked_up[decoded] = key = self._key(decoded)
-            self._covered.pop(decoded, None)
-            self._empty.pop(decoded, None)
-            self._hot.pop(decoded, None)
-            self._install_kept(decoded, key, stays=True)
 
     def finish(self, progress: Callable[[float], None] = lambda fraction: None) -> None:
         """Wait until everything that was sampled is compiled and kept; `progress` gets how much of it is."""
