@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from vpmu.hart.codegen_flags import Counting
+from vpmu.hart.stencils import tier
 
 _BUILD = """
 import sys
@@ -26,3 +27,9 @@ def built_engine() -> None:
             [sys.executable, "-c", _BUILD, str(counting.value)], capture_output=True, text=True, timeout=120
         )
         assert run.returncode == 0, f"{counting}: status {run.returncode}\n{run.stderr[-2000:]}"
+
+
+@pytest.fixture
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages are stitched after some 16 instructions."""
+    monkeypatch.setattr(tier, "SLICE", 16)

@@ -12,17 +12,11 @@ from tests.hart.stencil_programs import CODE, access, arithmetic, chain, hart_of
 from vpmu.hart import native, state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.hart import Hart
-from vpmu.hart.stencils import tier
 
 pytest.importorskip("llvmlite")
 
 if native.stencil_machine() is None:
     pytest.skip("stencils are made for x86-64 hosts", allow_module_level=True)
-
-
-@pytest.fixture
-def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tier, "SLICE", 16)
 
 
 def compare(harts: list[Hart], budget: int, where: str) -> None:

@@ -38,11 +38,6 @@ if native.stencil_machine() is None:
     pytest.skip("stencils are made for x86-64 hosts", allow_module_level=True)
 
 
-@pytest.fixture
-def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tier, "SLICE", 16)
-
-
 @pytest.mark.usefixtures("small_slices")
 @pytest.mark.parametrize("paged", [False, True], ids=["flat", "scattered"])
 @pytest.mark.parametrize(

@@ -31,13 +31,8 @@ def load(path: Path) -> bytes | None:
         return None
     if data[:_HEAD] == _MAGIC + _digest(path, data[_HEAD:]):
         return data[_HEAD:]
-    damaged(path)
-    return None
-
-
-def damaged(path: Path) -> None:
-    """Say that a file does not hold what was stored."""
     _say(path.parent, path.name, "damaged, or of another engine; built again")
+    return None
 
 
 def _read(path: Path) -> bytes | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import queue
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from vpmu.hart import state
 from vpmu.hart.digest import blake2b
@@ -86,7 +86,11 @@ class HotTier:
             return False
         if pc & 4095 in self._covered.get(decoded, ()):
             return True
-        return 0 < self._sampled[decoded] < self._scattered and not self._is_flat(decoded, pc)
+        return self._sampled[decoded] > 0 and self._is_early(decoded, pc)
+
+    def _is_early(self, decoded: int, pc: int) -> bool:
+        """Whether a page that is not at its physical address has too few samples for a look at it."""
+        return self._sampled[decoded] < self._scattered and not self._is_flat(decoded, pc)
 
     def _is_outside(self, decoded: int, pc: int) -> bool:
         """Whether a region could be compiled that holds `pc`, and none does."""
@@ -97,9 +101,7 @@ class HotTier:
         if offset in self._empty.get(decoded, ()) or not self._record(decoded + 4 * offset):
             return False  # no record: the chunk ended in a jump to another page
         self._sampled[decoded] += 1
-        if self._sampled[decoded] < self._worth_a_look:
-            return False
-        if self._sampled[decoded] < self._scattered and not self._is_flat(decoded, pc):
+        if self._sampled[decoded] < self._worth_a_look or self._is_early(decoded, pc):
             return False
         if offset in self._covered.get(decoded, ()):
             if self._pending[decoded] or self._word(decoded, "DECODED_COMPILED") & state.COMPILED_REGIONS:
@@ -131,12 +133,10 @@ class HotTier:
         covered = self._covered.get(decoded, ())
         samples[:] = [other for other in samples if other not in covered and other != offset]
 
-    def finish(self, progress: Callable[[float], None] = lambda fraction: None) -> None:
-        """Wait until everything that was sampled is compiled and kept; `progress` gets how much of it is."""
-        total = self._pending.total()
+    def finish(self) -> None:
+        """Wait until everything that was sampled is compiled and kept."""
         while self._pending.total():
             self.install(self.done.get())
-            progress(1 - self._pending.total() / total)
 
     def _is_flat(self, decoded: int, pc: int) -> bool:
         """Whether a page is at its physical address: so most likely is the data that it reaches."""

@@ -34,7 +34,7 @@ def constants(whole: bool = False) -> dict[str, int]:
         "MAX_FILLED": state.MAX_FILLED,
         "MODEL_DTLB_READ": state.MODEL_DTLB_READ, "MODEL_DTLB_WRITE": state.MODEL_DTLB_WRITE,
         "MODEL_ITLB": state.MODEL_ITLB,
-        "MODEL_L1D": state.MODEL_L1D, "INVALID": state.INVALID_TAG,
+        "INVALID": state.INVALID_TAG,
         "SUPERPAGES_BELOW": state.CONTEXTS - 8 * state.SUPERPAGES, "SUPERPAGES_SIZE": state.SUPERPAGES_SIZE,
         "REGIONS": 8 * state.SHARED["r0_base"], "REGION_BYTES": 8 * state.REGION_WORDS,
         "REGION_READONLY": state.REGION_READONLY,

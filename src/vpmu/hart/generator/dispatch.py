@@ -108,15 +108,15 @@ class Dispatch(Memory):
         """Stencils reach the state block from its midst: so a register is a byte away."""
         return self.offset("%S", state.MIDST)
 
-    def enter_if_line(self, record: str, page: str, n: str) -> None:
-        """Go to the stencils of a record if it is stitched and there is budget for its line; else straight on
-        here.
+    def enter_if_line(self, record: str, page: str, n: str, budget: int | None = None) -> None:
+        """Go to the stencils of a record if it is stitched and there is budget for its line, or the one that
+        is given; else straight on here.
         """
         stitched, enough, other = map(self.new_label, ("stitched", "enough", "other"))
         operation = self.binary("and", record, state.HANDLERS - 1)
         self.fork(self.compare("eq", operation, state.RECORD_STITCHED), stitched, other, LIKELY)
         self.label(stitched)
-        line = self.binary("and", self.binary("lshr", record, RD), 255)
+        line = self.binary("and", self.binary("lshr", record, RD), 255) if budget is None else budget
         self.fork(self.compare("uge", n, line), enough, other, LIKELY)
         self.label(enough)
         self.enter_line(record, page, n)

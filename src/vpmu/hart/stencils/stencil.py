@@ -21,7 +21,7 @@ from vpmu.hart.generator.handler import Handler
 from vpmu.hart.generator.language import Constants
 from vpmu.hart.generator.operations import Operation
 from vpmu.hart.isa.instruction import Kind
-from vpmu.hart.stencils.forms import ABSENT, WRITING
+from vpmu.hart.stencils.forms import ABSENT
 from vpmu.hart.stencils.holes import FIRST, MAX_LINE, NEAR, NO_RD
 
 _REGISTER_HOLES = {RD: "rd", RS1: "rs1", RS2: "rs2", RS3: "rs3"}
@@ -59,7 +59,7 @@ class Stencil(Handler):
         return "%S"
 
     def write_rd(self, value: str) -> None:
-        if self.form != NO_RD or self.row.kind not in WRITING:
+        if self.form != NO_RD:
             super().write_rd(value)
 
     def field(self, shift: int, width: int = 8) -> str:
@@ -194,12 +194,8 @@ class Stencil(Handler):
         self.store_word("s", "dbase", decoded)
         at = self.binary("shl", self.binary("and", "%r", RECORD_OFFSET), 2)
         record = self.load64(self.pointer(self.binary("add", decoded, at)))
-        line, enough = self.new_label("line"), self.new_label("enough")
-        operation = self.binary("and", record, state.HANDLERS - 1)
-        self.fork(self.compare("eq", operation, state.RECORD_STITCHED), line, other, LIKELY)
-        self.label(line)  # no line is longer: the engine looks closer where the budget is about to end
-        self.fork(self.compare("uge", "%n", MAX_LINE), enough, other, LIKELY)
-        self.label(enough)
-        self.enter_line(record, page, "%n")
+        # no line is longer: the engine looks closer where the budget is about to end
+        self.enter_if_line(record, page, "%n", MAX_LINE)
+        self.emit(f"br label %{other}")
         self.label(other)
         self.tail(self.export("stitched_jump"), state_block=self.offset("%S", -state.MIDST))

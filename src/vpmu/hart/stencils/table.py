@@ -97,8 +97,8 @@ def _shortened(code: bytes, found: list[_Hole], near: Collection[str]) -> tuple[
 
 
 def _operand_first(code: bytes, found: list[_Hole]) -> tuple[bytes, list[_Hole]]:
-    """ "rax = number; rax = rax and register" made "rax = register; rax = rax and number", and shifts by a
-    number. So the operand comes first.
+    """What loads RAX with a number and then operates on it and a register loads the register first, and
+    operates on it and the number.
     """
     if not code.startswith(_RAX_NUMBER) or [hole[2] for hole in found[:2]] != ["32", "8"]:
         return code, found
@@ -128,10 +128,8 @@ def _ends(code: bytes, found: list[_Hole]) -> int:
     if code.startswith(_TEST) and code[5] == 0 and names == ["rs1", "stub"]:
         return known | holes.KEEPS | holes.HEAD_RS1 | holes.HEAD_TEST | 6 << holes.HEAD_SIZE
     host = _register(code, 0x8B)
-    if (
-        host is None and code[0] == 0x41 and code[5:].startswith(_HALF)
-    ):  # of 32 bits, which the next reads alone
-        host = _register(b"\x49" + code[1:], 0x8B)
+    if host is None and code[0] == 0x41 and code[5:].startswith(_HALF):
+        host = _register(b"\x49" + code[1:], 0x8B)  # of 32 bits, and the next instruction reads no more
     if host is not None and names[0] in _HEADS:
         known |= _HEADS[names[0]] | host << holes.HEAD_REGISTER | 5 << holes.HEAD_SIZE
     return known

@@ -33,7 +33,7 @@ class Stitcher:
         self._arena = CodeArena(ARENA + SHARED)
         self._base = self._arena.reserve(ARENA)
         self._table: HostMemory | None = None
-        self._shared: dict[Counting, dict[str, int | None]] = {}  # addresses of their code
+        self._shared: dict[Counting, dict[str, int]] = {}  # addresses of their code
         self._engine: native.NativeEngine | None = None
         self._counting: Counting | None = None
 
@@ -51,10 +51,13 @@ class Stitcher:
         if self._table is None:
             return
         if counting not in self._shared:
-            code = shared_code(self._table)
-            self._shared[counting] = {name: self._arena.place(text) for name, text in code.items()}
+            self._shared[counting] = places = {}
+            for name, code in shared_code(self._table).items():
+                place = self._arena.place(code)
+                assert place is not None  # SHARED is enough for every variant
+                places[name] = place
         for name, place in self._shared[counting].items():
-            self._scratch.view.cast("Q")[holes.NUMBER[name]] = place or 0
+            self._scratch.view.cast("Q")[holes.NUMBER[name]] = place
         self._engine = native.engine(counting)
         words = self._memory.shared.words
         for name, value in (
