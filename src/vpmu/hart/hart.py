@@ -73,6 +73,7 @@ HEDELEG = (1 << Cause.FETCH_MISALIGNED | 1 << Cause.BREAKPOINT | 1 << Cause.USER
 _ISA, _STIMECMP = state.STATE["isa"], state.STATE["stimecmp"]
 _COUNT_VU, _COUNT_VS = state.STATE["count_vu"], state.STATE["count_vs"]
 _STOPS, _BUDGET = tuple(Stop), int(Stop.BUDGET)
+_NO_EXTENT = memoryview(bytes(state.EXTENT_SIZE)).cast("Q")
 _NO_SUPERPAGES = memoryview(bytes(state.SUPERPAGES_SIZE)).cast("Q")
 _TIME, _MODE, _VS, _VU = state.STATE["time_ns"], state.STATE["mode"], Mode.VS, Mode.VU
 _WORD64, _WORD32 = ctypes.c_uint64.from_address, ctypes.c_uint32.from_address
@@ -207,6 +208,12 @@ class Hart:
         raw, first = self.words.cast("B"), state.CONTEXTS
         for start in range(first, first + self.contexts * state.CONTEXT_SIZE, state.CONTEXT_SIZE):
             raw[start : start + size] = b"\xff" * size
+        self.forget_extent()
+
+    def forget_extent(self) -> None:
+        """Forget what loads know of more than a page (privileged/extent.py)."""
+        first = state.CONTEXTS + (state.WHOLE_EXTENT if self.whole else state.GUEST_EXTENT)
+        self.words[first // 8 : (first + state.EXTENT_SIZE) // 8] = _NO_EXTENT
 
     # -- running
 

@@ -121,8 +121,15 @@ MAX_FILLED = 1023
 FILLED_SIZE = 8 * (1 + MAX_FILLED)
 GUEST_FILLED = GUEST_COUNTERS + COUNTERS_SIZE
 WHOLE_FILLED = WHOLE_COUNTERS + COUNTERS_SIZE
-GUEST_STATE_SIZE = CONTEXTS + GUEST_FILLED + FILLED_SIZE
-LONE_PAGE = WHOLE_FILLED + 3 * FILLED_SIZE
+# And the extent (privileged/extent.py): its first address, up to where an access of WIDEST_ACCESS bytes may
+# begin (0: there is no extent), the host's address minus the guest's, and how many misses it has seen.
+EXTENT = ("base", "bound", "addend", "misses")
+EXTENT_SIZE = 8 * len(EXTENT)
+WIDEST_ACCESS = 256  # bytes that neighbours may ask for at once
+GUEST_EXTENT = GUEST_FILLED + FILLED_SIZE
+WHOLE_EXTENT = WHOLE_FILLED + 3 * FILLED_SIZE
+GUEST_STATE_SIZE = CONTEXTS + GUEST_EXTENT + EXTENT_SIZE
+LONE_PAGE = WHOLE_EXTENT + EXTENT_SIZE
 """A decoded page for one instruction at a time (privileged.whole.pmp), by byte offset as well; no state."""
 INVALID_TAG = 1  # never equal to a page address
 

@@ -88,6 +88,7 @@ def forget_translations(hart: Hart, *, writes_only: bool = False) -> None:
     """Empty the engine's caches of host addresses, which are no state of the guest: nothing that counts
     changes.
     """
+    hart.forget_extent()
     words, origin = hart.words, hart.get("contexts") - layout.CONTEXTS
     lists = _filled_lists(hart)
     if max(words[at] for at in lists) <= _FEW:  # they are named (privileged/caches.py)

@@ -83,6 +83,7 @@ def empty_caches(kind, end):
     filled = s.contexts + FILLED + kind * FILLED_SIZE
     count = load64(filled)
     store64(filled, 0)
+    empty_extent()
     model = context + MODEL_DTLB_READ
     while model < end:
         fill(model, 255, MODEL_SIZE)
@@ -100,6 +101,8 @@ def empty_caches(kind, end):
 
 def flush_cache(offset):
     """Forget one kind of cached translation (TLB_READ, TLB_WRITE, TLB_FETCH) in every context."""
+    if offset == TLB_READ:
+        empty_extent()
     context = s.contexts + offset
     end = context + CONTEXTS_SIZE
     while context < end:
@@ -110,6 +113,7 @@ def flush_cache(offset):
 
 def forget_page(context, end, address):
     """Forget one page in the contexts from one address to another, and in their modelled TLBs."""
+    empty_extent()
     while context < end:
         entry = context + ((address >> 8) & TLB_INDEX)
         store64(entry + TLB_READ, INVALID)

@@ -47,6 +47,7 @@ def slow_load(address, size):
         return 0
     if cacheable() and near == 0 and cut_page(physical) == 0:
         remember(TLB_READ, address, host - address)
+        extend(region, address)
     return load_sized(host, size)
 
 

@@ -78,6 +78,9 @@ class Access(RegionBase):
         if kept is not None:
             known.append((self._ask_kept(kept, first, quick, look), self.block))
             self.label(look)
+        elif self.extent and not is_store:
+            known.append((self._ask_extent(first, quick, look), self.block))
+            self.label(look)
         entry = self.cache_entry(state.TLB_WRITE if is_store else state.TLB_READ, first)
         # a page other than the first byte's has another tag, so one comparison covers all of the bytes
         page = self.binary("and", self.binary("add", base, before + high - low - 1), PAGE)
@@ -87,14 +90,6 @@ class Access(RegionBase):
         found = self.load64(self.offset(entry, 8))
         if kept is not None:
             self._keep(kept, page, found)
-        elif not is_store and (self.leader, self.step.record >> RS1 & 255) in self.guessed:
-            guess = self.value("load i64, ptr %guess")
-            other = self.new_label("other")
-            self.fork(self.compare("eq", self.opaque(found), guess), quick, other)
-            known.append((guess, self.block))
-            self.label(other)
-            found = self.opaque(found)
-            self.emit(f"store i64 {found}, ptr %guess")
         known.append((found, self.block))
         self.emit(f"br label %{quick}")
         self.label(quick)
@@ -138,6 +133,17 @@ class Access(RegionBase):
             self.near[place.root, is_store] = Reach(addend, low, high)
         self.count_access(address, is_store)
 
+    # -- where addresses are physical
+
+    def _ask_extent(self, first: str, yes: str, no: str) -> str:
+        """Whether a load whose first byte is at `first` lies in the extent (privileged/extent.py); its
+        addend.
+        """
+        at = (state.CONTEXTS + state.GUEST_EXTENT) // 8
+        base, bound, addend = (self.load64(self.word_pointer("s", at + word)) for word in range(3))
+        self.fork(self.compare("ult", self.binary("sub", first, base), bound), yes, no, LIKELY)
+        return addend
+
     # -- the pages that a loop goes on in
 
     def _ask_kept(self, kept: KeptPage, first: str, yes: str, no: str) -> str:
@@ -147,10 +153,6 @@ class Access(RegionBase):
         addend = self.value(f"load i64, ptr %addend_{kept.name}")
         self.fork(self.compare("ult", distance, bound), yes, no, LIKELY)
         return addend
-
-    def opaque(self, value: str) -> str:
-        """The same value, of which LLVM knows nothing: not that it equals what it was compared with."""
-        return self.value(f'call i64 asm "", "=r,0"(i64 {value})')
 
     def _keep(self, kept: KeptPage, page: str, addend: str) -> None:
         """Keep a page that the engine's cache holds."""

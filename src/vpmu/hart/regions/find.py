@@ -56,7 +56,7 @@ class Step:
 @dataclass(slots=True)
 class Region:
     """Blocks by the offset of their first instruction, and the offsets at which the region may be entered.
-    `flat`: most of what it reaches is likely to be as far from the host's memory as the rest (kept_pages.py).
+    `flat`: most of what it reaches is likely to be as far from the host's memory as the rest (access.py).
     """
 
     blocks: dict[int, list[Step]] = field(default_factory=dict)

@@ -72,10 +72,6 @@ class RegionEmitter(Steps):
         self.forget_kept()
         self.emit("store i64 %n, ptr %nv")
         self.emit(f"%base = load i64, ptr {self.word_pointer('s', state.STATE['dbase'])}, align 8")
-        if self.guessed:
-            self.emit("%guess = alloca i64")
-            pointer = self.cache_entry(state.TLB_READ, self.load64(self.word_pointer("s", 2)))
-            self.emit(f"store i64 {self.load64(self.offset(pointer, 8))}, ptr %guess")
         self.emit("%page_quarter = lshr i64 %base, 2")
         self.emit("%page = add i64 %page_quarter, %bias")
         offset = self.binary("lshr", self.binary("sub", self.integer("%rp"), "%base"), 2)

@@ -1,9 +1,6 @@
-"""What a loop may expect of its accesses.
-
-Where a base register only steps on, the page of the last access is most often that of the next one: the
-loop keeps it, and to compare with it is less than to look into the engine's cache. Where the register is
-computed in the loop, what the cache will answer is guessed (the addend is the same all over a flat mapping):
-a chase of pointers then waits for memory alone, and not for the cache of the engine before it.
+"""What a loop may expect of its accesses: where a base register only steps on, the page of the last access
+is most often that of the next one. The loop keeps it, and to compare with it is less than to look into the
+engine's cache.
 """
 
 from __future__ import annotations
@@ -79,20 +76,3 @@ def kept_pages(region: Region) -> dict[tuple[int, int, bool], KeptPage]:
             page = found[leader, *key] = pages[key]
             page.span = max(page.span, high - low)
     return found
-
-
-def guessed(region: Region) -> set[tuple[int, int]]:
-    """Base registers of loads in loops that are computed there, by block; none where pages are scattered: a
-    guess that is wrong costs more than a right one saves.
-    """
-    if not region.flat:
-        return set()
-    loops = innermost_loops(region)
-    unsteady = {block: _unsteady(_steps(region, loop)) for block, loop in loops.items()}
-    return {
-        (leader, base)
-        for leader in loops
-        for step in region.blocks[leader]
-        if step.operation.row.kind in (Kind.LOAD, Kind.FP_LOAD)
-        and (base := step.record >> RS1 & 255) in unsteady[leader]
-    }

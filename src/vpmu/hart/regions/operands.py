@@ -15,7 +15,7 @@ from vpmu.hart.generator.floating.inexact import name_of
 from vpmu.hart.generator.language import Constants
 from vpmu.hart.regions.find import Region, Step
 from vpmu.hart.regions.islands import Island, islands, numbers, return_sites, writes, written
-from vpmu.hart.regions.kept_pages import guessed, kept_pages
+from vpmu.hart.regions.kept_pages import kept_pages
 from vpmu.hart.regions.neighbours import Place, Reach
 from vpmu.hart.semantics import signed
 
@@ -40,8 +40,8 @@ class RegionBase(Dispatch, Floating):
         self.places: list[Place | None] = []
         self.near: dict[tuple[int, bool], Reach] = {}  # by root, and whether for stores
         self.leader = 0  # of the block
+        self.extent = region.flat and Counting.WHOLE not in counting
         self.kept = kept_pages(region)
-        self.guessed = guessed(region)
         self.sites = return_sites(region)
         self.islands = islands(region)
         self.island: Island | None = None  # of the block

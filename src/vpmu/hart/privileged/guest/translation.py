@@ -141,6 +141,11 @@ def flush_page(address):
     return forget_page(s.contexts, s.contexts + CONTEXTS_SIZE, address)
 
 
+def are_physical():
+    """Whether the addresses of accesses are guest physical ones."""
+    return s.satp >> 60 == 0
+
+
 def cacheable():
     """A translation of the current mode can always be remembered."""
     return 1

@@ -24,6 +24,11 @@ def update_context():
     return 0
 
 
+def are_physical():
+    """Nothing is known of more than a page: physical memory protection may differ."""
+    return 0
+
+
 def cacheable():
     """Whether a translation of the current mode may be remembered (M with MPRV has another one's)."""
     return s.ctx != s.contexts + 7 * CONTEXT_SIZE
