@@ -364,4 +364,5 @@ class PhysicalMemory:
                 decoded = int.from_bytes(pages[at : at + 8], "little")
                 if decoded:
                     ctypes.memset(decoded, 0, 8 * (PAGE // 2))
-                    ctypes.c_uint64.from_address(decoded + state.DECODED_COMPILED).value = 0
+                    ctypes.memset(decoded + state.DECODED_COMPILED, 0, 8)
+                    ctypes.memset(decoded + state.DECODED_KEY, 0, 8)

@@ -52,6 +52,7 @@ def constants(whole: bool = False) -> dict[str, int]:
         "HOT_VISITS": state.HOT_VISITS, "HOT_SAMPLES": state.HOT_SAMPLES, "HOT_JUDGED": state.HOT_JUDGED,
         "HOT_STAY": state.HOT_STAY, "HOT_KEPT": state.HOT_KEPT, "IN_REGION": state.IN_REGION,
         "DECODED_ORIGINALS": state.DECODED_ORIGINALS, "COMPILED_STITCHED": state.COMPILED_STITCHED,
+        "DECODED_KEY": state.DECODED_KEY, "KEY_FACTOR": 0x9E3779B97F4A7C15,
         "CONTEXTS": state.CONTEXTS, "MIDST": state.MIDST, "SINK": state.SINK,
         "COUNTERS": state.WHOLE_COUNTERS if whole else state.GUEST_COUNTERS, "COUNTER_ROW": state.COUNTER_ROW,
         "SCOUNTOVF_ANSWERED": state.SCOUNTOVF_ANSWERED,
@@ -73,6 +74,7 @@ def constants(whole: bool = False) -> dict[str, int]:
         "NOTES": 8 * len(holes.HOLES),
         "LINES": holes.LINES,
         "TARGETS": holes.TARGETS,
+        "LISTED": holes.LISTED,
         "STITCHED_PAGES": holes.PAGES,
     }
     table |= {name: getattr(holes, name) for name in holes.NAMED}
@@ -107,7 +109,7 @@ def privileged_functions(whole: bool = False) -> list[ast.FunctionDef]:
 
 def stitcher_functions() -> list[ast.FunctionDef]:
     """The functions of `stencils/` in the semantics language, which the native engine alone has."""
-    modules = ("stitch", "neighbours", "values", "lines")
+    modules = ("stitch", "known", "neighbours", "values", "lines")
     return [node for name in modules for node in _functions(f"stencils/{name}.py")]
 
 

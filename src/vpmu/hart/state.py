@@ -51,6 +51,8 @@ _SHARED_NAMES = [
     *("stencils", "stitch_scratch", "stitched_base", "stitched_next", "stitched_end"),
     *("stitched_count", "stitch_slice", "stitch_shortest", "stitch_turn"),
     "stitch_entries",  # times until the next look that a handler comes to a page, or out of a line
+    *("known", "known_mask", "known_rows"),  # pages of earlier runs (stencils/known.py): index, rows
+    *("learned", "learned_count", "learned_of"),  # rows of this run, and how often pages were stitched
     "hot_row",  # of the region that was entered last
     "stale",  # from each page to that of the snapshot (stale.py); 0: no page is stale or unsaved
     *(f"r{i}_{word}" for i in range(_REGIONS) for word in ("base", "size", "host", "first", "flags")),
@@ -151,12 +153,13 @@ HOT_ROW_BITS, HOT_VISITS, HOT_SAMPLES, HOT_KEPT = 5, 8, 16, 24
 HOT_JUDGED, HOT_STAY = 1 << 14, 128  # visits from one question to the next, instructions that one should have
 IN_REGION = 1 << 14  # of a record: a region holds the instruction
 
-# A decoded page: 2048 records, two sentinels, three words, then 2048 records that stencils stand for.
+# A decoded page: 2048 records, two sentinels, four words, then 2048 records that stencils stand for.
 DECODED_HOST = 8 * 2050  # host address of the page of memory
 DECODED_STORES = 8 * 2051  # stores that hit it since it was last entered
 DECODED_COMPILED = 8 * 2052  # what records of this page lead to
 COMPILED_REGIONS, COMPILED_STITCHED = 1, 2  # bits of that: regions of the hot tier, lines of stencils
-DECODED_SIZE = 8 * 2053
+DECODED_KEY = 8 * 2053  # of its contents when it was first entered or stitched (stencils/known.py)
+DECODED_SIZE = 8 * 2054
 DECODED_ORIGINALS = DECODED_SIZE + 64 - DECODED_SIZE % 64  # what stitched records were
 DECODED_STRIDE = DECODED_ORIGINALS + 8 * 2048
 WHOLE_STATE_SIZE = CONTEXTS + LONE_PAGE + DECODED_STRIDE

@@ -36,8 +36,15 @@ def freshen(region, address):
         copy(host, host + m.stale, 4096)
         decoded = load64(m.code_map + 8 * page)
         if decoded:
-            fill(decoded, 0, 8 * 2048)
-            store64(decoded + DECODED_COMPILED, 0)
+            void_code(decoded)
+    return 0
+
+
+def void_code(decoded):
+    """A page of code is another one now: nothing is decoded of it, nor compiled, nor known."""
+    fill(decoded, 0, 8 * 2048)
+    store64(decoded + DECODED_COMPILED, 0)
+    store64(decoded + DECODED_KEY, 0)
     return 0
 
 

@@ -14,8 +14,7 @@ def code_written(decoded, page, offset, size):
         first -= 2
     last = offset + size
     if load64(decoded + DECODED_COMPILED):  # a region may hold any instruction of the page
-        fill(decoded, 0, 8 * 2048)
-        store64(decoded + DECODED_COMPILED, 0)
+        void_code(decoded)
     while first < last:
         store64(decoded + first * 4, 0)
         first += 2

@@ -13,6 +13,7 @@ HOLES = {
     "upper_pc": "that of auipc, from the beginning of the page",
     "here": "offset of the instruction in its page",
     "behind": "offset of what follows it",
+    "behind_record": "offset of the record of what follows it in the decoded page",
     "where": "offset of its record in the decoded page 31:8, instructions of its straight line before it 7:0",
     "less_after": "these and itself, negative: what the budget has still to lose",
     "far": "here + imm",
@@ -71,6 +72,7 @@ MAX_LINE = 255  # instructions in a straight line: the number has eight bits in 
 MAX_REACH, MAX_STEPS = 256, 32  # bytes that neighbours lie in; instructions
 IN_LINE = 1 << 15  # of a record that no line is entered at: it is not what it would be alone
 MAX_STITCHED = 1 << 14  # times that pages are stitched until all is begun again
+KNOWN_ROW, MAX_LEARNED = 8 + 2048 // 8, 1 << 12  # bytes of a row of known pages, rows (known.py)
 STITCH_ENTRIES = 256  # times that a handler comes to a page or out of a line, from one look at it to the next
 NAMED = (
     *("FIRST", "NEAR", "NO_RS1", "NO_RS2", "NO_IMM", "NO_RD", "LOADS", "STORES"),
@@ -78,13 +80,14 @@ NAMED = (
     *("HEAD_SIZE", "RESULT_SIZE", "MOVE_SIZE", "HANDED_ON", "SWAPPED", "NOT_STORED"),
     *("OF_RS1", "OF_RS2", "OF_IMM", "OF_RD", "AS_8", "AS_64", "AS_DISTANCE"),
     *("MAX_LINE", "MAX_REACH", "MAX_STEPS", "IN_LINE", "MAX_STITCHED"),
-    "STITCH_ENTRIES",
+    *("STITCH_ENTRIES", "KNOWN_ROW", "MAX_LEARNED"),
 )
 """Of these names, what the stitcher uses."""
 
 # The stitcher's own memory, by byte offset: holes, what it notes of neighbours (two words), what the records
-# of a page become, which of them are branched to (a byte each), the pages that are stitched.
+# of a page become, which of them are branched to (a byte each), which have a stencil, the stitched pages.
 LINES = 8 * (len(HOLES) + 2)
 TARGETS = LINES + 8 * 2048
-PAGES = TARGETS + 2048
+LISTED = TARGETS + 2048
+PAGES = LISTED + 2 * 2048
 SCRATCH = PAGES + 8 * MAX_STITCHED

@@ -169,6 +169,7 @@ def set_holes(record, i, before):
     set_hole(HOLE_UPPER_PC, sext32(immediate << 12) + 2 * i)
     set_hole(HOLE_HERE, 2 * i)
     set_hole(HOLE_BEHIND, 2 * i + 2 + 2 * (record & 1))
+    set_hole(HOLE_BEHIND_RECORD, 8 * (i + 1 + (record & 1)))
     set_hole(HOLE_WHERE, i << 11 | before)
     set_hole(HOLE_LESS_AFTER, -before - 1)
     set_hole(HOLE_FAR, 2 * i + immediate)

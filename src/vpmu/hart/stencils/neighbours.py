@@ -6,18 +6,26 @@ from __future__ import annotations
 
 
 def find_targets(decoded):
-    """Mark the records that branches in the page lead to."""
+    """Mark the records that branches in the page lead to; list those that have a stencil, and say how many
+    they are.
+    """
     targets = m.stitch_scratch + TARGETS
+    listed = m.stitch_scratch + LISTED
     fill(targets, 0, 2048)
     i = 0
     while i < 2048:
         record = load64(decoded + 8 * i)
         if record & 1023 == RECORD_STITCHED:
             record = load64(decoded + DECODED_ORIGINALS + 8 * i)
-        if load64(m.stencils + (record & 1023) * STENCIL_ROW + STENCIL_STUB) == STUB_TAKEN:
-            store8(targets + i + sar(record, 52), 1)
+        if record:
+            row = stencil_of(record)
+            if row:
+                store16(listed, i)
+                listed += 2
+                if load64(row + STENCIL_STUB) == STUB_TAKEN:
+                    store8(targets + i + sar(record, 52), 1)
         i += 1
-    return 0
+    return (listed - m.stitch_scratch - LISTED) >> 1
 
 
 def is_branched_to(decoded):

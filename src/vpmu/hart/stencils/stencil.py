@@ -117,9 +117,17 @@ class Stencil(Handler):
         self.go("next")
 
     def jump_in_page(self) -> None:
+        self.expect_return()
         self.go("stub")
 
+    def expect_return(self) -> None:
+        """Of a call: its return will ask for the record behind it, which the host had better have by then."""
+        if self.row.kind in (Kind.JAL, Kind.JALR) and self.form != NO_RD:
+            record = self.pointer(self.plus(self.load_word("s", "dbase"), "behind_record"))
+            self.emit(f"call void @llvm.prefetch.p0(ptr {record}, i32 0, i32 3, i32 1)")
+
     def jump_to(self, target: str, n: str, *, to_line: bool = False) -> None:
+        self.expect_return()
         if self.row.kind is Kind.JALR:
             self.tail("@hole_shared_jump", n=n, r=target)
         else:

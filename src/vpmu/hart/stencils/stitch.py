@@ -83,35 +83,38 @@ def stitch_page(decoded):
         return 0
     lines = m.stitch_scratch + LINES
     fill(lines, 0, 8 * 2048)
-    find_targets(decoded)
+    if load64(decoded + DECODED_KEY) == 0:
+        recall(decoded)
+    listed = m.stitch_scratch + LISTED
+    end = listed + 2 * find_targets(decoded)
     to = m.stitched_next
-    i = 0
-    while i < 2048:
-        if load64(lines + 8 * i) == 0 and stencil_of(load64(decoded + 8 * i)):
-            to = place_line(decoded, lines, i, to)
-        i += 1
+    at = listed
+    while at < end:
+        if load64(lines + 8 * load16(at)) == 0:
+            to = place_line(decoded, lines, load16(at), to)
+        at += 2
     if to > m.stitched_end:
         return 0
     m.stitched_next = to
-    i = 0
-    while i < 2048:
-        line = load64(lines + 8 * i)
-        if line and line & 255 << 24 == 0:
-            fill_line(decoded, lines, i)
-        i += 1
-    i = 0
-    while i < 2048:
-        line = load64(lines + 8 * i)
-        if line:
-            store64(decoded + DECODED_ORIGINALS + 8 * i, load64(decoded + 8 * i))
-            if line & 1023 == RECORD_STITCHED:
-                store64(decoded + 8 * i, line)
-            else:
-                store64(decoded + 8 * i, load64(decoded + 8 * i) | IN_LINE)
-        i += 1
+    at = listed
+    while at < end:
+        if load64(lines + 8 * load16(at)) & 255 << 24 == 0:
+            fill_line(decoded, lines, load16(at))
+        at += 2
+    at = listed
+    while at < end:
+        record = decoded + 8 * load16(at)
+        line = load64(lines + 8 * load16(at))
+        store64(record + DECODED_ORIGINALS, load64(record))
+        if line & 1023 == RECORD_STITCHED:
+            store64(record, line)
+        else:
+            store64(record, load64(record) | IN_LINE)
+        at += 2
     store64(decoded + DECODED_COMPILED, load64(decoded + DECODED_COMPILED) | COMPILED_STITCHED)
     store64(m.stitch_scratch + STITCHED_PAGES + 8 * m.stitched_count, decoded)
     m.stitched_count += 1
+    learn(decoded, listed, end)
     return 1
 
 

@@ -12,6 +12,7 @@ from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.machine_code import CodeArena
 from vpmu.hart.memory import HostMemory
 from vpmu.hart.stencils import holes
+from vpmu.hart.stencils.known_pages import keep, known_pages
 from vpmu.hart.stencils.table import shared_code, table
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 ARENA = 64 << 20  # bytes: 3,000 pages as Linux has them; when it is full, all is begun again
 SHARED = 1 << 16  # bytes for what the stencils of each variant share: some 600
 SLICE = 4096  # instructions from one sample to the next, at least: a power of two
+
+
+def _keep(shared: state.Block, learned: HostMemory) -> None:
+    """Keep what the engines of a memory have learned of its pages."""
+    keep(learned, *(shared.words[state.SHARED[name]] for name in ("learned_count", "learned_of")))
 
 
 class Stitcher:
@@ -32,6 +38,9 @@ class Stitcher:
         self._scratch = HostMemory(holes.SCRATCH)
         self._arena = CodeArena(ARENA + SHARED)
         self._base = self._arena.reserve(ARENA)
+        self._known = known_pages()
+        self._learned = HostMemory(holes.MAX_LEARNED * holes.KNOWN_ROW)
+        weakref.finalize(self, _keep, memory.shared, self._learned)
         self._table: HostMemory | None = None
         self._shared: dict[Counting, dict[str, int]] = {}  # addresses of their code
         self._engine: native.NativeEngine | None = None
@@ -65,9 +74,15 @@ class Stitcher:
             ("stitched_base", self._base), ("stitched_end", self._base + ARENA),
             ("stitched_next", self._base), ("stitched_count", 0),
             ("stitch_slice", SLICE), ("stitch_shortest", SLICE),
-            ("stitch_entries", holes.STITCH_ENTRIES),
+            ("stitch_entries", holes.STITCH_ENTRIES), ("learned", self._learned.address),
         ):  # fmt: skip
             words[state.SHARED[name]] = value
+        if self._known is not None:
+            for name, value in (
+                ("known", self._known.index), ("known_mask", self._known.mask),
+                ("known_rows", self._known.rows),
+            ):  # fmt: skip
+                words[state.SHARED[name]] = value
 
     def stop(self) -> None:
         """All records are what they were, and no page is stitched: the variant changes."""

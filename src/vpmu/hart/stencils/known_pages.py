@@ -1,0 +1,78 @@
+"""What is kept between processes of which records of a page were in lines of stencils (known.py). It follows
+from nothing but the contents of pages, so all engines share it.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from functools import lru_cache
+from pathlib import Path
+
+from vpmu.hart import code_cache, native
+from vpmu.hart.memory import HostMemory
+from vpmu.hart.stencils import holes
+
+WORTH_KEEPING = 32  # pages of which a run learned more: the file is not written for fewer,
+NEWS = 4  # nor where they are less than one in so many: what chance leads to is not worth it
+MAX_PAGES = 8192
+_HEAD = struct.Struct("<QQ")  # rows, slots of the index
+
+
+def path() -> Path:
+    """The file."""
+    return native.cache_directory() / "lines.known"
+
+
+class KnownPages:
+    """Rows in memory, and an index of them by hash: numbers from 1 on, 0 for none."""
+
+    def __init__(self, data: bytes) -> None:
+        _, slots = _HEAD.unpack_from(data)
+        self.memory = HostMemory(len(data))
+        self.memory.view[: len(data)] = data
+        self.index = self.memory.address + _HEAD.size
+        self.mask, self.rows = slots - 1, self.index + 4 * slots
+
+
+@lru_cache(maxsize=1)
+def known_pages() -> KnownPages | None:
+    """What earlier processes have kept."""
+    data = code_cache.load(path())
+    return KnownPages(data) if data else None
+
+
+def _rows(data: bytes) -> dict[bytes, int]:
+    """Hash of a page -> bits of its records."""
+    found: dict[bytes, int] = {}
+    for at in range(0, len(data), holes.KNOWN_ROW):
+        key = data[at : at + 8]
+        found[key] = found.get(key, 0) | int.from_bytes(data[at + 8 : at + holes.KNOWN_ROW], "little")
+    return found
+
+
+def packed(rows: dict[bytes, int]) -> bytes:
+    """The file of some rows."""
+    slots = 1 << (2 * len(rows)).bit_length()
+    index = array("I", bytes(4 * slots))
+    for number, key in enumerate(rows, 1):
+        slot = int.from_bytes(key, "little") >> 1 & slots - 1
+        while index[slot]:
+            slot = slot + 1 & slots - 1
+        index[slot] = number
+    each = (key + bits.to_bytes(holes.KNOWN_ROW - 8, "little") for key, bits in rows.items())
+    return _HEAD.pack(len(rows), slots) + index.tobytes() + b"".join(each)
+
+
+def keep(learned: HostMemory, count: int, of: int) -> None:
+    """Add rows that a run has learned, of so many times that it has stitched a page, to what is kept."""
+    if count < WORTH_KEEPING or count * NEWS < of:
+        return
+    rows = _rows(bytes(learned.view[: count * holes.KNOWN_ROW]))
+    kept = code_cache.load(path())
+    if kept:
+        number, slots = _HEAD.unpack_from(kept)
+        if number + len(rows) <= MAX_PAGES:
+            for key, bits in _rows(kept[_HEAD.size + 4 * slots :]).items():
+                rows[key] = rows.get(key, 0) | bits
+    code_cache.store(path(), packed(rows))
