@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 import pytest
 
-from vpmu.hart.state import CONTEXTS, STATE
+from vpmu.hart.state import CONTEXT_SIZE, CONTEXTS, MODEL_DTLB_READ, SINK, STATE, F
 from vpmu.vmm.machine import Machine
 from vpmu.vmm.snapshot import _providers
 from vpmu.vmm.snapshot_state import device_state, vcpu_state
 
+MODELS = slice(CONTEXTS + MODEL_DTLB_READ, CONTEXTS + CONTEXT_SIZE)
+"""The modelled TLB and cache of the first translation context, and its counts."""
 GUEST = [
     "pc",
     "sstatus",
@@ -37,8 +39,8 @@ def state_of(machine: Machine) -> list[object]:
     for vcpu, perf in zip(machine.vcpus, _providers(machine), strict=True):
         state, _ = vcpu_state(vcpu, perf)
         state["hart"] = {name: vcpu.hart.get(name) for name in GUEST} | {
-            "registers": bytes(vcpu.hart.words.cast("B")[: 8 * 256]),
-            "models": [bytes(vcpu.hart.words.cast("B")[CONTEXTS:][12288:23040])],
+            "registers": list(vcpu.hart.words[:SINK]) + list(vcpu.hart.words[F : F + 32]),
+            "models": bytes(vcpu.hart.words.cast("B")[MODELS]),
         }
         told.append(state)
     told.append([bytes(region.backing.view) for region in machine.memory.regions.values()])

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from vpmu.hart import state
+from vpmu.hart import host_caches, state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.events import HartEvent, Mode
 from vpmu.hart.exits import Details, Stop
@@ -73,7 +73,6 @@ HEDELEG = (1 << Cause.FETCH_MISALIGNED | 1 << Cause.BREAKPOINT | 1 << Cause.USER
 _ISA, _STIMECMP = state.STATE["isa"], state.STATE["stimecmp"]
 _COUNT_VU, _COUNT_VS = state.STATE["count_vu"], state.STATE["count_vs"]
 _STOPS, _BUDGET = tuple(Stop), int(Stop.BUDGET)
-_NO_EXTENT = memoryview(bytes(state.EXTENT_SIZE)).cast("Q")
 _NO_SUPERPAGES = memoryview(bytes(state.SUPERPAGES_SIZE)).cast("Q")
 _TIME, _MODE, _VS, _VU = state.STATE["time_ns"], state.STATE["mode"], Mode.VS, Mode.VU
 _WORD64, _WORD32 = ctypes.c_uint64.from_address, ctypes.c_uint32.from_address
@@ -195,25 +194,13 @@ class Hart:
 
     def flush(self) -> None:
         """Forget every cached translation."""
-        self._forget(state.MODEL_L1D)
+        host_caches.empty(self, 0, state.MODEL_L1D)
         first = state.SUPERPAGES
         self.words[first : first + state.SUPERPAGES_SIZE // 8] = _NO_SUPERPAGES
 
     def forget_accesses(self) -> None:
         """Forget where loads and stores went; nothing that counts changes."""
-        self._forget(state.TLB_FETCH)
-
-    def _forget(self, size: int) -> None:
-        """Empty what so many bytes at the beginning of each context hold."""
-        raw, first = self.words.cast("B"), state.CONTEXTS
-        for start in range(first, first + self.contexts * state.CONTEXT_SIZE, state.CONTEXT_SIZE):
-            raw[start : start + size] = b"\xff" * size
-        self.forget_extent()
-
-    def forget_extent(self) -> None:
-        """Forget what loads know of more than a page (privileged/extent.py)."""
-        first = state.CONTEXTS + (state.WHOLE_EXTENT if self.whole else state.GUEST_EXTENT)
-        self.words[first // 8 : (first + state.EXTENT_SIZE) // 8] = _NO_EXTENT
+        host_caches.empty(self, 0, state.TLB_FETCH)
 
     # -- running
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from vpmu.brief import Brief
 from vpmu.errors import MachineError
+from vpmu.hart.host_caches import forget_translations
 from vpmu.hart.memory import PAGE
 from vpmu.perf.host_event import HostPmuEvent
 from vpmu.travel.pages import PageHistory, pages_of
 from vpmu.vmm.snapshot import _providers, _regions
-from vpmu.vmm.snapshot_hart import forget_translations
 from vpmu.vmm.snapshot_pages import (
     TOUCHED,
     Slot,

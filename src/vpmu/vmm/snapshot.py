@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..brief import Brief
 from ..errors import FileError, MachineError
+from ..hart.host_caches import forget_translations
 from ..hart.memory import PAGE, HostMemory, PhysicalMemory, Region
 from ..perf.host_event import HostPmuEvent
 from ..perf.host_pmu import HostPmuPerf
 from ..perf.injection import FaultyPerf
 from ..trace.recorder import Recorder
-from .snapshot_hart import forget_translations
 from .snapshot_pages import (
     STALE,
     STALE_TOO,

@@ -8,6 +8,7 @@ from functools import cache
 from ..hart import state as layout
 from ..hart.events import HartEvent, Mode
 from ..hart.hart import Hart
+from ..hart.host_caches import context_starts, forget_translations
 from ..hart.pmu import PhysicalPmu, Selector
 from .snapshot_values import State, picked
 
@@ -15,16 +16,9 @@ _MODEL_STATE = layout.MODEL_DTLB_READ
 """From here on a context holds state of the guest (modelled TLB and cache, counts); before it, the engine's
 caches of host addresses.
 """
-_NOTHING = b"\xff" * _MODEL_STATE
-_FEW = 100  # entries that are emptied one by one
 _PMP = layout.CONTEXTS + layout.PMP
 """Where a hart with all its modes has its physical memory protection."""
 _PHYSICAL = ("base", "mark", "running", "overflow")
-
-
-def _context_starts(hart: Hart) -> range:
-    """Offsets of the translation contexts in the hart's block."""
-    return range(layout.CONTEXTS, layout.CONTEXTS + hart.contexts * layout.CONTEXT_SIZE, layout.CONTEXT_SIZE)
 
 
 def hart_state(hart: Hart) -> State:
@@ -32,7 +26,7 @@ def hart_state(hart: Hart) -> State:
     raw = hart.words.cast("B")
     ctx = (hart.get("ctx") - hart.get("contexts")) // layout.CONTEXT_SIZE
     models = [
-        bytes(raw[start + _MODEL_STATE : start + layout.CONTEXT_SIZE]) for start in _context_starts(hart)
+        bytes(raw[start + _MODEL_STATE : start + layout.CONTEXT_SIZE]) for start in context_starts(hart)
     ]
     return {
         "words": bytes(raw[: layout.CONTEXTS]),
@@ -82,34 +76,6 @@ def _refuse_impossible(words: memoryview, whole: bool) -> None:
         or frm > 7
     ):
         raise ValueError("state of a hart")
-
-
-def forget_translations(hart: Hart, *, writes_only: bool = False) -> None:
-    """Empty the engine's caches of host addresses, which are no state of the guest: nothing that counts
-    changes.
-    """
-    hart.forget_extent()
-    words, origin = hart.words, hart.get("contexts") - layout.CONTEXTS
-    lists = _filled_lists(hart)
-    if max(words[at] for at in lists) <= _FEW:  # they are named (privileged/caches.py)
-        for at in lists:
-            for entry in words[at + 1 : at + 1 + words[at]]:
-                words[entry - origin >> 3] = layout.INVALID_TAG
-            words[at] = 0
-        return
-    first, last = (layout.TLB_WRITE, layout.TLB_FETCH) if writes_only else (0, _MODEL_STATE)
-    raw, nothing = words.cast("B"), _NOTHING[: last - first]
-    for start in _context_starts(hart):
-        raw[start + first : start + last] = nothing
-    if not writes_only:
-        for at in lists:
-            words[at] = 0
-
-
-def _filled_lists(hart: Hart) -> list[int]:
-    """The words where lists begin of what is filled of the engine's caches."""
-    first = layout.CONTEXTS + (layout.WHOLE_FILLED if hart.whole else layout.GUEST_FILLED)
-    return [first + kind * layout.FILLED_SIZE >> 3 for kind in range(3 if hart.whole else 1)]
 
 
 def physical_state(pmu: PhysicalPmu) -> State:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ..hart import state as layout
+from ..hart.host_caches import forget_translations
 from ..hart.state import PAGE_DIRTY, PAGE_HASHED
 from ..kvm.pmu import VcpuPmu
 from ..perf.event import PerfEvent
@@ -23,7 +24,7 @@ from ..perf.host_pmu import HostPmuPerf
 from ..perf.injection import FaultyEvent
 from ..spec.perf import U64
 from .snapshot import _providers
-from .snapshot_hart import _PMP, forget_translations
+from .snapshot_hart import _PMP
 from .snapshot_kinds import OPTIONAL
 from .snapshot_pages import find_backings, find_slots, find_written, runs
 from .snapshot_perf import events_of
