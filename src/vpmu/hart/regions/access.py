@@ -137,10 +137,14 @@ class Access(RegionBase):
 
     def _ask_extent(self, first: str, yes: str, no: str) -> str:
         """Whether a load whose first byte is at `first` lies in the extent (privileged/extent.py); its
-        addend.
+        addend. What a block has read of it stays true, whatever slow paths do: those that come back empty
+        no caches.
         """
         at = (state.CONTEXTS + state.GUEST_EXTENT) // 8
-        base, bound, addend = (self.load64(self.word_pointer("s", at + word)) for word in range(3))
+        for word in range(3):
+            if f"extent{word}" not in self.known:
+                self.known[f"extent{word}"] = self.load64(self.word_pointer("s", at + word))
+        base, bound, addend = (self.known[f"extent{word}"] for word in range(3))
         self.fork(self.compare("ult", self.binary("sub", first, base), bound), yes, no, LIKELY)
         return addend
 
