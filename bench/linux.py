@@ -5,7 +5,7 @@ programs in the guest.
 peer with exact counts) and without. Runs alternate, so that a busy machine slows all of them; the medians
 are compared, and the least and the most that a round said. A program's time is net: that of the same round's
 boot with `true` is taken off. vpmu is run some times first (``--warm``), so that what it compiles is kept;
-the row "cold" has the engine itself, and no region of compiled guest code.
+the row "cold" has the engine itself, and nothing that a run of the guest has left.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def theirs(guest: DebianGuest, initrd: Path, programs: Mapping[str, str]) -> lis
 
 
 class Cold(Peer):
-    """vpmu with a cache of its own that holds the guest and the engine, and no region."""
+    """vpmu with a cache of its own that holds the guest and the engine, and nothing that a run has left."""
 
     def __init__(self, guest: DebianGuest, folder: Path) -> None:
         super().__init__("vpmu", ours(COMMAND).command, {"XDG_CACHE_HOME": str(folder)})
@@ -133,6 +133,7 @@ class Cold(Peer):
     def run(self) -> str:
         for regions in self._engine.glob("*.regions"):
             shutil.rmtree(regions)
+        (self._engine / "lines.known").unlink(missing_ok=True)
         return super().run()
 
 
