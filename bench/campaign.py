@@ -70,7 +70,7 @@ def restore_and_fork_ms(rounds: int) -> tuple[list[float], list[float]]:
     """Milliseconds that a booted Debian takes to be brought back after a command, and to be forked."""
     from vpmu import Machine
     from vpmu.vmm.linux.boot import DEFAULT_MEMORY
-    from vpmu.vmm.linux.debian import debian_guest
+    from vpmu.vmm.linux.fetch import debian_guest
     from vpmu.vmm.linux.session import LinuxSession
 
     debian = debian_guest()

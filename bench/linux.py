@@ -28,9 +28,8 @@ from measure import qemus
 from vpmu.hart.native import cache_directory
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.boot import DEFAULT_MEMORY, boot_arguments
-from vpmu.vmm.linux.debian import debian_guest
 from vpmu.vmm.linux.execution import build_exec_archive, parse_exit_marker
-from vpmu.vmm.linux.fetch import DebianGuest
+from vpmu.vmm.linux.fetch import DebianGuest, debian_guest
 
 COMMAND = "perf stat -e cycles,instructions true"
 NOTHING = "true"

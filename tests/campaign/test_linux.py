@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def session() -> LinuxSession:
-    from vpmu.vmm.linux.debian import debian_guest
+    from vpmu.vmm.linux.fetch import debian_guest
 
     guest = debian_guest()
 

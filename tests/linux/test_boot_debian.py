@@ -23,8 +23,7 @@ from vpmu.vmm import placement
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.boot import DEFAULT_MEMORY, LinuxBoot, Outcome
 from vpmu.vmm.linux.cache import Cache, default_root
-from vpmu.vmm.linux.debian import debian_guest
-from vpmu.vmm.linux.fetch import DebianGuest
+from vpmu.vmm.linux.fetch import DebianGuest, debian_guest
 from vpmu.vmm.linux.program import counted_program
 from vpmu.vmm.machine import Machine
 

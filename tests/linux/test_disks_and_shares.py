@@ -17,7 +17,7 @@ from vpmu.vmm.isa import FIRMWARE_ISA
 from vpmu.vmm.linux import start
 from vpmu.vmm.linux.boot import LinuxBoot
 from vpmu.vmm.linux.cache import Cache, default_root
-from vpmu.vmm.linux.debian import debian_guest
+from vpmu.vmm.linux.fetch import debian_guest
 from vpmu.vmm.linux.modules import modules_of
 from vpmu.vmm.p9.folder import Share
 from vpmu.vmm.snapshot import Snapshot

@@ -31,7 +31,7 @@ from vpmu.peers.vpmu_host import HostOnVpmu, restored
 from vpmu.spec.sbi import PmuFid
 from vpmu.vmm.linux.boot import LinuxBoot
 from vpmu.vmm.linux.cache import Cache, default_root
-from vpmu.vmm.linux.debian import debian_guest
+from vpmu.vmm.linux.fetch import debian_guest
 from vpmu.vmm.machine import Machine
 
 from ..gdb.client import Client, Served, serving

@@ -21,7 +21,7 @@ from vpmu.payloads import path
 from vpmu.vmm.isa import FIRMWARE_ISA
 from vpmu.vmm.linux.boot import DEFAULT_MEMORY, LinuxBoot
 from vpmu.vmm.linux.cache import Cache, FetchError, default_root
-from vpmu.vmm.linux.debian import debian_guest
+from vpmu.vmm.linux.fetch import debian_guest
 from vpmu.vmm.linux.opensbi import INSIDE, fetched_opensbi
 from vpmu.vmm.machine import Machine
 

@@ -28,7 +28,7 @@ PLACES, WALKS, FAR = 60, 1000, 20
 def debian() -> Machine:
     if not (default_root() / "debian-trixie" / "manifest.json").exists():
         pytest.skip("the Debian guest is not fetched (vpmu fetch debian)")
-    from vpmu.vmm.linux.debian import debian_guest
+    from vpmu.vmm.linux.fetch import debian_guest
 
     guest = debian_guest()
     boot = LinuxBoot(guest.kernel_image(), guest.initramfs(), command="perf stat -e cycles true")

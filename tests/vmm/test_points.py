@@ -97,7 +97,7 @@ def test_what_is_not_there_is_one_line() -> None:
 )
 def test_a_function_of_a_kernel_before_its_first_instruction() -> None:
     from vpmu.vmm.linux.boot import LinuxBoot
-    from vpmu.vmm.linux.debian import debian_guest
+    from vpmu.vmm.linux.fetch import debian_guest
 
     guest = debian_guest()
     machine = LinuxBoot(guest.kernel_image(), guest.initramfs(tiny=True)).machine()

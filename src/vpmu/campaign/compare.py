@@ -167,7 +167,7 @@ def _linux(
 ) -> tuple[Machine, Callable[[int, int | None], RunResult]]:
     """A machine that boots the fetched Debian up to the end of a command, and what runs it."""
     from ..vmm.linux.boot import LinuxBoot
-    from ..vmm.linux.debian import debian_guest
+    from ..vmm.linux.fetch import debian_guest
 
     debian = debian_guest()
     boot = LinuxBoot(debian.kernel_image(), debian.initramfs(), command=command)

@@ -220,7 +220,7 @@ def record_boot(profile: str, host_pmu: str, recorder: Recorder) -> None:
 
 
 def _booted(profile: str, host_pmu: str, recorder: Recorder | None = None) -> LinuxSession:
-    from ..vmm.linux.debian import debian_guest
+    from ..vmm.linux.fetch import debian_guest
     from ..vmm.linux.session import LinuxSession
     from ..vmm.machine import Machine
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..conform.real_linux import RealLinux, memory_for
 from ..faults.plan import FaultPlan
-from ..vmm.linux.debian import debian_guest
+from ..vmm.linux.fetch import debian_guest
 from ..vmm.linux.session import WAIT
 from .guests import Outcome
 from .plan import Guest

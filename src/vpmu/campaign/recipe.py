@@ -98,7 +98,7 @@ class Recipe:
         """What the guest is made of, by name. Raises VpmuError where it is not here."""
         if self.command is not None:
             from ..vmm.linux.boot import read_kernel
-            from ..vmm.linux.debian import debian_guest
+            from ..vmm.linux.fetch import debian_guest
 
             debian = debian_guest(self.suite)
             kernel = read_kernel(self.kernel) if self.kernel else debian.kernel_image()

@@ -117,7 +117,7 @@ def prepare(
 
         own = check(initrd_path, initrd)
     if kernel is None or initrd is None or has_devices(args):
-        from ..vmm.linux.debian import debian_guest
+        from ..vmm.linux.fetch import debian_guest
 
         guest = debian_guest(args.suite)
         if kernel is None:

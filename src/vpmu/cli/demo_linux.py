@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 def boot(scenario: Scenario) -> tuple[Outcome, str]:
     """Run perf stat in the guest on the scenario's machine."""
     from ..vmm.linux.boot import LinuxBoot
-    from ..vmm.linux.debian import debian_guest
+    from ..vmm.linux.fetch import debian_guest
     from .options import DEFAULT_PROFILE
 
     guest = debian_guest()

@@ -177,7 +177,7 @@ class _Linux(_Watched):
 def _files(args: argparse.Namespace) -> tuple[bytes, bytes]:
     """Kernel and initramfs of the guest. Raises VpmuError."""
     if args.guest_kernel is None:
-        from ..vmm.linux.debian import debian_guest
+        from ..vmm.linux.fetch import debian_guest
 
         debian = debian_guest()
         return bytes(debian.kernel_image()), bytes(debian.initramfs())

@@ -52,7 +52,7 @@ def run_warm(
     it ran on, and the kernel.
     """
     from ..vmm.linux.boot import Outcome
-    from ..vmm.linux.debian import debian_guest
+    from ..vmm.linux.fetch import debian_guest
     from ..vmm.loader import ImageKind, load_image
 
     guest = debian_guest(args.suite)

@@ -64,7 +64,7 @@ def guest_memory(image: str | bytes) -> int:
     """
     if not is_linux(image):
         return 0
-    from ..vmm.linux.debian import debian_guest
+    from ..vmm.linux.fetch import debian_guest
 
     debian = debian_guest()
     return memory_for(debian.kernel_image(), debian.initramfs())
@@ -132,7 +132,7 @@ class WatchedGuest:
         link, image = self.host.target.link, self._image
         pmu = self.host.machine.host_pmu
         if is_linux(image):
-            from ..vmm.linux.debian import debian_guest
+            from ..vmm.linux.fetch import debian_guest
 
             debian, command = debian_guest(), str(image)[len(LINUX) :].strip()
             kernel, initrd = debian.kernel_image(), debian.initramfs()

@@ -59,7 +59,7 @@ class LinuxGuests:
 
 
 def _booted(described: dict[str, object]) -> Snapshot:
-    from vpmu.vmm.linux.debian import debian_guest
+    from vpmu.vmm.linux.fetch import debian_guest
     from vpmu.vmm.linux.kept import kept_session
     from vpmu.vmm.linux.progress import Progress
     from vpmu.vmm.machine import Machine

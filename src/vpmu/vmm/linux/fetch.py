@@ -81,6 +81,13 @@ class Plan:
         return {package.name: package.version for package in (self.kernel[0], self.perf, self.busybox)}
 
 
+def debian_guest(suite: str = DEFAULT_SUITE, *, progress: Progress | None = None) -> DebianGuest:
+    """The Debian guest that everything here boots: fetched now if it is not there; FetchError says what to
+    pass instead.
+    """
+    return fetch(suite, progress=progress)
+
+
 def fetch(
     suite: str = DEFAULT_SUITE,
     *,
