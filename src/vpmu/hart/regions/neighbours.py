@@ -9,9 +9,10 @@ from itertools import count
 from vpmu.hart.generator.convention import RD, RS1
 from vpmu.hart.isa.instruction import Kind
 from vpmu.hart.regions.find import Step
+from vpmu.hart.state import WIDEST_ACCESS
 
 PAGE_BYTES = 4096
-WIDEST = (256, 64, 16)  # bytes: of two accesses further apart, one is in another page too often
+WIDEST = (WIDEST_ACCESS, 64, 16)  # bytes: of two accesses further apart, one is in another page too often
 SAVED, LOST = 2, 3  # of an access that needs no look of its own; of a step that is left to its handler
 _ACCESSES = {Kind.LOAD: False, Kind.FP_LOAD: False, Kind.STORE: True, Kind.FP_STORE: True}
 WITHOUT_RESULT = (Kind.STORE, Kind.FP_STORE, Kind.BRANCH, Kind.NOP)
