@@ -56,6 +56,8 @@ class FaultyInterrupts(VcpuInterrupts):
 
     def flush(self) -> int:
         """As without faults, after what was late."""
+        if not self._late and not self._again and self._look is None:
+            return super().flush()
         now = self._injector.clock()
         for late in [late for late in self._late if late[0] <= now]:
             self._late.remove(late)
