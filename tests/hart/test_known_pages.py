@@ -161,6 +161,19 @@ def test_little_news_is_not_kept() -> None:
     assert known.path().exists()
 
 
+def test_what_is_kept_begins_anew_when_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "MAX_PAGES", 3)
+    learned = known.HostMemory(2 * KNOWN_ROW)
+    for names in (b"ab", b"bc", b"de"):
+        for number, name in enumerate(names):
+            learned.view[KNOWN_ROW * number] = name
+        known.keep(learned, 2, 2)
+    data = known.code_cache.load(known.path())
+    assert data is not None
+    assert known._HEAD.unpack_from(data)[0] == 2
+    assert {key[:1] for key in known._rows(data[known._HEAD.size + 4 * 8 :])} == {b"d", b"e"}
+
+
 def test_an_index_holds_all_rows_however_many_share_a_slot() -> None:
     rnd = random.Random(4)
     keys = [rnd.randrange(8) << 1 | rnd.getrandbits(30) << 20 | 1 for _ in range(100)]

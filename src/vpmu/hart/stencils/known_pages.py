@@ -4,6 +4,7 @@ from nothing but the contents of pages, so all engines share it.
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from array import array
 from functools import lru_cache
@@ -15,7 +16,7 @@ from vpmu.hart.stencils import holes
 
 WORTH_KEEPING = 32  # pages of which a run learned more: the file is not written for fewer,
 NEWS = 4  # nor where they are less than one in so many: what chance leads to is not worth it
-MAX_PAGES = 8192
+MAX_PAGES = 4096  # a megabyte, which takes 2 ms to read; a boot of Linux learns a quarter of that
 _HEAD = struct.Struct("<QQ")  # rows, slots of the index
 
 
@@ -29,9 +30,10 @@ class KnownPages:
 
     def __init__(self, data: bytes) -> None:
         _, slots = _HEAD.unpack_from(data)
-        self.memory = HostMemory(len(data))
-        self.memory.view[: len(data)] = data
-        self.index = self.memory.address + _HEAD.size
+        self._data = data  # nobody writes to it, and it stays where it is
+        address = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value
+        assert address is not None
+        self.index = address + _HEAD.size
         self.mask, self.rows = slots - 1, self.index + 4 * slots
 
 
