@@ -26,6 +26,7 @@ from pathlib import Path
 
 from measure import qemus
 from vpmu.hart.native import cache_directory
+from vpmu.hart.stencils import known_pages
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.boot import DEFAULT_MEMORY, boot_arguments
 from vpmu.vmm.linux.execution import build_exec_archive, parse_exit_marker
@@ -132,7 +133,7 @@ class Cold(Peer):
     def run(self) -> str:
         for regions in self._engine.glob("*.regions"):
             shutil.rmtree(regions)
-        (self._engine / "lines.known").unlink(missing_ok=True)
+        (self._engine / known_pages.path().name).unlink(missing_ok=True)
         return super().run()
 
 

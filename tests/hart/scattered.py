@@ -26,6 +26,11 @@ def scatter(
     """Page tables in which no two pages of `data` (numbers from RAM on) lie beside each other; satp."""
     frames = dict(zip(data, rnd.sample(range(FRAMES >> 12, (FRAMES >> 12) + 64), len(data)), strict=True))
     leaves = [frames.get(page, (RAM >> 12) + page) << 10 | 0xCF for page in range(512)]
+    return map_pages(memory, leaves)
+
+
+def map_pages(memory: PhysicalMemory, leaves: Sequence[int]) -> int:
+    """Page tables of the 512 pages from RAM on, with these leaves; satp."""
     memory.write(TABLES + 16, struct.pack("<Q", TABLES + 0x1000 >> 2 | 1))
     memory.write(TABLES + 0x1000, struct.pack("<Q", TABLES + 0x2000 >> 2 | 1))
     memory.write(TABLES + 0x2000, struct.pack("<512Q", *leaves))

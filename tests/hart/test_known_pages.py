@@ -171,7 +171,7 @@ def test_what_is_kept_begins_anew_when_it_is_full(monkeypatch: pytest.MonkeyPatc
     data = known.code_cache.load(known.path())
     assert data is not None
     assert known._HEAD.unpack_from(data)[0] == 2
-    assert {key[:1] for key in known._rows(data[known._HEAD.size + 4 * 8 :])} == {b"d", b"e"}
+    assert {key[:1] for key in known.unpacked(data)} == {b"d", b"e"}
 
 
 def test_an_index_holds_all_rows_however_many_share_a_slot() -> None:
@@ -181,7 +181,7 @@ def test_an_index_holds_all_rows_however_many_share_a_slot() -> None:
     data = known.packed(rows)
     number, slots = known._HEAD.unpack_from(data)
     assert number == len(rows) <= slots // 2
-    assert known._rows(data[known._HEAD.size + 4 * slots :]) == rows
+    assert known.unpacked(data) == rows
 
 
 @pytest.mark.parametrize("data", [b"", b"damaged", bytes(4096)], ids=["empty", "short", "zeros"])

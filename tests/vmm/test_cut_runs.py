@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from vpmu.hart.state import CONTEXT_SIZE, CONTEXTS, MODEL_DTLB_READ, SINK, STATE, F
+from vpmu.hart.state import CONTEXT_SIZE, CONTEXTS, MODEL_DTLB_READ, REGISTER_WORDS, SINK, STATE
 from vpmu.vmm.machine import Machine
 from vpmu.vmm.snapshot import _providers
 from vpmu.vmm.snapshot_state import device_state, vcpu_state
@@ -39,7 +39,7 @@ def state_of(machine: Machine) -> list[object]:
     for vcpu, perf in zip(machine.vcpus, _providers(machine), strict=True):
         state, _ = vcpu_state(vcpu, perf)
         state["hart"] = {name: vcpu.hart.get(name) for name in GUEST} | {
-            "registers": list(vcpu.hart.words[:SINK]) + list(vcpu.hart.words[F : F + 32]),
+            "registers": [*vcpu.hart.words[:SINK], *vcpu.hart.words[SINK + 1 : REGISTER_WORDS]],
             "models": bytes(vcpu.hart.words.cast("B")[MODELS]),
         }
         told.append(state)

@@ -5,7 +5,6 @@ all that changes what a load may do.
 from __future__ import annotations
 
 import random
-import struct
 from collections.abc import Callable
 
 import pytest
@@ -17,10 +16,10 @@ from vpmu.spec.csr import Csr
 from vpmu.vmm.snapshot import Snapshot
 
 from ..hart.assemble import code, csr, encode
-from ..hart.scattered import compile_here
+from ..hart.scattered import compile_here, map_pages
+from .random_code import SFENCE
 
 RAM, CODE, DATA, PAGES = 0x80000000, 0x80010000, 0x80040000, 64
-SFENCE = 0x12000073
 EXTENT = (state.CONTEXTS + state.GUEST_EXTENT) // 8
 
 
@@ -165,8 +164,8 @@ def test_an_extent_ends_with_its_slot() -> None:
 
 def test_an_extent_is_gone_where_addresses_become_virtual() -> None:
     """The same region, before and after its guest has written satp."""
-    machine = Machine(memory=2 << 20)
-    hart, tables = machine.vcpu(0).hart, RAM + 0x100000
+    machine = Machine(memory=4 << 20)
+    hart = machine.vcpu(0).hart
     loads = [
         encode("ld", rd=7, rs1=6),
         encode("add", rd=10, rs1=10, rs2=7),
@@ -179,10 +178,8 @@ def test_an_extent_is_gone_where_addresses_become_virtual() -> None:
     leaves = [(RAM >> 12) + page << 10 | 0xCF for page in range(512)]
     first = DATA - RAM >> 12
     leaves[first : first + 16] = leaves[first : first + 16][::-1]
-    machine.memory.write(tables + 16, struct.pack("<Q", tables + 0x1000 >> 2 | 1))
-    machine.memory.write(tables + 0x1000, struct.pack("<Q", tables + 0x2000 >> 2 | 1))
-    machine.memory.write(tables + 0x2000, struct.pack("<512Q", *leaves))
-    for satp, pages in ((0, (0, 16)), (0, (4, 9)), (8 << 60 | tables >> 12, (4, 9)), (0, (1, 3))):
+    mapped = map_pages(machine.memory, leaves)
+    for satp, pages in ((0, (0, 16)), (0, (4, 9)), (mapped, (4, 9)), (0, (1, 3))):
         hart.pc = CODE
         for register, value in (
             (5, satp),

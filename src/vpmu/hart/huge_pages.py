@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vpmu.hart.memory import HostMemory
 
 HUGE = 2 << 20
-WORTH_IT = 16 << 20
-"""Bytes that are written at once, from which on a guest is large."""
 SLOW_NS = 600_000  # what 512 faults cost; a huge page at hand takes 90,000
 _ADVICE: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
 _POPULATE_WRITE = 23  # Linux 5.14; Python has no name for it

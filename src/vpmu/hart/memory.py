@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vpmu.hart import huge_pages, state
+from vpmu.hart import state
 from vpmu.hart.breakpoints import Breakpoints
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.stale import Owed, StalePages
@@ -34,6 +34,7 @@ _CODE_GUARD = 8 * 4096  # around them: as far as a branch in a page can lead
 _PAGE_END = state.RECORD_PAGE_END.to_bytes(8, "little")
 _MAP_FIXED, _POPULATE_READ = 0x10, 22  # Linux; the second 5.14
 _MAPS = sys.platform == "linux" and sys.maxsize > 1 << 32
+_LARGE = 16 << 20  # bytes that are written at once, from which on a guest is large
 _CODE_OF_LARGE = 48 << 20  # decoded pages of a large guest, at least: Debian's boot fills 56 MiB
 _CODE_POOL = 256 << 20  # decoded pages; when it is full the engine starts again
 
@@ -316,8 +317,10 @@ class PhysicalMemory:
             if region.backing.lendable:
                 at = gpa - region.base
                 found.append((region.backing, region.offset + at, min(size, region.size - at)))
-        if sum(size for _, _, size in found) < huge_pages.WORTH_IT:
+        if sum(size for _, _, size in found) < _LARGE:
             return
+        from vpmu.hart import huge_pages
+
         found.append((self._code_pool, _CODE_GUARD, _CODE_OF_LARGE))
         huge_pages.take(found, {id(memory): memory for memory, _, _ in found}.values())
 

@@ -128,6 +128,8 @@ WHOLE_FILLED = WHOLE_COUNTERS + COUNTERS_SIZE
 EXTENT = ("base", "bound", "addend", "misses")
 EXTENT_SIZE = 8 * len(EXTENT)
 WIDEST_ACCESS = 256  # bytes that neighbours may ask for at once
+# How far the ends of a run of pages are looked for at a miss, and at one in so many (a power of two).
+EXTENT_NEAR, EXTENT_FAR, EXTENT_LOOKS = 16 << 12, 2048 << 12, 32
 GUEST_EXTENT = GUEST_FILLED + FILLED_SIZE
 WHOLE_EXTENT = WHOLE_FILLED + 3 * FILLED_SIZE
 GUEST_STATE_SIZE = CONTEXTS + GUEST_EXTENT + EXTENT_SIZE

@@ -72,6 +72,7 @@ MAX_LINE = 255  # instructions in a straight line: the number has eight bits in 
 MAX_REACH, MAX_STEPS = 256, 32  # bytes that neighbours lie in; instructions
 IN_LINE = 1 << 15  # of a record that no line is entered at: it is not what it would be alone
 MAX_STITCHED = 1 << 14  # times that pages are stitched until all is begun again
+KEY_FACTOR = 0x9E3779B97F4A7C15  # odd, its bits as any: of the hash that names a known page
 KNOWN_ROW, MAX_LEARNED = 8 + 2048 // 8, 1 << 12  # bytes of a row of known pages, rows (known.py)
 STITCH_ENTRIES = 256  # times that a handler comes to a page or out of a line, from one look at it to the next
 NAMED = (
@@ -80,7 +81,7 @@ NAMED = (
     *("HEAD_SIZE", "RESULT_SIZE", "MOVE_SIZE", "HANDED_ON", "SWAPPED", "NOT_STORED"),
     *("OF_RS1", "OF_RS2", "OF_IMM", "OF_RD", "AS_8", "AS_64", "AS_DISTANCE"),
     *("MAX_LINE", "MAX_REACH", "MAX_STEPS", "IN_LINE", "MAX_STITCHED"),
-    *("STITCH_ENTRIES", "KNOWN_ROW", "MAX_LEARNED"),
+    *("STITCH_ENTRIES", "KNOWN_ROW", "MAX_LEARNED", "KEY_FACTOR"),
 )
 """Of these names, what the stitcher uses."""
 

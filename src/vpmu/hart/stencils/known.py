@@ -90,8 +90,8 @@ def learn(decoded, listed, end):
         listed += 2
     more = known == 0
     i = 8
-    while i < KNOWN_ROW:
-        if known and load64(to + i) & ~load64(known + i):
+    while known and i < KNOWN_ROW:
+        if load64(to + i) & ~load64(known + i):
             more = 1
         i += 8
     m.learned_count += more

@@ -66,15 +66,19 @@ def packed(rows: dict[bytes, int]) -> bytes:
     return _HEAD.pack(len(rows), slots) + index.tobytes() + b"".join(each)
 
 
+def unpacked(data: bytes) -> dict[bytes, int]:
+    """The rows of a file."""
+    _, slots = _HEAD.unpack_from(data)
+    return _rows(data[_HEAD.size + 4 * slots :])
+
+
 def keep(learned: HostMemory, count: int, of: int) -> None:
     """Add rows that a run has learned, of so many times that it has stitched a page, to what is kept."""
     if count < WORTH_KEEPING or count * NEWS < of:
         return
     rows = _rows(bytes(learned.view[: count * holes.KNOWN_ROW]))
-    kept = code_cache.load(path())
-    if kept:
-        number, slots = _HEAD.unpack_from(kept)
-        if number + len(rows) <= MAX_PAGES:
-            for key, bits in _rows(kept[_HEAD.size + 4 * slots :]).items():
-                rows[key] = rows.get(key, 0) | bits
+    kept = unpacked(code_cache.load(path()) or packed({}))
+    if len(kept) + len(rows) <= MAX_PAGES:
+        for key, bits in kept.items():
+            rows[key] = rows.get(key, 0) | bits
     code_cache.store(path(), packed(rows))

@@ -17,13 +17,12 @@ def find_targets(decoded):
         record = load64(decoded + 8 * i)
         if record & 1023 == RECORD_STITCHED:
             record = load64(decoded + DECODED_ORIGINALS + 8 * i)
-        if record:
-            row = stencil_of(record)
-            if row:
-                store16(listed, i)
-                listed += 2
-                if load64(row + STENCIL_STUB) == STUB_TAKEN:
-                    store8(targets + i + sar(record, 52), 1)
+        row = stencil_of(record)
+        if row:
+            store16(listed, i)
+            listed += 2
+            if load64(row + STENCIL_STUB) == STUB_TAKEN:
+                store8(targets + i + sar(record, 52), 1)
         i += 1
     return (listed - m.stitch_scratch - LISTED) >> 1
 

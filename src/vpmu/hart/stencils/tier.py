@@ -38,9 +38,18 @@ class Stitcher:
         self._scratch = HostMemory(holes.SCRATCH)
         self._arena = CodeArena(ARENA + SHARED)
         self._base = self._arena.reserve(ARENA)
-        self._known = known_pages()
+        self._known = known = known_pages()
         self._learned = HostMemory(holes.MAX_LEARNED * holes.KNOWN_ROW)
         weakref.finalize(self, _keep, memory.shared, self._learned)
+        words = memory.shared.words
+        words[state.SHARED["learned"]] = self._learned.address
+        if known is not None:
+            for name, value in (
+                ("known", known.index),
+                ("known_mask", known.mask),
+                ("known_rows", known.rows),
+            ):
+                words[state.SHARED[name]] = value
         self._table: HostMemory | None = None
         self._shared: dict[Counting, dict[str, int]] = {}  # addresses of their code
         self._engine: native.NativeEngine | None = None
@@ -74,15 +83,9 @@ class Stitcher:
             ("stitched_base", self._base), ("stitched_end", self._base + ARENA),
             ("stitched_next", self._base), ("stitched_count", 0),
             ("stitch_slice", SLICE), ("stitch_shortest", SLICE),
-            ("stitch_entries", holes.STITCH_ENTRIES), ("learned", self._learned.address),
+            ("stitch_entries", holes.STITCH_ENTRIES),
         ):  # fmt: skip
             words[state.SHARED[name]] = value
-        if self._known is not None:
-            for name, value in (
-                ("known", self._known.index), ("known_mask", self._known.mask),
-                ("known_rows", self._known.rows),
-            ):  # fmt: skip
-                words[state.SHARED[name]] = value
 
     def stop(self) -> None:
         """All records are what they were, and no page is stitched: the variant changes."""
