@@ -75,11 +75,12 @@ REGION_READONLY = 1
 # The engine's own translation caches: entries of (tag, host address - virtual address). They are not
 # the guest's TLB and nothing counts them. The *modelled* TLB and cache (tags only) stand beside them and
 # exist to be counted.
-TLB_ENTRIES = 1024
-TLB_SIZE = 16 * TLB_ENTRIES
-TLB_READ, TLB_WRITE, TLB_FETCH = 0, TLB_SIZE, 2 * TLB_SIZE  # byte offsets in a context
+TLB_READ, READ_ENTRIES = 0, 4096  # byte offset in a context; a dynamic linker reads of twenty libraries at once
+TLB_WRITE, WRITE_ENTRIES = 16 * READ_ENTRIES, 1024
+TLB_FETCH, FETCH_ENTRIES = TLB_WRITE + 16 * WRITE_ENTRIES, 1024
+TLB_ENTRIES = {TLB_READ: READ_ENTRIES, TLB_WRITE: WRITE_ENTRIES, TLB_FETCH: FETCH_ENTRIES}
 MODEL_TLB_ENTRIES = 256  # tags of 8 bytes each
-MODEL_DTLB_READ = 3 * TLB_SIZE
+MODEL_DTLB_READ = TLB_FETCH + 16 * FETCH_ENTRIES
 MODEL_DTLB_WRITE, MODEL_ITLB = (
     MODEL_DTLB_READ + 8 * MODEL_TLB_ENTRIES,
     MODEL_DTLB_READ + 16 * MODEL_TLB_ENTRIES,

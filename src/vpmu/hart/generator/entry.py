@@ -49,7 +49,7 @@ class Entry(Dispatch):
         self.label("spent")
         self.leave_budget()
         self.label("look")
-        index = self.binary("and", self.binary("lshr", pc, 8), (state.TLB_ENTRIES - 1) << 4)
+        index = self.binary("and", self.binary("lshr", pc, 8), (state.FETCH_ENTRIES - 1) << 4)
         entry = self.offset(self.offset(context, index), state.TLB_FETCH)
         page = self.binary("and", pc, PAGE)
         tag = self.load64(entry)

@@ -14,7 +14,7 @@ class Memory(Operands):
 
     def cache_entry(self, offset: int, address: str) -> str:
         """A pointer to an entry, (tag, addend), of the cache at `offset` of the context."""
-        index = self.binary("and", self.binary("lshr", address, 8), (state.TLB_ENTRIES - 1) << 4)
+        index = self.binary("and", self.binary("lshr", address, 8), (state.TLB_ENTRIES[offset] - 1) << 4)
         return self.offset(self.offset("%T", index), offset)
 
     def cached_pointer(self, offset: int, address: str, size: int, slow: str) -> str:

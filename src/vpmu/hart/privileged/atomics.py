@@ -20,7 +20,7 @@ def load_reserved(rd, rs1, rs2, imm, size):
     address = s.x[rs1]
     if address & (size - 1):
         return raise_exception(CAUSE_LOAD_MISALIGNED, address)
-    entry = s.ctx + TLB_READ + ((address >> 8) & TLB_INDEX)
+    entry = cache_entry(s.ctx, TLB_READ, address)
     if load64(entry) == address & ~4095:
         value = load_sized(load64(entry + 8) + address, size)
     else:
@@ -45,7 +45,7 @@ def store_conditional(rd, rs1, rs2, imm, size):
         return raise_exception(CAUSE_STORE_MISALIGNED, address)
     value = s.x[rs2]
     result = 1
-    entry = s.ctx + TLB_WRITE + ((address >> 8) & TLB_INDEX)
+    entry = cache_entry(s.ctx, TLB_WRITE, address)
     if load64(entry) == address & ~4095:
         host = load64(entry + 8) + address
     else:

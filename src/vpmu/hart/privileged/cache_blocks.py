@@ -42,7 +42,7 @@ def cbo_zero(rd, rs1, rs2, imm, size):
         return denied
     address = s.x[rs1]
     block = address & ~(size - 1)
-    entry = s.ctx + TLB_WRITE + ((address >> 8) & TLB_INDEX)
+    entry = cache_entry(s.ctx, TLB_WRITE, address)
     if load64(entry) == address & ~4095:
         host = load64(entry + 8) + block
     else:

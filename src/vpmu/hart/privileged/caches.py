@@ -63,11 +63,27 @@ def update_entry(pointer, entry):
     return 1
 
 
+def cache_entry(context, cache, address):
+    """Where a cache (TLB_READ, TLB_WRITE, TLB_FETCH) of a context has the page of an address, if it has it."""
+    return context + cache + ((address >> 8) & (cache_size(cache) - 16))
+
+
+def cache_size(cache):
+    if cache == TLB_READ:
+        return READ_SIZE
+    if cache == TLB_WRITE:
+        return WRITE_SIZE
+    return FETCH_SIZE
+
+
 def remember(cache, address, addend):
     """Fill an entry of a cache of the current context, and note it for who empties them."""
-    entry = s.ctx + cache + ((address >> 8) & TLB_INDEX)
+    entry = cache_entry(s.ctx, cache, address)
+    noted = (load64(entry) & 4095) == 0
     store64(entry, address & ~4095)
     store64(entry + 8, addend)
+    if noted:
+        return 0
     filled = s.contexts + FILLED
     if s.ctx >= s.contexts + 3 * CONTEXT_SIZE:
         filled += FILLED_SIZE
@@ -101,7 +117,7 @@ def empty_caches(kind, end):
             count -= 1
         return 0
     while context < end:
-        fill(context, 255, 3 * TLB_SIZE)
+        fill(context, 255, TLB_SIZE)
         context += CONTEXT_SIZE
     return 0
 
@@ -113,8 +129,25 @@ def flush_cache(offset):
     context = s.contexts + offset
     end = context + CONTEXTS_SIZE
     while context < end:
-        fill(context, 255, TLB_SIZE)
+        fill(context, 255, cache_size(offset))
         context += CONTEXT_SIZE
+    return 0
+
+
+def forget_stores(host):
+    """No store reaches a page of the host's memory any more without a look at what the page holds."""
+    filled = s.contexts + FILLED
+    end = filled + FILLED_LISTS * FILLED_SIZE
+    while filled < end:
+        count = load64(filled)
+        if count > MAX_FILLED:
+            return flush_cache(TLB_WRITE)
+        while count:
+            entry = load64(filled + 8 * count)
+            if load64(entry) + load64(entry + 8) == host:
+                store64(entry, INVALID)
+            count -= 1
+        filled += FILLED_SIZE
     return 0
 
 
@@ -122,10 +155,9 @@ def forget_page(context, end, address):
     """Forget one page in the contexts from one address to another, and in their modelled TLBs."""
     empty_extent()
     while context < end:
-        entry = context + ((address >> 8) & TLB_INDEX)
-        store64(entry + TLB_READ, INVALID)
-        store64(entry + TLB_WRITE, INVALID)
-        store64(entry + TLB_FETCH, INVALID)
+        store64(cache_entry(context, TLB_READ, address), INVALID)
+        store64(cache_entry(context, TLB_WRITE, address), INVALID)
+        store64(cache_entry(context, TLB_FETCH, address), INVALID)
         entry = context + ((address >> 9) & 2040)
         store64(entry + MODEL_DTLB_READ, INVALID)
         store64(entry + MODEL_DTLB_WRITE, INVALID)

@@ -44,7 +44,7 @@ def new_decoded_page(page, host):
     store64(decoded + 8 * 2049, RECORD_PAGE_END)
     store64(decoded + DECODED_HOST, host)
     store64(m.code_map + 8 * page, decoded)
-    flush_cache(TLB_WRITE)
+    forget_stores(host)
     m.epoch += 1
     s.epoch = m.epoch
     return decoded
@@ -110,7 +110,7 @@ def code_pointer(address):
 
 def fetch_half(address):
     """The 16 bits of instruction memory at an address; `s.fault` on failure."""
-    entry = s.ctx + TLB_FETCH + ((address >> 8) & TLB_INDEX)
+    entry = cache_entry(s.ctx, TLB_FETCH, address)
     if load64(entry) == (address & ~4095):
         s.fault = 0
         return load16(load64(load64(entry + 8) + DECODED_HOST) + (address & 4095))
