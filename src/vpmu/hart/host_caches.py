@@ -57,4 +57,5 @@ def forget_translations(hart: Hart, *, writes_only: bool = False) -> None:
 def _filled_lists(hart: Hart) -> list[int]:
     """The words where lists begin of what is filled of the caches."""
     first = state.CONTEXTS + (state.WHOLE_FILLED if hart.whole else state.GUEST_FILLED)
-    return [first + kind * state.FILLED_SIZE >> 3 for kind in range(3 if hart.whole else 1)]
+    lists = state.WHOLE_FILLED_LISTS if hart.whole else state.GUEST_FILLED_LISTS
+    return [first + kind * state.FILLED_SIZE >> 3 for kind in range(lists)]

@@ -249,6 +249,7 @@ class PhysicalMemory:
                 words[first + state.REGION_WORDS * position + i] = word
         words[state.SHARED["region_count"]] = len(self.regions)
         words[state.SHARED["page_count"]] = self._next_page
+        words[state.SHARED["given"]] = not all(region.backing.lendable for region in self.regions.values())
         if len(self.breakpoints):
             self.breakpoints.placed()
         for flush in self.flush_harts:
@@ -369,3 +370,4 @@ class PhysicalMemory:
                     ctypes.memset(decoded, 0, 8 * (PAGE // 2))
                     ctypes.memset(decoded + state.DECODED_COMPILED, 0, 8)
                     ctypes.memset(decoded + state.DECODED_KEY, 0, 8)
+            self.shared.words[state.SHARED["tables"]] += 1  # one of them may be a page table

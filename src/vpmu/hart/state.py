@@ -54,6 +54,8 @@ _SHARED_NAMES = [
     *("known", "known_mask", "known_rows"),  # pages of earlier runs (stencils/known.py): index, rows
     *("learned", "learned_count", "learned_of"),  # rows of this run, and how often pages were stitched
     "hot_row",  # of the region that was entered last
+    "tables",  # writes to page tables that translations stand on (privileged/guest/kernel_half.py)
+    "given",  # memory is its caller's, who may write to it whenever he likes
     "stale",  # from each page to that of the snapshot (stale.py); 0: no page is stale or unsaved
     *(f"r{i}_{word}" for i in range(_REGIONS) for word in ("base", "size", "host", "first", "flags")),
 ]
@@ -119,7 +121,8 @@ CALL_WORDS = {f"CALL_{name.upper()}": 8 * number for number, name in enumerate(C
 CALL_ROW, MAX_CALLS = 8, 8  # words, rows
 COUNTERS_SIZE = CALLS_AT + 8 * CALL_ROW * MAX_CALLS
 # And what entries of the engine's caches have been filled since they were last emptied: how many, and where
-# they are, for the contexts of V=1, V=0 and M.
+# they are, for the contexts of V=1, V=0 and M; of a guest's hart, for the lower and for the upper half of its
+# address space.
 MAX_FILLED = 1023
 FILLED_SIZE = 8 * (1 + MAX_FILLED)
 GUEST_FILLED = GUEST_COUNTERS + COUNTERS_SIZE
@@ -131,9 +134,14 @@ EXTENT_SIZE = 8 * len(EXTENT)
 WIDEST_ACCESS = 256  # bytes that neighbours may ask for at once
 # How far the ends of a run of pages are looked for at a miss, and at one in so many (a power of two).
 EXTENT_NEAR, EXTENT_FAR, EXTENT_LOOKS = 16 << 12, 2048 << 12, 32
-GUEST_EXTENT = GUEST_FILLED + FILLED_SIZE
-WHOLE_EXTENT = WHOLE_FILLED + 3 * FILLED_SIZE
-GUEST_STATE_SIZE = CONTEXTS + GUEST_EXTENT + EXTENT_SIZE
+GUEST_FILLED_LISTS, WHOLE_FILLED_LISTS = 2, 3
+GUEST_EXTENT = GUEST_FILLED + GUEST_FILLED_LISTS * FILLED_SIZE
+WHOLE_EXTENT = WHOLE_FILLED + WHOLE_FILLED_LISTS * FILLED_SIZE
+# And of a guest's hart what translations of the upper half stand on: `tables` of the memory, the mode of satp,
+# then how many entries of the root, and these: offset, value.
+ROOTS_TABLES, ROOTS_MODE, ROOTS_COUNT, ROOTS_FIRST, MAX_ROOTS = 0, 8, 16, 24, 8
+GUEST_ROOTS = GUEST_EXTENT + EXTENT_SIZE
+GUEST_STATE_SIZE = CONTEXTS + GUEST_ROOTS + ROOTS_FIRST + 16 * MAX_ROOTS
 LONE_PAGE = WHOLE_EXTENT + EXTENT_SIZE
 """A decoded page for one instruction at a time (privileged.whole.pmp), by byte offset as well; no state."""
 INVALID_TAG = 1  # never equal to a page address
@@ -160,7 +168,8 @@ IN_REGION = 1 << 14  # of a record: a region holds the instruction
 DECODED_HOST = 8 * 2050  # host address of the page of memory
 DECODED_STORES = 8 * 2051  # stores that hit it since it was last entered
 DECODED_COMPILED = 8 * 2052  # what records of this page lead to
-COMPILED_REGIONS, COMPILED_STITCHED = 1, 2  # bits of that: regions of the hot tier, lines of stencils
+# Bits of that: regions of the hot tier, lines of stencils; and that it is a page table, which nothing leads to.
+COMPILED_REGIONS, COMPILED_STITCHED, COMPILED_TABLE = 1, 2, 4
 DECODED_KEY = 8 * 2053  # of its contents when it was first entered or stitched (stencils/known.py)
 DECODED_SIZE = 8 * 2054
 DECODED_ORIGINALS = DECODED_SIZE + 64 - DECODED_SIZE % 64  # what stitched records were

@@ -42,9 +42,19 @@ def freshen(region, address):
 
 def void_code(decoded):
     """A page of code is another one now: nothing is decoded of it, nor compiled, nor known."""
+    table_written(decoded)
     fill(decoded, 0, 8 * 2048)
     store64(decoded + DECODED_COMPILED, 0)
     store64(decoded + DECODED_KEY, 0)
+    return 0
+
+
+def table_written(decoded):
+    """A page is written to: if translations stand on it (guest/kernel_half.py), they have to know."""
+    compiled = load64(decoded + DECODED_COMPILED)
+    if compiled & COMPILED_TABLE:
+        store64(decoded + DECODED_COMPILED, compiled & ~COMPILED_TABLE)
+        m.tables += 1
     return 0
 
 
@@ -79,16 +89,12 @@ def cache_size(cache):
 def remember(cache, address, addend):
     """Fill an entry of a cache of the current context, and note it for who empties them."""
     entry = cache_entry(s.ctx, cache, address)
-    noted = (load64(entry) & 4095) == 0
+    old = load64(entry)
     store64(entry, address & ~4095)
     store64(entry + 8, addend)
-    if noted:
+    if (old & 4095) == 0 and (old ^ address) >> 63 == 0:
         return 0
-    filled = s.contexts + FILLED
-    if s.ctx >= s.contexts + 3 * CONTEXT_SIZE:
-        filled += FILLED_SIZE
-    if s.ctx >= s.contexts + 6 * CONTEXT_SIZE:
-        filled += FILLED_SIZE
+    filled = s.contexts + FILLED + filled_list(address) * FILLED_SIZE
     count = load64(filled)
     if count <= MAX_FILLED:
         count += 1
@@ -98,23 +104,30 @@ def remember(cache, address, addend):
     return 0
 
 
-def empty_caches(kind, end):
-    """Empty the caches of the contexts of V=1 (0), V=0 (1) or M (2), of which the last ends at `end`, and
-    their modelled TLBs. Few entries are emptied one by one.
-    """
-    context = s.contexts + 3 * kind * CONTEXT_SIZE
+def empty_list(kind):
+    """Empty the entries that a list names; 0 where there were too many for it."""
     filled = s.contexts + FILLED + kind * FILLED_SIZE
     count = load64(filled)
     store64(filled, 0)
+    if count > MAX_FILLED:
+        return 0
+    while count:
+        store64(load64(filled + 8 * count), INVALID)
+        count -= 1
+    return 1
+
+
+def empty_caches(kind, end):
+    """Empty what the list of V=1 (0), V=0 (1) or M (2) names of the caches of these contexts, of which the
+    last ends at `end`, or all of them; and their modelled TLBs.
+    """
+    context = s.contexts + 3 * kind * CONTEXT_SIZE
     empty_extent()
     model = context + MODEL_DTLB_READ
     while model < end:
         fill(model, 255, MODEL_SIZE)
         model += CONTEXT_SIZE
-    if count <= MAX_FILLED:
-        while count:
-            store64(load64(filled + 8 * count), INVALID)
-            count -= 1
+    if empty_list(kind):
         return 0
     while context < end:
         fill(context, 255, TLB_SIZE)

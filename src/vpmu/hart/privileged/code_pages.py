@@ -13,6 +13,7 @@ def code_written(decoded, page, offset, size):
     if first >= 2:
         first -= 2
     last = offset + size
+    table_written(decoded)
     if load64(decoded + DECODED_COMPILED):  # a region may hold any instruction of the page
         void_code(decoded)
     while first < last:
@@ -33,6 +34,7 @@ def new_decoded_page(page, host):
     decoded = m.code_next
     if decoded + DECODED_SIZE > m.code_end:  # the pool is full: start again
         fill(m.code_map, 0, 8 * m.page_count)
+        m.tables += 1
         flush_cache(TLB_FETCH)
         decoded = m.code_pool
     m.code_next = decoded + DECODED_STRIDE

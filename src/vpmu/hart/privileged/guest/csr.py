@@ -86,7 +86,7 @@ def csr_write(csr, value):
         mode = value >> 60
         if mode == 0 or mode == 8 or mode == 9:  # another mode makes the write have no effect
             s.satp = value
-            flush_all()
+            flush_changed()
             return RESUME
     elif csr == CSR_SIE:
         s.sie = value & s.sie_mask

@@ -49,7 +49,7 @@ def sfence_vma(rd, rs1, rs2, imm, size):
     if s.mode == VU:
         return leave_virtual()
     if rs1 == 0:
-        flush_all()
+        flush_changed()
     else:
         flush_page(s.x[rs1])
     s.n -= 1

@@ -32,6 +32,7 @@ def translate(address, access):
     if top != 0 and ~top != 0:
         return page_fault(address, access)
     table = (s.satp & SATP_PPN) << 12
+    is_root = 1
     while level != 0:
         level -= 1
         pointer = table + (((address >> (12 + 9 * level)) & 511) << 3)
@@ -41,6 +42,9 @@ def translate(address, access):
         entry = load64(load64(region + 16) + pointer - load64(region))
         if (entry & PTE_V) == 0 or (entry & (PTE_R | PTE_W)) == PTE_W or reserved_bits(entry):
             return page_fault(address, access)
+        if top:
+            note_table(region, pointer, entry, is_root)
+            is_root = 0
         if entry & (PTE_R | PTE_X):
             return translate_leaf(address, access, entry, level, pointer)
         if entry & (PTE_U | PTE_A | PTE_D) or entry >> 54:
@@ -111,9 +115,17 @@ def superpage_number(address, level):
     return ((address >> 63) << 11) | (((address >> (12 + 9 * level)) + (level << 9)) & 2047)
 
 
+def filled_list(address):
+    """Which list of filled entries names one for an address."""
+    return address >> 63
+
+
 def flush_all():
     """Forget every cached and modelled translation of this hart."""
+    forget_upper_half()
     fill(s.contexts - SUPERPAGES_BELOW, 0, SUPERPAGES_SIZE)
+    if empty_list(1) == 0:
+        store64(s.contexts + FILLED, MAX_FILLED + 1)
     return empty_caches(0, s.contexts + CONTEXTS_SIZE)
 
 

@@ -58,6 +58,13 @@ def note_guest_page(address, level, entry):
     return 0
 
 
+def filled_list(address):
+    """Which list of filled entries names those of the current context."""
+    if s.ctx >= s.contexts + 6 * CONTEXT_SIZE:
+        return 2
+    return s.ctx >= s.contexts + 3 * CONTEXT_SIZE
+
+
 def flush_contexts(first):
     """Forget the cached and modelled translations of three contexts: of V=1 (0) or of V=0 (3)."""
     marks = s.contexts + LEAVES

@@ -1,0 +1,358 @@
+"""Translations of the upper half of the address space stay over fences (privileged/guest/kernel_half.py): as
+long as no table that they came from was written to, by whoever, and the root leads where it led.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from vpmu.hart import state
+from vpmu.hart.exits import Stop
+from vpmu.hart.hart import Hart
+from vpmu.hart.memory import HostMemory
+
+from .assemble import SRET, code, csr, encode
+from .guest import ALL, BASE, SIZE, VECTOR, A, D, R, V, W, X, boot, put
+
+pytestmark = pytest.mark.usefixtures("built_engine")
+
+PAGE, GIGA = 1 << 12, 1 << 30
+SATP, SEPC, SCAUSE = 0x180, 0x141, 0x142
+FENCE, FENCE_ONE = 0x12000073, 0x12000073 | 5 << 15  # of all, of the address in x5
+OPERANDS, RESULTS, TABLES, PAGES = (BASE + offset for offset in (0x20000, 0x30000, 0x40000, 0x60000))
+UPPER, LOWER = 0xFFFFFFC0_00000000, 0x40000000
+"""The first is the lowest address of the upper half in Sv39; both have the same place in the caches."""
+SV39, SV48 = 8, 9
+
+
+def table(number: int) -> int:
+    """Guest physical address of a page for a table."""
+    return TABLES + number * PAGE
+
+
+ROOTS, TOPS = (0, 1, 2), (8, 9, 10)
+MIDDLES, LEAVES = ((3, 4), (11, 12)), ((5, 6, 7), (13, 14, 15))
+"""Tables of the upper half, and of the lower one."""
+BELOW = (*MIDDLES[0], *MIDDLES[1], *LEAVES[0], *LEAVES[1])
+
+
+class Tables:
+    """Page tables: three roots, which agree by chance, and what they lead to. All memory is mapped by identity
+    from its own place, by a leaf of a gigabyte, so the guest reaches its tables.
+    """
+
+    def __init__(self, hart: Hart, mode: int, rng: random.Random) -> None:
+        self.mode, self.rng = mode, rng
+        hart.memory.write(TABLES, bytes(16 * PAGE))
+        for number in (*ROOTS, *TOPS):
+            for _, value, where in self.choices_of(number):
+                put(hart, *where, *value)
+            put(hart, table(number), BASE >> 30 & 511, BASE, ALL)
+        if mode == SV48:
+            for number in ROOTS:
+                put(hart, table(number), 0, table(TOPS[number]), V)
+        for number in BELOW:
+            for at in range(2):
+                put(hart, table(number), at, *self.entry(number))
+        for number in range(16):
+            words = [encode("addi", rd=6, rs1=0, imm=number), encode("jalr", rd=0, rs1=1)]
+            hart.memory.write(PAGES + number * PAGE, code(words) + bytes([number]) * 64)
+
+    @property
+    def base(self) -> int:
+        """The upper half's first address."""
+        return UPPER if self.mode == SV39 else 0xFFFF8000_00000000
+
+    def address(self) -> int:
+        """Somewhere in the two pages of each half that lie behind two entries of a middle table."""
+        half = self.rng.random() < 0.5
+        at = self.rng.randrange(2) << 21 | self.rng.randrange(2) << 12
+        return (self.base if half else LOWER) + at
+
+    def choices_of(self, number: int) -> list[tuple[int, tuple[int, int], tuple[int, int]]]:
+        """Of a table that stands above middle ones: (address that it is for, what stands there, where)."""
+        where = []
+        for half, address in enumerate((self.base, LOWER)):
+            if self.mode == SV48 and number in ROOTS:
+                index, lead = address >> 39 & 511, TOPS
+            else:
+                index, lead = address >> 30 & 511, MIDDLES[half]
+            shared = index == BASE >> 39 & 511 and lead is TOPS  # the program's own memory is behind it, too
+            flags = V if shared or self.rng.random() < 0.9 else 0
+            where.append((address, (table(self.rng.choice(lead)), flags), (table(number), index)))
+        return where
+
+    def entry(self, number: int) -> tuple[int, int]:
+        """What may stand in a middle table, or in one of leaves."""
+        for middles, leaves in zip(MIDDLES, LEAVES, strict=True):
+            if number in middles:
+                return table(self.rng.choice(leaves)), V
+        flags = self.rng.choice((ALL, ALL, ALL, V | R | A, V | R | X | A, V | R | W | D, 0))
+        return PAGES + self.rng.randrange(16) * PAGE, flags
+
+    def edit(self) -> tuple[int, int]:
+        """(physical address of an entry, its new value)."""
+        number = self.rng.choice((*ROOTS, *BELOW, *LEAVES[0], *LEAVES[1] * 4))
+        if number in ROOTS:
+            if self.mode == SV48 and self.rng.random() < 0.5:
+                number = self.rng.choice(TOPS)
+            _, (physical, flags), (at, index) = self.rng.choice(self.choices_of(number))
+        else:
+            physical, flags = self.entry(number)
+            at, index = table(number), self.rng.randrange(2)
+        return at + 8 * index, physical >> 12 << 10 | flags
+
+    def satp(self) -> int:
+        return self.mode << 60 | table(self.rng.choice(ROOTS)) >> 12
+
+
+def program(tables: Tables, length: int) -> tuple[list[int], list[int]]:
+    """A program that edits, fences, and looks, and its operands: x31 goes through them, x30 through its
+    results. It fences all after each edit, and so nothing that it sees is left to the hart.
+    """
+    rng, words, operands = tables.rng, [], []
+
+    def operand(register: int, value: int) -> None:
+        operands.append(value)
+        words.extend((encode("ld", rd=register, rs1=31), encode("addi", rd=31, rs1=31, imm=8)))
+
+    for _ in range(length):
+        draw = rng.random()
+        if draw < 0.12:
+            where, value = tables.edit()
+            operand(5, where)
+            operand(6, value)
+            words += [encode("sd", rs1=5, rs2=6), FENCE]
+        elif draw < 0.17:
+            words.append(FENCE)
+        elif draw < 0.25:
+            operand(5, tables.satp())
+            words.append(csr("csrrw", 0, SATP, 5))
+        elif draw < 0.30:
+            operand(5, tables.address())
+            words.append(FENCE_ONE)
+        else:
+            operand(5, tables.address() + 8 * rng.randrange(1, 8))
+            if draw < 0.75:
+                words.append(encode("ld", rd=6, rs1=5))
+            elif draw < 0.85:
+                words += [encode("addi", rd=6, rs1=31), encode("sd", rs1=5, rs2=6)]
+            else:
+                words += [encode("andi", rd=5, rs1=5, imm=-64), encode("jalr", rd=1, rs1=5)]
+            words += [encode("sd", rs1=30, rs2=6), encode("addi", rd=30, rs1=30, imm=8)]
+    return words, operands
+
+
+def handler() -> list[int]:
+    """On behind an access that faulted, with its cause in x6; back from a call that did."""
+    return [
+        csr("csrrs", 6, SCAUSE),
+        csr("csrrs", 28, SEPC),
+        encode("addi", rd=28, rs1=28, imm=4),
+        encode("addi", rd=29, rs1=0, imm=12),
+        encode("bne", rs1=6, rs2=29, imm=8),
+        encode("addi", rd=28, rs1=1),
+        csr("csrrw", 0, SEPC, 28),
+        SRET,
+    ]
+
+
+def run(engine: str, mode: int, adue: int, seed: int) -> tuple[object, ...]:
+    """What a random program finds, does and leaves."""
+    rng = random.Random(f"{mode} {adue} {seed}")
+    hart = boot(engine, adue=adue)
+    tables = Tables(hart, mode, rng)
+    words, operands = program(tables, 160)
+    hart.memory.write(BASE, code(words))
+    hart.memory.write(VECTOR, code(handler()))
+    hart.memory.write(OPERANDS, b"".join(value.to_bytes(8, "little") for value in operands))
+    hart.set("satp", tables.satp())
+    hart.flush()
+    hart.set_x(31, OPERANDS)
+    hart.set_x(30, RESULTS)
+    for _ in range(40):
+        hart.run(97)
+        if hart.pc == BASE + 4 * len(words):
+            break
+    registers = [hart.x(number) for number in range(1, 32)]
+    return registers, hart.pc, hart.instructions, hart.memory.read(BASE, SIZE)
+
+
+@pytest.mark.parametrize("adue", [0, 1], ids=("Svade", "Svadu"))
+@pytest.mark.parametrize("mode", [SV39, SV48], ids=("Sv39", "Sv48"))
+@pytest.mark.parametrize("seed", range(25))
+def test_random_tables(mode: int, adue: int, seed: int) -> None:
+    native, reference = (run(engine, mode, adue, seed) for engine in ("native", "reference"))
+    assert native == reference
+
+
+# ---------------------------------------------------------------- one by one
+
+
+LOOK = [FENCE, encode("ld", rd=6, rs1=5)]
+LEAF = table(5)
+
+
+def mapped(*, given: bool = False) -> Hart:
+    """A hart whose upper half begins with the page PAGES, and that has looked there."""
+    hart = boot("native", LOOK)
+    if given:
+        memory = HostMemory.over(memoryview(bytearray(SIZE)))
+        memory.view[:PAGE] = hart.memory.read(BASE, PAGE)
+        hart.memory.set_slot(0, BASE, SIZE, backing=memory)
+    put(hart, table(0), BASE >> 30 & 511, BASE, ALL)
+    put(hart, table(0), UPPER >> 30 & 511, table(3), V)
+    put(hart, table(3), 0, LEAF, V)
+    put(hart, LEAF, 0, PAGES, ALL)
+    hart.memory.write(PAGES, (1).to_bytes(8, "little"))
+    hart.memory.write(PAGES + PAGE, (2).to_bytes(8, "little"))
+    hart.set("satp", SV39 << 60 | table(0) >> 12)
+    hart.flush()
+    assert look(hart) == 1
+    return hart
+
+
+def look(hart: Hart) -> int:
+    """What lies at the beginning of the upper half, after a fence of everything."""
+    hart.set_x(5, UPPER)
+    hart.pc = BASE
+    assert hart.run(2) is Stop.BUDGET
+    return hart.x(6)
+
+
+def entries(hart: Hart) -> list[int]:
+    """Addresses of the upper half in the cache of loads."""
+    first = (state.CONTEXTS + state.CONTEXT_VS * state.CONTEXT_SIZE + state.TLB_READ) // 8
+    tags = hart.words[first : first + 2 * state.READ_ENTRIES : 2]
+    return [tag for tag in tags if tag >> 63 and not tag & 4095]
+
+
+def other_leaf() -> bytes:
+    return ((PAGES + PAGE) >> 12 << 10 | ALL).to_bytes(8, "little")
+
+
+def test_it_stays_over_a_fence_and_another_root() -> None:
+    hart = mapped()
+    hart.memory.write(table(1), hart.memory.read(table(0), PAGE))
+    hart.memory.write(BASE + PAGE, code([FENCE, csr("csrrw", 0, SATP, 7), FENCE]))
+    assert look(hart) == 1
+    hart.set_x(7, SV39 << 60 | table(1) >> 12)
+    hart.pc = BASE + PAGE
+    for _ in range(3):
+        assert hart.run(1) is Stop.BUDGET
+        assert entries(hart) == [UPPER]
+    put(hart, table(1), UPPER >> 30 & 511, table(4), V)
+    hart.pc = BASE + PAGE
+    assert hart.run(1) is Stop.BUDGET
+    assert entries(hart) == []
+
+
+def test_python_writes_to_a_table() -> None:
+    hart = mapped()
+    hart.memory.write(LEAF, other_leaf())
+    assert look(hart) == 2
+
+
+def test_another_hart_writes_to_a_table() -> None:
+    """With a store to a page that it has stored to before, when that was no table yet."""
+    hart = boot("native", LOOK)
+    other = Hart(1, hart.memory, engine="native")
+    hart.memory.write(BASE + PAGE, code([encode("sd", rs1=5, rs2=6)] * 2))
+    other.set_x(5, LEAF + 8)
+    other.pc = BASE + PAGE
+    assert other.run(1) is Stop.BUDGET
+    for where, index, what, flags in (
+        (table(0), BASE >> 30 & 511, BASE, ALL),
+        (table(0), UPPER >> 30 & 511, table(3), V),
+        (table(3), 0, LEAF, V),
+        (LEAF, 0, PAGES, ALL),
+    ):
+        put(hart, where, index, what, flags)
+    hart.memory.write(PAGES, (1).to_bytes(8, "little"))
+    hart.memory.write(PAGES + PAGE, (2).to_bytes(8, "little"))
+    hart.set("satp", SV39 << 60 | table(0) >> 12)
+    hart.flush()
+    assert look(hart) == 1
+    other.set_x(5, LEAF)
+    other.set_x(6, int.from_bytes(other_leaf(), "little"))
+    assert other.run(1) is Stop.BUDGET
+    assert look(hart) == 2
+
+
+def test_memory_that_is_somebody_elses() -> None:
+    """Its owner may write to it, and tells nobody."""
+    hart = mapped(given=True)
+    backing = hart.memory.regions[0].backing
+    backing.view[LEAF - BASE : LEAF - BASE + 8] = other_leaf()
+    assert look(hart) == 2
+
+
+def test_the_mode_of_satp_changes() -> None:
+    """Sv48 reads another index of the same root, which leads elsewhere."""
+    hart = mapped()
+    top = table(8)
+    put(hart, table(0), 0, top, V)
+    put(hart, top, BASE >> 30 & 511, BASE, ALL)
+    put(hart, table(0), UPPER >> 39 & 511, table(9), V)
+    put(hart, table(9), UPPER >> 30 & 511, table(4), V)
+    put(hart, table(4), 0, LEAF + PAGE, V)
+    put(hart, LEAF + PAGE, 0, PAGES + PAGE, ALL)
+    hart.memory.write(BASE, code([csr("csrrw", 0, SATP, 7), encode("ld", rd=6, rs1=5)]))
+    for mode, expected in ((SV39, 1), (SV48, 2), (SV39, 1)):
+        hart.set_x(7, mode << 60 | table(0) >> 12)
+        assert look(hart) == expected
+
+
+def test_more_roots_than_are_noted() -> None:
+    """A kernel that uses many gigabytes of its half."""
+    hart = mapped()
+    count = state.MAX_ROOTS + 3
+    first = UPPER >> 30 & 511
+    for number in range(count):
+        put(hart, table(0), first + number, table(3), V)
+    put(hart, table(4), 0, LEAF + PAGE, V)
+    put(hart, LEAF + PAGE, 0, PAGES + PAGE, ALL)
+    visits = [encode("ld", rd=6, rs1=5), encode("add", rd=5, rs1=5, rs2=7)] * count
+    words = [FENCE, *visits, encode("sd", rs1=8, rs2=9), FENCE, encode("ld", rd=6, rs1=10)]
+    hart.memory.write(BASE + PAGE, code(words))
+    hart.set_x(5, UPPER)
+    hart.set_x(7, GIGA)
+    hart.set_x(8, table(0) + 8 * (first + count - 1))
+    hart.set_x(9, table(4) >> 12 << 10 | V)
+    hart.set_x(10, UPPER + (count - 1) * GIGA)
+    hart.pc = BASE + PAGE
+    assert hart.run(len(words)) is Stop.BUDGET
+    assert hart.x(6) == 2
+
+
+def test_a_page_becomes_a_table_after_a_store_to_it() -> None:
+    """Where that store went is forgotten, and the next one is seen."""
+    hart = mapped()
+    store, load = encode("sd", rs1=8, rs2=9), encode("ld", rd=6, rs1=5)
+    words = [FENCE, store, load, store, FENCE, load]
+    hart.memory.write(BASE + PAGE, code(words))
+    hart.set_x(5, UPPER + (1 << 21))
+    put(hart, table(3), 1, table(4), V)  # a new table, with the first page; then with the second
+    hart.set_x(8, table(4))
+    hart.set_x(9, PAGES >> 12 << 10 | ALL)
+    hart.pc = BASE + PAGE
+    assert hart.run(3) is Stop.BUDGET
+    assert hart.x(6) == 1
+    hart.set_x(9, int.from_bytes(other_leaf(), "little"))
+    assert hart.run(3) is Stop.BUDGET
+    assert hart.x(6) == 2
+
+
+def test_decoded_pages_begin_anew() -> None:
+    """Where the pool of decoded pages is full, nobody watches the tables any more."""
+    hart = mapped()
+    words = hart.memory.shared.words
+    words[state.SHARED["code_next"]] = words[state.SHARED["code_end"]]
+    hart.memory.write(BASE + PAGE, code([encode("sd", rs1=8, rs2=9), *LOOK]))
+    hart.set_x(8, LEAF)
+    hart.set_x(9, int.from_bytes(other_leaf(), "little"))
+    hart.pc = BASE + PAGE
+    assert hart.run(3) is Stop.BUDGET
+    assert hart.x(6) == 2
