@@ -39,8 +39,8 @@ BELOW = (*MIDDLES[0], *MIDDLES[1], *LEAVES[0], *LEAVES[1])
 
 
 class Tables:
-    """Page tables: three roots, which agree by chance, and what they lead to. All memory is mapped by identity
-    from its own place, by a leaf of a gigabyte, so the guest reaches its tables.
+    """Page tables: three roots, which agree by chance, and what they lead to. All memory is mapped by
+    identity, by a leaf of a gigabyte, so the guest reaches its tables.
     """
 
     def __init__(self, hart: Hart, mode: int, rng: random.Random) -> None:

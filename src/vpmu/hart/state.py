@@ -77,7 +77,7 @@ REGION_READONLY = 1
 # The engine's own translation caches: entries of (tag, host address - virtual address). They are not
 # the guest's TLB and nothing counts them. The *modelled* TLB and cache (tags only) stand beside them and
 # exist to be counted.
-TLB_READ, READ_ENTRIES = 0, 4096  # byte offset in a context; a dynamic linker reads of twenty libraries at once
+TLB_READ, READ_ENTRIES = 0, 4096  # byte offset in a context; a dynamic linker reads of twenty libraries
 TLB_WRITE, WRITE_ENTRIES = 16 * READ_ENTRIES, 1024
 TLB_FETCH, FETCH_ENTRIES = TLB_WRITE + 16 * WRITE_ENTRIES, 1024
 TLB_ENTRIES = {TLB_READ: READ_ENTRIES, TLB_WRITE: WRITE_ENTRIES, TLB_FETCH: FETCH_ENTRIES}
@@ -137,8 +137,8 @@ EXTENT_NEAR, EXTENT_FAR, EXTENT_LOOKS = 16 << 12, 2048 << 12, 32
 GUEST_FILLED_LISTS, WHOLE_FILLED_LISTS = 2, 3
 GUEST_EXTENT = GUEST_FILLED + GUEST_FILLED_LISTS * FILLED_SIZE
 WHOLE_EXTENT = WHOLE_FILLED + WHOLE_FILLED_LISTS * FILLED_SIZE
-# And of a guest's hart what translations of the upper half stand on: `tables` of the memory, the mode of satp,
-# then how many entries of the root, and these: offset, value.
+# And of a guest's hart what translations of the upper half stand on: `tables` of the memory, the mode of
+# satp, then how many entries of the root, and these: offset, value.
 ROOTS_TABLES, ROOTS_MODE, ROOTS_COUNT, ROOTS_FIRST, MAX_ROOTS = 0, 8, 16, 24, 8
 GUEST_ROOTS = GUEST_EXTENT + EXTENT_SIZE
 GUEST_STATE_SIZE = CONTEXTS + GUEST_ROOTS + ROOTS_FIRST + 16 * MAX_ROOTS
@@ -168,7 +168,7 @@ IN_REGION = 1 << 14  # of a record: a region holds the instruction
 DECODED_HOST = 8 * 2050  # host address of the page of memory
 DECODED_STORES = 8 * 2051  # stores that hit it since it was last entered
 DECODED_COMPILED = 8 * 2052  # what records of this page lead to
-# Bits of that: regions of the hot tier, lines of stencils; and that it is a page table, which nothing leads to.
+# Bits of that: regions of the hot tier, lines of stencils; and that it is a page table.
 COMPILED_REGIONS, COMPILED_STITCHED, COMPILED_TABLE = 1, 2, 4
 DECODED_KEY = 8 * 2053  # of its contents when it was first entered or stitched (stencils/known.py)
 DECODED_SIZE = 8 * 2054

@@ -74,7 +74,7 @@ def update_entry(pointer, entry):
 
 
 def cache_entry(context, cache, address):
-    """Where a cache (TLB_READ, TLB_WRITE, TLB_FETCH) of a context has the page of an address, if it has it."""
+    """Where a cache (TLB_READ, TLB_WRITE, TLB_FETCH) of a context may have the page of an address."""
     return context + cache + ((address >> 8) & (cache_size(cache) - 16))
 
 
