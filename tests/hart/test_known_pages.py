@@ -30,7 +30,7 @@ def _kept_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     """Nothing is known, and what is learned is kept in a folder of the test."""
     gc.collect()  # machines of other tests keep what they have learned
     folder = tmp_path / "kept"
-    monkeypatch.setattr(known, "path", lambda: folder / "lines.known")
+    monkeypatch.setattr(known, "path", lambda: folder / "pages.known")
     monkeypatch.setattr(known, "WORTH_KEEPING", 1)
     known.known_pages.cache_clear()
     yield
@@ -112,13 +112,25 @@ def test_a_hint_may_say_anything(seed: int) -> None:
 
 
 @pytest.mark.usefixtures("small_slices")
-def test_more_of_a_known_page_is_learned() -> None:
-    learned = _learned(_run_once(1, 20000))
+def test_what_a_later_run_does_in_a_known_page_is_its_own() -> None:
+    """It is stitched, and others are not burdened with it."""
+    first = _run_once(1, 20000)
+    learned = _learned(first)
     half = int("0001" * 512, 2)  # of instructions of four bytes
     _keep({key: bits & half for key, bits in learned.items()})
-    again = _learned(_run_once(1, 20000))
-    assert again.keys() == learned.keys()
-    assert all(bits & ~half for bits in again.values())
+    again = _run_once(1, 20000)
+    assert not _learned(again)
+    assert len(stitched_records(again)) == len(stitched_records(first))
+
+
+def test_of_two_runs_at_once_the_first_counts() -> None:
+    for bits in (0x11, 0x22):
+        learned = known.HostMemory(KNOWN_ROW)
+        learned.view[0], learned.view[8] = 0x41, bits
+        known.keep(learned, 1, 1)
+    data = known.code_cache.load(known.path())
+    assert data is not None
+    assert known.unpacked(data) == {b"A" + bytes(7): 0x11}
 
 
 @pytest.mark.usefixtures("small_slices")
@@ -190,4 +202,4 @@ def test_a_damaged_file_is_as_good_as_none(data: bytes, capsys: pytest.CaptureFi
     known.path().write_bytes(data)
     known.path().chmod(0o600)
     assert known.known_pages() is None
-    assert "lines.known: damaged" in capsys.readouterr().err
+    assert "pages.known: damaged" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Pages whose lines earlier runs have found (known_pages.py): they are decoded and stitched when they are
 entered first, and as a whole. A row says of a page, by a hash of its contents, which of its records were in
-lines, a bit each. It is a hint and no more: what is decoded is what stands in memory.
+lines at the end of the first run that had it, a bit each. It is a hint and no more: what is decoded is what
+stands in memory.
 """
 # ruff: noqa: F821 - written in the semantics language, see privileged/__init__.py
 # mypy: ignore-errors
@@ -75,24 +76,17 @@ def known_row(key):
 
 
 def learn(decoded, listed, end):
-    """Note which records of a page are in lines now, if that is more than is known of it."""
+    """Note which records of a page are in lines now, if nothing is known of it."""
     m.learned_of += 1
-    if m.learned_count == MAX_LEARNED:
+    key = load64(decoded + DECODED_KEY)
+    if m.learned_count == MAX_LEARNED or known_row(key):
         return 0
     to = m.learned + m.learned_count * KNOWN_ROW
-    key = load64(decoded + DECODED_KEY)
-    known = known_row(key)
+    m.learned_count += 1
     store64(to, key)
     fill(to + 8, 0, KNOWN_ROW - 8)
     while listed < end:
         byte = to + 8 + (load16(listed) >> 3)
         store8(byte, load8(byte) | 1 << (load16(listed) & 7))
         listed += 2
-    more = known == 0
-    i = 8
-    while known and i < KNOWN_ROW:
-        if load64(to + i) & ~load64(known + i):
-            more = 1
-        i += 8
-    m.learned_count += more
     return 0

@@ -14,15 +14,15 @@ from vpmu.hart import code_cache, native
 from vpmu.hart.memory import HostMemory
 from vpmu.hart.stencils import holes
 
-WORTH_KEEPING = 32  # pages of which a run learned more: the file is not written for fewer,
-NEWS = 4  # nor where they are less than one in so many: what chance leads to is not worth it
+WORTH_KEEPING = 32  # pages that a run has learned: the file is not written for fewer,
+NEWS = 4  # nor where they are less than one in so many: most of what a boot would stitch for others is in vain
 MAX_PAGES = 4096  # a megabyte, which takes 2 ms to read; a boot of Linux learns a quarter of that
 _HEAD = struct.Struct("<QQ")  # rows, slots of the index
 
 
 def path() -> Path:
     """The file."""
-    return native.cache_directory() / "lines.known"
+    return native.cache_directory() / "pages.known"
 
 
 class KnownPages:
@@ -45,7 +45,7 @@ def known_pages() -> KnownPages | None:
 
 
 def _rows(data: bytes) -> dict[bytes, int]:
-    """Hash of a page -> bits of its records."""
+    """Hash of a page -> bits of its records; a run may have stitched it more than once."""
     found: dict[bytes, int] = {}
     for at in range(0, len(data), holes.KNOWN_ROW):
         key = data[at : at + 8]
@@ -73,12 +73,13 @@ def unpacked(data: bytes) -> dict[bytes, int]:
 
 
 def keep(learned: HostMemory, count: int, of: int) -> None:
-    """Add rows that a run has learned, of so many times that it has stitched a page, to what is kept."""
+    """Add rows that a run has learned, of so many times that it has stitched a page, to what is kept. What
+    later runs do in a page that is known is their own: stitched for all, it would cost a boot 4 %.
+    """
     if count < WORTH_KEEPING or count * NEWS < of:
         return
     rows = _rows(bytes(learned.view[: count * holes.KNOWN_ROW]))
     kept = unpacked(code_cache.load(path()) or packed({}))
     if len(kept) + len(rows) <= MAX_PAGES:
-        for key, bits in kept.items():
-            rows[key] = rows.get(key, 0) | bits
+        rows |= kept  # of two runs at once, too, the first one counts
     code_cache.store(path(), packed(rows))
