@@ -15,7 +15,7 @@ from vpmu.hart.memory import HostMemory
 from vpmu.hart.stencils import holes
 
 WORTH_KEEPING = 32  # pages that a run has learned: the file is not written for fewer,
-NEWS = 4  # nor where they are less than one in so many: most of what a boot would stitch for others is in vain
+NEWS = 4  # nor where they are less than one in so many: most of what a boot stitches for others is in vain
 MAX_PAGES = 4096  # a megabyte, which takes 2 ms to read; a boot of Linux learns a quarter of that
 _HEAD = struct.Struct("<QQ")  # rows, slots of the index
 
