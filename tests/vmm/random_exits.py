@@ -111,6 +111,13 @@ class ExitProgram:
             if self.rng.random() < 0.5:
                 self.read()
 
+    def far(self) -> None:
+        """A call that has nothing to do with counters."""
+        calls = ((Eid.RFENCE, 0, 1, 0), (Eid.RFENCE, 1, 1, 0, 0, 0), (Eid.RFENCE, 77), (Eid.IPI, 0, 1, 0))
+        mask = self.rng.choice((BASE + 0x100000, 18))  # where no memory is, too
+        legacy = [(eid, 0, mask) for eid in range(Eid.LEGACY_CLEAR_IPI, Eid.LEGACY_SHUTDOWN)]
+        self.call(*self.rng.choice((*calls, *legacy)))
+
     def other(self) -> None:
         rng, image = self.rng, self.image
         match rng.randrange(9):
@@ -151,6 +158,7 @@ class ExitProgram:
             self.base,
             self.ask,
             self.quiet,
+            self.far,
             self.other if others else self.pending,
         ]
         for _ in range(self.rng.choice((1, 1, 2, 6))):

@@ -38,14 +38,10 @@ class CounterRow(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What the engine has answered: exits at all, by row of a call; how many of them since the last
-    instruction that retired, and how many instructions had retired then.
-    """
+    """What the engine has answered: exits at all, and by row of a call."""
 
     exits: int
     calls: list[int]
-    streak: int
-    retired: int
 
 
 class StandingAnswers:
@@ -98,6 +94,20 @@ class StandingAnswers:
         self._words[self._first + _CALLS] = number + 1
         return True
 
+    @property
+    def taken(self) -> int:
+        """Exits that were answered since they were last asked for."""
+        return self._words[self._taken]
+
+    def take_streak(self) -> tuple[int, int]:
+        """How many exits were answered since the last instruction that retired, or since this was last asked
+        for; and how many instructions had retired then.
+        """
+        words, first = self._words, self._first
+        streak = words[first + _STREAK]
+        words[first + _STREAK] = 0
+        return streak, words[first + _RETIRED]
+
     def take(self) -> Taken | None:
         """What was answered since it was last asked for; None: nothing."""
         words, first = self._words, self._first
@@ -105,7 +115,7 @@ class StandingAnswers:
         if not exits:
             return None
         rows = [self._calls + state.CALL_ROW * number + _TIMES for number in range(words[first + _CALLS])]
-        taken = Taken(exits, [words[row] for row in rows], words[first + _STREAK], words[first + _RETIRED])
-        for row in (*rows, self._taken, first + _STREAK):
+        taken = Taken(exits, [words[row] for row in rows])
+        for row in (*rows, self._taken):
             words[row] = 0
         return taken

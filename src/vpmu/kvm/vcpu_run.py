@@ -35,6 +35,14 @@ _STOP_NAME: Final = tuple(stop.name for stop in Stop)
 
 def run(vcpu: Vcpu, max_instructions: int | None = None, until_ns: int | None = None) -> VcpuExit:
     """See Vcpu.run."""
+    try:
+        return _run(vcpu, max_instructions, until_ns)
+    finally:
+        if vcpu.standing is not None and vcpu.standing.stands:
+            vcpu.standing.credit()
+
+
+def _run(vcpu: Vcpu, max_instructions: int | None, until_ns: int | None) -> VcpuExit:
     vcpu.extensions.ran_at_least_once = True
     vcpu.open_counters()
     hart, words, interrupts, perf = vcpu.hart, vcpu.hart.words, vcpu.interrupts, vcpu.perf

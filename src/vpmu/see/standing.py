@@ -1,9 +1,10 @@
 """What an exit that the hart's engine has answered itself would have done to the vCPU.
 
 An answer that has been given twice in a row stands from then on (hart.standing): an emulated read of a
-counter, and a call whose answer never changes. Whatever else happens at an exit withdraws all of them. So
-does the beginning of a run, and nothing stands where somebody wants to see each exit (a trace, a fault plan,
-`--check`), or where a counter may overflow soon: then each exit asks when.
+counter, and a call whose answer never changes. Whatever else happens at an exit withdraws all of them, but
+for calls that have nothing to do with counters. So does the beginning of a run, and nothing stands where
+somebody wants to see each exit (a trace, a fault plan, `--check`), or where a counter may overflow soon: then
+each exit asks when.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vpmu.hart.exits import Stop
-from vpmu.hart.state import STATE
+from vpmu.hart.state import STANDING_TAKEN_MAX, STATE
 from vpmu.see.limits import STALLED_EXITS
 from vpmu.spec.sbi import U64, BaseFid, Eid, SbiRet
-from vpmu.spec.sbi_functions import CONSTANT
+from vpmu.spec.sbi_functions import CONSTANT, FAR_FROM_COUNTERS
 
 if TYPE_CHECKING:
     from vpmu.hart.standing import StandingAnswers
@@ -47,6 +48,7 @@ class Standing:
         self.stands = False
         self._vcpu, self._table, self._answers = vcpu, table, vcpu.answers
         self._seen: set[object] = set()  # answered once
+        self._noted = 0  # exits that the engine had answered when the hart stopped last
         self._given = self._idle = 0  # exits since something stands; not to be looked at, in vain before
         # keys of GuestHart.sbi_calls, in the order of the rows
         self._calls: dict[object, tuple[int, int, int]] = {}
@@ -56,7 +58,7 @@ class Standing:
     def withdraw(self) -> None:
         """Something may change: every exit is Python's again."""
         if self.stands:
-            self._credit()
+            self.credit()
             if self._given < _WORTH:
                 self._idle = _IDLE
             self._given = 0
@@ -67,15 +69,20 @@ class Standing:
         self.some = self.stands = False
 
     def stopped(self, stop: Stop) -> None:
-        """The hart has stopped: make up for the exits on the way. Behind the last of them an instruction has
-        retired, so nobody has to know where it was.
+        """The hart has stopped, maybe after exits that the engine has answered. What these would have counted
+        is made up for when somebody may look.
         """
         words = self._vcpu.hart.words
+        is_far = stop is _BUDGET or (stop is _ECALL and words[_EID] in FAR_FROM_COUNTERS)
         if self.stands:
-            self._credit()
+            taken = self._table.taken
+            if not is_far or taken == STANDING_TAKEN_MAX:
+                self.credit()
+            elif taken != self._noted:
+                self._note_progress(taken)
             if words[_COUNT_VU] + words[_COUNT_VS] >= self._vcpu.perf.quiet.until:
                 self.withdraw()
-        stands = stop is _BUDGET or stop is _VIRTUAL
+        stands = is_far or stop is _VIRTUAL
         if not (stands or (stop is _ECALL and (words[_EID], words[_FID]) in CONSTANT)):
             self.withdraw()
 
@@ -145,8 +152,22 @@ class Standing:
             and vcpu.hart.instructions < vcpu.perf.quiet.until
         )
 
-    def _credit(self) -> None:
+    def _note_progress(self, taken: int) -> None:
+        """A guest that exits for ever without retiring an instruction is to be found: what of that the engine
+        has seen.
+        """
+        self._noted = taken
+        vcpu, (streak, retired) = self._vcpu, self._table.take_streak()
+        if retired == vcpu.progress:
+            vcpu.stalled += streak
+        else:
+            vcpu.progress, vcpu.stalled = retired, streak - 1
+
+    def credit(self) -> None:
         """Count the exits that the engine has answered."""
+        if self._table.taken != self._noted:
+            self._note_progress(self._table.taken)
+        self._noted = 0
         taken = self._table.take()
         if taken is None:
             return
@@ -163,7 +184,3 @@ class Standing:
             vcpu.pmu.undetermined, vcpu.pmu.last_refusal = False, None
         for index, counter in self._totals.items():
             counter.value = self._table.total(index)
-        if taken.retired == vcpu.progress:
-            vcpu.stalled += taken.streak
-        else:
-            vcpu.progress, vcpu.stalled = taken.retired, taken.streak - 1

@@ -92,6 +92,15 @@ CONSTANT = frozenset((int(eid), fid) for eid, fid in FUNCTIONS if eid == Eid.BAS
 }
 """Those whose answer is the same for ever, or as long as their argument is."""
 
+FAR_FROM_COUNTERS = frozenset(
+    int(eid)
+    for eid in (
+        *(Eid.LEGACY_SET_TIMER, Eid.LEGACY_CLEAR_IPI, Eid.LEGACY_SEND_IPI, Eid.LEGACY_REMOTE_FENCE_I),
+        *(Eid.LEGACY_REMOTE_SFENCE_VMA, Eid.LEGACY_REMOTE_SFENCE_VMA_ASID, Eid.TIME, Eid.IPI, Eid.RFENCE),
+    )
+)
+"""Extensions whose calls change no counter that a CSR shows, nor any of these answers."""
+
 _EID_NAMES = {int(eid): eid.name for eid in Eid if eid > Eid.LEGACY_SHUTDOWN}
 
 
