@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING
 
 from vpmu.hart import state
@@ -9,7 +10,6 @@ from vpmu.hart import state
 if TYPE_CHECKING:
     from vpmu.hart.hart import Hart
 
-_NOTHING = b"\xff" * state.MODEL_L1D
 _NO_EXTENT = memoryview(bytes(state.EXTENT_SIZE)).cast("Q")
 _FEW = 100  # entries that are emptied one by one
 
@@ -22,9 +22,8 @@ def context_starts(hart: Hart) -> range:
 
 def empty(hart: Hart, first: int, last: int) -> None:
     """Empty what lies from one byte of each context to another, and the extent (privileged/extent.py)."""
-    raw, nothing = hart.words.cast("B"), _NOTHING[: last - first]
     for start in context_starts(hart):
-        raw[start + first : start + last] = nothing
+        ctypes.memset(hart.block.address + start + first, 0xFF, last - first)
     forget_extent(hart)
 
 
