@@ -78,6 +78,12 @@ def mapped(*, given: bool = False) -> Hart:
         memory = HostMemory.over(memoryview(bytearray(SIZE)))
         memory.view[:PAGE] = hart.memory.read(BASE, PAGE)
         hart.memory.set_slot(0, BASE, SIZE, backing=memory)
+    map_first_page(hart)
+    return hart
+
+
+def map_first_page(hart: Hart) -> None:
+    """The upper half begins with the page PAGES, and the hart has looked there."""
     put(hart, table(0), BASE >> 30 & 511, BASE, ALL)
     put(hart, table(0), UPPER >> 30 & 511, table(3), V)
     put(hart, table(3), 0, LEAF, V)
@@ -87,7 +93,6 @@ def mapped(*, given: bool = False) -> Hart:
     hart.set("satp", SV39 << 60 | table(0) >> 12)
     hart.flush()
     assert look(hart) == 1
-    return hart
 
 
 def look(hart: Hart) -> int:
@@ -139,18 +144,7 @@ def test_another_hart_writes_to_a_table() -> None:
     other.set_x(5, LEAF + 8)
     other.pc = BASE + PAGE
     assert other.run(1) is Stop.BUDGET
-    for where, index, what, flags in (
-        (table(0), BASE >> 30 & 511, BASE, ALL),
-        (table(0), UPPER >> 30 & 511, table(3), V),
-        (table(3), 0, LEAF, V),
-        (LEAF, 0, PAGES, ALL),
-    ):
-        put(hart, where, index, what, flags)
-    hart.memory.write(PAGES, (1).to_bytes(8, "little"))
-    hart.memory.write(PAGES + PAGE, (2).to_bytes(8, "little"))
-    hart.set("satp", SV39 << 60 | table(0) >> 12)
-    hart.flush()
-    assert look(hart) == 1
+    map_first_page(hart)
     other.set_x(5, LEAF)
     other.set_x(6, int.from_bytes(other_leaf(), "little"))
     assert other.run(1) is Stop.BUDGET

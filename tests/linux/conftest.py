@@ -1,4 +1,6 @@
-"""A small signed Debian archive in a folder, to test fetching through the real APT without a network."""
+"""The Debian guest that was fetched; and a small signed Debian archive in a folder, to test fetching through
+the real APT without a network.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from vpmu.vmm.linux.cache import Cache, default_root
+from vpmu.vmm.linux.fetch import DebianGuest, debian_guest
 from vpmu.vmm.linux.sources import AptSource
 
 TOOLS = ("apt-get", "apt-cache", "apt-config", "dpkg-deb", "gpg", "gpgv")
@@ -101,6 +105,14 @@ class LocalArchive:
         signed = str(suite / "InRelease")
         sign = ["gpg", "--homedir", str(self.home), "--batch", "--yes", "--clearsign", "-o", signed]
         subprocess.run([*sign, release], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def debian() -> DebianGuest:
+    """The fetched guest; a test run does not download it."""
+    if Cache(default_root() / "debian-trixie").current() is None:
+        pytest.skip("no Debian guest in the cache: vpmu fetch debian")
+    return debian_guest()
 
 
 @pytest.fixture(scope="session")

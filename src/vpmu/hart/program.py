@@ -29,7 +29,7 @@ def constants(whole: bool = False) -> dict[str, int]:
         "LONE_PAGE": state.LONE_PAGE,
         "TLB_READ": state.TLB_READ, "TLB_WRITE": state.TLB_WRITE, "TLB_FETCH": state.TLB_FETCH,
         "READ_SIZE": 16 * state.READ_ENTRIES, "WRITE_SIZE": 16 * state.WRITE_ENTRIES,
-        "FETCH_SIZE": 16 * state.FETCH_ENTRIES, "TLB_SIZE": state.MODEL_DTLB_READ,
+        "FETCH_SIZE": 16 * state.FETCH_ENTRIES, "CACHES_SIZE": state.MODEL_DTLB_READ,
         "MODEL_SIZE": state.MODEL_L1D - state.MODEL_DTLB_READ,
         "FILLED": state.WHOLE_FILLED if whole else state.GUEST_FILLED, "FILLED_SIZE": state.FILLED_SIZE,
         "FILLED_LISTS": state.WHOLE_FILLED_LISTS if whole else state.GUEST_FILLED_LISTS,

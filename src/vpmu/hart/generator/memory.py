@@ -12,10 +12,10 @@ from vpmu.hart.generator.operands import Operands
 class Memory(Operands):
     """Emits accesses: the fast path, and the counts of the modelled TLB and cache."""
 
-    def cache_entry(self, offset: int, address: str) -> str:
-        """A pointer to an entry, (tag, addend), of the cache at `offset` of the context."""
+    def cache_entry(self, offset: int, address: str, context: str = "%T") -> str:
+        """A pointer to an entry, (tag, addend), of the cache at `offset` of a context."""
         index = self.binary("and", self.binary("lshr", address, 8), (state.TLB_ENTRIES[offset] - 1) << 4)
-        return self.offset(self.offset("%T", index), offset)
+        return self.offset(self.offset(context, index), offset)
 
     def cached_pointer(self, offset: int, address: str, size: int, slow: str) -> str:
         """Host address of `size` bytes through the engine's cache; branches to label `slow` when it does

@@ -130,7 +130,7 @@ def empty_caches(kind, end):
     if empty_list(kind):
         return 0
     while context < end:
-        fill(context, 255, TLB_SIZE)
+        fill(context, 255, CACHES_SIZE)
         context += CONTEXT_SIZE
     return 0
 

@@ -13,7 +13,7 @@ def code_written(decoded, page, offset, size):
     if first >= 2:
         first -= 2
     last = offset + size
-    table_written(decoded)
+    table_written(decoded)  # before: a page that is nothing but a table has no code to void
     if load64(decoded + DECODED_COMPILED):  # a region may hold any instruction of the page
         void_code(decoded)
     while first < last:

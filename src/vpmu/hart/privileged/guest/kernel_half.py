@@ -56,10 +56,11 @@ def upper_half_stands():
         return 0
     if count == 0:
         return 1
-    region = find_region((s.satp & SATP_PPN) << 12)
+    table = (s.satp & SATP_PPN) << 12
+    region = find_region(table)
     if region == 0 or load64(roots + ROOTS_MODE) != s.satp >> 60:
         return 0
-    root = load64(region + 16) + ((s.satp & SATP_PPN) << 12) - load64(region)
+    root = load64(region + 16) + table - load64(region)
     row = roots + ROOTS_FIRST
     end = row + 16 * count
     while row < end:
