@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from vpmu.hart import huge_pages
-from vpmu.hart.memory import HostMemory, PhysicalMemory
+from vpmu.hart.memory import PAGE, HostMemory, PhysicalMemory
+
+from .residency import at_hand, can_bring
 
 MIB = 1 << 20
 BASE = 0x8000_0000
@@ -53,6 +55,18 @@ def test_the_first_slow_page_is_the_last(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not huge_pages.take([(memory, 0, 10 * MIB), (memory, 40 * MIB, 8 * MIB)], [memory])
     assert host.brought == [0, 2 * MIB, 4 * MIB]
     assert () not in host.advised
+
+
+@pytest.mark.skipif(not can_bring(), reason="the host brings no pages before they are used")
+def test_what_is_left_comes_on_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huge_pages, "take", lambda ranges, rest: False)
+    memory = PhysicalMemory()
+    data = memory.set_slot(0, BASE, 32 * MIB)
+    assert data is not None
+    data.mapping.madvise(mmap.MADV_NOHUGEPAGE)
+    memory.expect([(BASE + 2 * PAGE + 5, 16 * MIB), (BASE + 24 * MIB, 3)])
+    last = 16 * MIB // PAGE + 2
+    assert at_hand(data, 0, 32 * MIB // PAGE) == [*range(2, last + 1), 24 * MIB // PAGE]
 
 
 def test_a_small_guest_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

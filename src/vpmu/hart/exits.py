@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 
 class Stop(IntEnum):
@@ -25,8 +25,7 @@ class Stop(IntEnum):
     WATCHPOINT = 13  # before a watched access (watchpoints.py): a = physical address, b = size, c = kind
 
 
-@dataclass(frozen=True, slots=True)
-class Details:
+class Details(NamedTuple):
     """The three words that go with a stop (see Stop)."""
 
     a: int

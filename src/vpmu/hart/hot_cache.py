@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import re
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from vpmu.hart import code_cache
 
@@ -21,8 +21,7 @@ _PAGE_NAME = re.compile("[0-9a-f]{40}")  # the digest of a page's bytes
 _HEAD = struct.Struct("<IHH")  # bytes of code, number of entries, number of instructions
 
 
-@dataclass(frozen=True, slots=True)
-class CachedRegion:
+class CachedRegion(NamedTuple):
     """A compiled region: offsets in the page of its entries and of all its instructions, and machine code.
     Without code: no region can begin at these offsets.
     """

@@ -162,6 +162,7 @@ class PhysicalMemory:
         words[state.SHARED["code_pool"]] = words[state.SHARED["code_next"]] = pool
         words[state.SHARED["code_new"]] = pool
         words[state.SHARED["code_end"]] = pool + _CODE_POOL
+        words[state.SHARED["code_brought"]] = pool + state.POOL_BROUGHT_FROM
         words[state.SHARED["code_map"]] = self._code_map.address
         words[state.SHARED["page_flags"]] = self._flags.address
 
@@ -322,8 +323,9 @@ class PhysicalMemory:
             return
         from vpmu.hart import huge_pages
 
-        found.append((self._code_pool, _CODE_GUARD, _CODE_OF_LARGE))
-        huge_pages.take(found, {id(memory): memory for memory, _, _ in found}.values())
+        wanted = [*found, (self._code_pool, _CODE_GUARD, _CODE_OF_LARGE)]
+        if not huge_pages.take(wanted, {id(memory): memory for memory, _, _ in wanted}.values()):
+            huge_pages.bring(found)
 
     def write(self, gpa: int, data: bytes | memoryview) -> None:
         """Write `data` at `gpa`. Like KVM's copy: what precedes a hole or a read-only slot is written, then

@@ -10,9 +10,9 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from vpmu.errors import VpmuError
 from vpmu.hart import code_cache, machine_code
@@ -38,8 +38,7 @@ _REGION_SOURCES = ("hot_cache.py",)  # beside those of the engine, and regions/
 _OF_THE_CPU = ("vendor_id", "cpu family", "model", "stepping", "flags")  # in the order of /proc/cpuinfo
 
 
-@dataclass(frozen=True)
-class NativeEngine:
+class NativeEngine(NamedTuple):
     """The two functions of a compiled engine; both take the address of a hart's state block."""
 
     run: Callable[[int, int], int]

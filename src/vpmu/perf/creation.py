@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from vpmu.errors import UnknownNameError, UsageError
 from vpmu.perf.driver import Driver, MappedEvent, Refusal
@@ -20,8 +20,7 @@ Mapped = MappedEvent | Refusal
 """What the driver makes of an attr."""
 
 
-@dataclass(frozen=True, slots=True)
-class HostKernel:
+class HostKernel(NamedTuple):
     """What the steps look at."""
 
     driver: Driver
@@ -29,8 +28,7 @@ class HostKernel:
     """The PMU has PERF_PMU_CAP_NO_EXCLUDE: a host without Sscofpmf."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One step: the refusals that it decides itself, and those that the surroundings can cause and a user
     may order.
     """

@@ -7,8 +7,8 @@ Source: drivers/perf/riscv_pmu_sbi.c (pmu_sbi_event_map, pmu_sbi_get_filter_flag
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from vpmu.hart.events import Mode
 from vpmu.hart.pmu import FIXED, Selector
@@ -37,8 +37,7 @@ _RAW_KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class MappedEvent:
+class MappedEvent(NamedTuple):
     """An event that event_init accepts."""
 
     name: str
@@ -51,8 +50,7 @@ class MappedEvent:
     """cycle or instret, for the two events that these count."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """An errno, and why."""
 
     errno: int

@@ -7,7 +7,6 @@ The names of PMU events are in `sbi_events`, those of functions and arguments in
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Final, NamedTuple
 
@@ -216,8 +215,7 @@ class CounterType(IntEnum):
     FIRMWARE = 1
 
 
-@dataclass(frozen=True, slots=True)
-class CounterInfo:
+class CounterInfo(NamedTuple):
     """`counter_info` (section "Get details of a counter"): CSR number, width in bits *minus one*, type."""
 
     csr: int

@@ -7,9 +7,8 @@ QEMU's ``virt`` machine, so that what runs there runs here.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from vpmu.errors import MachineError
 from vpmu.vmm.ns16550a import Ns16550a
@@ -27,8 +26,7 @@ class EventKind(StrEnum):
     LINE = "line"
 
 
-@dataclass(frozen=True, slots=True)
-class MachineEvent:
+class MachineEvent(NamedTuple):
     """A request to the machine that came out of a device write; `code` is the exit code of FAIL, else 0."""
 
     kind: EventKind

@@ -7,7 +7,7 @@ imported when somebody asks for symbols.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 MAGIC = b"\x7fELF"
 ELFCLASS64, ELFDATA2LSB, EM_RISCV = 2, 1, 243
@@ -33,8 +33,7 @@ class ElfError(Exception):
         self.got = got
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A PT_LOAD program header: where it is linked to run, where it is put, its bytes and its zeros."""
 
     virtual: int
@@ -44,8 +43,7 @@ class Segment:
     memory_size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Elf:
+class Elf(NamedTuple):
     """An executable: its loadable segments, and its entry as a physical address."""
 
     segments: tuple[Segment, ...]

@@ -14,7 +14,18 @@ and `s.n` are final, go on there) or EXIT (return to Python, `s.exit` says why).
 
 from __future__ import annotations
 
-COMMON = ("clock", "counters", "caches", "extent", "memory", "code_pages", "atomics", "zicsr", "cache_blocks")
+COMMON = (
+    "clock",
+    "counters",
+    "caches",
+    "extent",
+    "ahead",
+    "memory",
+    "code_pages",
+    "atomics",
+    "zicsr",
+    "cache_blocks",
+)
 GUEST = (
     "guest/traps",
     "guest/kernel_half",

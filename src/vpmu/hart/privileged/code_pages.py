@@ -42,6 +42,8 @@ def new_decoded_page(page, host):
         fill(decoded, 0, DECODED_SIZE)
     else:  # nobody has used it yet: it is zero, and parts that nobody needs are never touched
         m.code_new = m.code_next
+        if m.code_new > m.code_brought:
+            bring_decoded()
     store64(decoded + 8 * 2048, RECORD_PAGE_END)
     store64(decoded + 8 * 2049, RECORD_PAGE_END)
     store64(decoded + DECODED_HOST, host)

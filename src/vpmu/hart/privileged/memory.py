@@ -102,6 +102,7 @@ def write_pointer(address, size):
     flags = m.page_flags + page
     if load8(flags) == 0:
         t.dtlb_write_miss += 1
+        bring_ahead(region, offset, flags)
     store8(flags, load8(flags) | PAGE_TOUCHED | PAGE_DIRTY)
     host = load64(region + 16) + offset
     decoded = load64(m.code_map + 8 * page)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vpmu.hart import code_cache, native
 from vpmu.hart.codegen_flags import Counting
@@ -37,8 +36,7 @@ _Hole = tuple[int, str, str, int]
 """Offset, name, form, addend."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A stencil: its place in the table, code, holes (packed), stub, whether it ends a line, forms, bytes."""
 
     place: int

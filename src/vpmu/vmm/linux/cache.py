@@ -13,9 +13,8 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vpmu.errors import FileError, VpmuError
 from vpmu.files import read_json, replacing
@@ -38,8 +37,7 @@ class FetchError(VpmuError):
         return super().__str__() + HINT
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """A result file as it was when the fetch ended; `size` in bytes."""
 
     size: int
@@ -47,8 +45,7 @@ class Result:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """What a complete fetch left: `recipe` names the initramfs's build rules, `versions` are by package."""
 
     recipe: str
@@ -107,7 +104,8 @@ class Cache:
 
     def commit(self, manifest: Manifest) -> None:
         """Declare the files complete: the last step of a fetch."""
-        text = json.dumps({"format": FORMAT, **asdict(manifest)}, indent=2) + "\n"
+        files = {name: result._asdict() for name, result in manifest.files.items()}
+        text = json.dumps({"format": FORMAT, **manifest._asdict(), "files": files}, indent=2) + "\n"
         self.write(MANIFEST, text.encode())
 
     def free_bytes(self) -> int:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from vpmu.vmm.linux import initramfs
 from vpmu.vmm.linux.cache import Cache, FetchError, Manifest, Result, fetching, suite_cache
@@ -34,8 +33,7 @@ WORK = "work"
 Chosen = TypeVar("Chosen")
 
 
-@dataclass(frozen=True, slots=True)
-class DebianGuest:
+class DebianGuest(NamedTuple):
     """A fetched guest: kernel Image and initramfs with perf; `tiny_initrd` holds only busybox.
 
     `release` is the kernel's (`uname -r`), `versions` maps package names to versions.
@@ -58,15 +56,14 @@ class DebianGuest:
         return map_file(self.tiny_initrd if tiny else self.initrd)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """What to download."""
 
     kernel: list[Package]
     """See kernel_packages."""
     perf: Package
     busybox: Package
-    libraries: list[Package] = field(default_factory=list)
+    libraries: list[Package]
 
     @property
     def packages(self) -> list[Package]:

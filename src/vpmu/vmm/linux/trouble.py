@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _STAMP = rb"^\[ *\d+\.\d{6}\](?:\[ *[TC]\d+\])? "
 _PANIC = re.compile(rb"Kernel panic - not syncing: ([^\r\n]*)")
@@ -17,8 +17,7 @@ from a program's.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(NamedTuple):
     """`kind` is panic or oops, `words` the kernel's own."""
 
     kind: str
