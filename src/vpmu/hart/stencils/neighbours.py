@@ -30,8 +30,8 @@ def find_targets(decoded):
 
 
 def next_decoded(decoded, i):
-    """The first eight records from record i on, a multiple of eight, of which one is decoded; 2048 if none is.
-    Of most pages little is.
+    """Where eight records begin, from record i on, of which one is decoded; 2048 if none is. Of most pages
+    little is.
     """
     while i < 2048:
         record = decoded + 8 * i
