@@ -84,24 +84,3 @@ def test_memory_of_somebody_else_is_left_alone() -> None:
     data = HostMemory.over(memoryview(mapping))
     _hart(data, 4 * RUN).run(3 * RUN + 3)
     assert at_hand(data, 0, 4 * RUN) == list(range(RUN + 1))
-
-
-def test_decoded_pages_come_together() -> None:
-    pages = 2 * state.POOL_BROUGHT_FROM // state.DECODED_STRIDE
-    memory = PhysicalMemory()
-    memory.set_slot(0, BASE, pages * PAGE)
-    for page in range(pages):
-        memory.write(BASE + page * PAGE, code([encode("jal", imm=PAGE)]))
-    pool = memory.shared.words[state.SHARED["code_pool"]]
-    assert memory.shared.words[state.SHARED["code_brought"]] == pool + state.POOL_BROUGHT_FROM
-    hart = Hart(0, memory)
-    hart.pc = BASE
-    hart.run(pages)
-    brought = memory.shared.words[state.SHARED["code_brought"]]
-    used = memory.shared.words[state.SHARED["code_next"]]
-    assert used == pool + pages * state.DECODED_STRIDE
-    assert used <= brought < used + state.POOL_AHEAD
-    held = memory._code_pool  # all of what was brought, whether a page of it is used or not
-    first = (pool - held.address + state.POOL_BROUGHT_FROM) // PAGE
-    count = (brought - pool - state.POOL_BROUGHT_FROM) // PAGE
-    assert at_hand(held, first, count) == list(range(count))

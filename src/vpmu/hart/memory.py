@@ -162,7 +162,6 @@ class PhysicalMemory:
         words[state.SHARED["code_pool"]] = words[state.SHARED["code_next"]] = pool
         words[state.SHARED["code_new"]] = pool
         words[state.SHARED["code_end"]] = pool + _CODE_POOL
-        words[state.SHARED["code_brought"]] = pool + state.POOL_BROUGHT_FROM
         words[state.SHARED["code_map"]] = self._code_map.address
         words[state.SHARED["page_flags"]] = self._flags.address
 
@@ -370,6 +369,7 @@ class PhysicalMemory:
                 decoded = int.from_bytes(pages[at : at + 8], "little")
                 if decoded:
                     ctypes.memset(decoded, 0, 8 * (PAGE // 2))
+                    ctypes.memset(decoded + state.DECODED_BITS, 0, PAGE // 2 // 8)
                     ctypes.memset(decoded + state.DECODED_COMPILED, 0, 8)
                     ctypes.memset(decoded + state.DECODED_KEY, 0, 8)
             self.shared.words[state.SHARED["tables"]] += 1  # one of them may be a page table

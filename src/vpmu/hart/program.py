@@ -47,7 +47,7 @@ def constants(whole: bool = False) -> dict[str, int]:
         "REGION_READONLY": state.REGION_READONLY,
         "PAGE_TOUCHED": state.PAGE_TOUCHED, "PAGE_DIRTY": state.PAGE_DIRTY,
         "PAGE_STALE": state.PAGE_STALE, "PAGE_UNSAVED": state.PAGE_UNSAVED,
-        "AHEAD": state.AHEAD, "POOL_AHEAD": state.POOL_AHEAD,
+        "AHEAD": state.AHEAD, "DECODED_BITS": state.DECODED_BITS,
         "DIRTY_8": int.from_bytes(8 * bytes([state.PAGE_DIRTY]), "little"),
         "NO_RESERVATION": state.NO_RESERVATION,
         "NEVER": state.NEVER, "ASKED": state.ASKED,

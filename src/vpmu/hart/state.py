@@ -56,7 +56,6 @@ _SHARED_NAMES = [
     "hot_row",  # of the region that was entered last
     "tables",  # writes to page tables that translations stand on (privileged/guest/kernel_half.py)
     "given",  # memory is its caller's, who may write to it whenever he likes
-    "code_brought",  # decoded pages below have their host's memory (privileged/ahead.py)
     "stale",  # from each page to that of the snapshot (stale.py); 0: no page is stale or unsaved
     *(f"r{i}_{word}" for i in range(_REGIONS) for word in ("base", "size", "host", "first", "flags")),
 ]
@@ -172,13 +171,13 @@ DECODED_COMPILED = 8 * 2052  # what records of this page lead to
 # Bits of that: regions of the hot tier, lines of stencils; and that it is a page table.
 COMPILED_REGIONS, COMPILED_STITCHED, COMPILED_TABLE = 1, 2, 4
 DECODED_KEY = 8 * 2053  # of its contents when it was first entered or stitched (stencils/known.py)
-DECODED_SIZE = 8 * 2054
+DECODED_BITS = 8 * 2054  # a bit for each record: it has been decoded, once
+DECODED_SIZE = DECODED_BITS + 2048 // 8
 DECODED_ORIGINALS = DECODED_SIZE + 64 - DECODED_SIZE % 64  # what stitched records were
 DECODED_STRIDE = DECODED_ORIGINALS + 8 * 2048
 WHOLE_STATE_SIZE = CONTEXTS + LONE_PAGE + DECODED_STRIDE
 POPULATE_WRITE = 23  # advice to the host: Linux 5.14; Python has no name for it
-AHEAD, POOL_AHEAD = 128 << 10, 512 << 10  # bytes that are brought at once: of guest memory, of decoded pages
-POOL_BROUGHT_FROM = 1 << 20  # of decoded pages: a short guest has fewer
+AHEAD = 128 << 10  # bytes of guest memory that are brought at once (privileged/ahead.py)
 DECODED_STORES_MAX = 256  # stores into a page, without an entry, after which it is data
 
 ASKED = 2  # in `watched`: all of the access has been compared; else the pc that was stopped at, plus one

@@ -18,10 +18,3 @@ def bring_ahead(region, offset, flags):
     if (load64(flags - 8) & DIRTY_8) == DIRTY_8:
         bring(load64(region + 16) + first, AHEAD)
     return 0
-
-
-def bring_decoded():
-    """Decoded pages have come to the end of what was brought of their pool."""
-    bring(m.code_brought, POOL_AHEAD)
-    m.code_brought += POOL_AHEAD
-    return 0

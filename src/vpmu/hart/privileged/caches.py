@@ -44,6 +44,7 @@ def void_code(decoded):
     """A page of code is another one now: nothing is decoded of it, nor compiled, nor known."""
     table_written(decoded)
     fill(decoded, 0, 8 * 2048)
+    fill(decoded + DECODED_BITS, 0, 2048 >> 3)
     store64(decoded + DECODED_COMPILED, 0)
     store64(decoded + DECODED_KEY, 0)
     return 0

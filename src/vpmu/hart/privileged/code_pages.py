@@ -42,8 +42,6 @@ def new_decoded_page(page, host):
         fill(decoded, 0, DECODED_SIZE)
     else:  # nobody has used it yet: it is zero, and parts that nobody needs are never touched
         m.code_new = m.code_next
-        if m.code_new > m.code_brought:
-            bring_decoded()
     store64(decoded + 8 * 2048, RECORD_PAGE_END)
     store64(decoded + 8 * 2049, RECORD_PAGE_END)
     store64(decoded + DECODED_HOST, host)
@@ -52,6 +50,25 @@ def new_decoded_page(page, host):
     m.epoch += 1
     s.epoch = m.epoch
     return decoded
+
+
+def note_decoded(decoded, i):
+    """Record i of a page has been decoded."""
+    bits = decoded + DECODED_BITS + (i >> 6 << 3)
+    store64(bits, load64(bits) | 1 << (i & 63))
+    return 0
+
+
+def next_decoded(decoded, i):
+    """The next record from i on that has been decoded once; 2048 if there is none. Most of a page never is,
+    and is not even looked at: that would be a fault.
+    """
+    while i < 2048:
+        bits = load64(decoded + DECODED_BITS + (i >> 6 << 3)) >> (i & 63)
+        if bits:
+            return i + ctz64(bits)
+        i = (i | 63) + 1
+    return i
 
 
 def fetch_page(address):

@@ -27,12 +27,13 @@ def recall(decoded):
         return 0
     i = 0
     while i < 2048:
-        bits = load64(row + 8 + (i >> 3))
+        done = load64(decoded + DECODED_BITS + (i >> 3))
+        bits = load64(row + 8 + (i >> 3)) & ~done
+        store64(decoded + DECODED_BITS + (i >> 3), done | bits)
         while bits:
             at = i + ctz64(bits)
             bits = bits & bits - 1
-            if load64(decoded + 8 * at) == 0:
-                store64(decoded + 8 * at, decode_at(load64(decoded + DECODED_HOST), 2 * at))
+            store64(decoded + 8 * at, decode_at(load64(decoded + DECODED_HOST), 2 * at))
         i += 64
     return 1
 

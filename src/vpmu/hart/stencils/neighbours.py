@@ -12,35 +12,19 @@ def find_targets(decoded):
     targets = m.stitch_scratch + TARGETS
     listed = m.stitch_scratch + LISTED
     fill(targets, 0, 2048)
-    i = 0
+    i = next_decoded(decoded, 0)
     while i < 2048:
-        if i & 7 == 0:
-            i = next_decoded(decoded, i)
         record = load64(decoded + 8 * i)
         if record & 1023 == RECORD_STITCHED:
             record = load64(decoded + DECODED_ORIGINALS + 8 * i)
         row = stencil_of(record)
-        if row and i < 2048:
+        if row:
             store16(listed, i)
             listed += 2
             if load64(row + STENCIL_STUB) == STUB_TAKEN:
                 store8(targets + i + sar(record, 52), 1)
-        i += 1
+        i = next_decoded(decoded, i + 1)
     return (listed - m.stitch_scratch - LISTED) >> 1
-
-
-def next_decoded(decoded, i):
-    """Where eight records begin, from record i on, of which one is decoded; 2048 if none is. Of most pages
-    little is.
-    """
-    while i < 2048:
-        record = decoded + 8 * i
-        some = load64(record) | load64(record + 8) | load64(record + 16) | load64(record + 24)
-        some = some | load64(record + 32) | load64(record + 40) | load64(record + 48) | load64(record + 56)
-        if some:
-            return i
-        i += 8
-    return i
 
 
 def is_branched_to(decoded):

@@ -123,14 +123,14 @@ def unstitch_page(decoded):
     compiled = load64(decoded + DECODED_COMPILED)
     if compiled & COMPILED_STITCHED:
         store64(decoded + DECODED_COMPILED, compiled & ~COMPILED_STITCHED)
-        i = 0
+        i = next_decoded(decoded, 0)
         while i < 2048:
             record = load64(decoded + 8 * i)
             if record & 1023 == RECORD_STITCHED:
                 store64(decoded + 8 * i, load64(decoded + DECODED_ORIGINALS + 8 * i))
             elif record & IN_LINE:
                 store64(decoded + 8 * i, record & ~IN_LINE)
-            i += 1
+            i = next_decoded(decoded, i + 1)
     return 0
 
 

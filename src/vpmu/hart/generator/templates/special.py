@@ -24,6 +24,7 @@ def decode(h: Handler) -> None:
     h.label(free)
     record = h.value(f"call fastcc i64 @decode_at(ptr %S, i64 {host}, i64 {offset})")
     h.emit(f"store i64 {record}, ptr %rp, align 8")
+    h.call("note_decoded", [dbase, h.binary("lshr", offset, 1)])
     h.tail(h.handler_of(record), r=record)
 
 
