@@ -1,0 +1,1 @@
+"""Harts: what their instructions mean, and the engines that run them."""
