@@ -1,20 +1,24 @@
-"""Translations of the upper half of the address space stay over fences (privileged/guest/kernel_half.py): as
-long as no table that they came from was written to, by whoever, and the root leads where it led.
+"""Translations of the upper half of the address space stay over fences (privileged/kernel_half.py): as long as
+no table that they came from was written to, by whoever, and the root leads where it led. In a guest's hart,
+and in S mode of one with all its modes.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import pytest
 
 from vpmu.hart import state
 from vpmu.hart.exits import Stop
 from vpmu.hart.hart import Hart
-from vpmu.hart.memory import HostMemory
+from vpmu.hart.memory import HostMemory, PhysicalMemory
+from vpmu.hart.whole import WholeHart
 
 from .assemble import code, csr, encode
-from .guest import ALL, BASE, SIZE, VECTOR, V, boot, put
+from .guest import ALL, BASE, SIZE, VECTOR, V, put
+from .guest import boot as boot_guest
 from .random_tables import (
     FENCE,
     GIGA,
@@ -35,10 +39,28 @@ from .random_tables import (
 pytestmark = pytest.mark.usefixtures("built_engine")
 
 
-def run(engine: str, mode: int, adue: int, seed: int) -> tuple[object, ...]:
+def boot(kind: str, engine: str, words: Sequence[int] = (), *, adue: int = 0) -> Hart:
+    """A hart in the mode of its kernel, at BASE, where `words` lie."""
+    if kind == "guest":
+        return boot_guest(engine, words, adue=adue)
+    memory = PhysicalMemory()
+    memory.set_slot(0, BASE, SIZE)
+    hart = WholeHart(0, memory, engine=engine, isa={"h", "svadu"} if adue else {"h"})
+    memory.write(BASE, code(words))
+    hart.set("stvec", VECTOR)
+    hart.pc = BASE
+    return hart
+
+
+@pytest.fixture(params=["guest", "whole"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def run(kind: str, engine: str, mode: int, adue: int, seed: int) -> tuple[object, ...]:
     """What a random program finds, does and leaves."""
     rng = random.Random(f"{mode} {adue} {seed}")
-    hart = boot(engine, adue=adue)
+    hart = boot(kind, engine, adue=adue)
     tables = Tables(hart, mode, rng)
     words, operands = program(tables, 160)
     hart.memory.write(BASE, code(words))
@@ -59,8 +81,8 @@ def run(engine: str, mode: int, adue: int, seed: int) -> tuple[object, ...]:
 @pytest.mark.parametrize("adue", [0, 1], ids=("Svade", "Svadu"))
 @pytest.mark.parametrize("mode", [SV39, SV48], ids=("Sv39", "Sv48"))
 @pytest.mark.parametrize("seed", range(25))
-def test_random_tables(mode: int, adue: int, seed: int) -> None:
-    native, reference = (run(engine, mode, adue, seed) for engine in ("native", "reference"))
+def test_random_tables(kind: str, mode: int, adue: int, seed: int) -> None:
+    native, reference = (run(kind, engine, mode, adue, seed) for engine in ("native", "reference"))
     assert native == reference
 
 
@@ -71,9 +93,9 @@ LOOK = [FENCE, encode("ld", rd=6, rs1=5)]
 LEAF = table(5)
 
 
-def mapped(*, given: bool = False) -> Hart:
+def mapped(kind: str, *, given: bool = False) -> Hart:
     """A hart whose upper half begins with the page PAGES, and that has looked there."""
-    hart = boot("native", LOOK)
+    hart = boot(kind, "native", LOOK)
     if given:
         memory = HostMemory.over(memoryview(bytearray(SIZE)))
         memory.view[:PAGE] = hart.memory.read(BASE, PAGE)
@@ -105,7 +127,8 @@ def look(hart: Hart) -> int:
 
 def entries(hart: Hart) -> list[int]:
     """Addresses of the upper half in the cache of loads."""
-    first = (state.CONTEXTS + state.CONTEXT_VS * state.CONTEXT_SIZE + state.TLB_READ) // 8
+    context = state.CONTEXT_S if hart.whole else state.CONTEXT_VS
+    first = (state.CONTEXTS + context * state.CONTEXT_SIZE + state.TLB_READ) // 8
     tags = hart.words[first : first + 2 * state.READ_ENTRIES : 2]
     return [tag for tag in tags if tag >> 63 and not tag & 4095]
 
@@ -114,8 +137,8 @@ def other_leaf() -> bytes:
     return ((PAGES + PAGE) >> 12 << 10 | ALL).to_bytes(8, "little")
 
 
-def test_it_stays_over_a_fence_and_another_root() -> None:
-    hart = mapped()
+def test_it_stays_over_a_fence_and_another_root(kind: str) -> None:
+    hart = mapped(kind)
     hart.memory.write(table(1), hart.memory.read(table(0), PAGE))
     hart.memory.write(BASE + PAGE, code([FENCE, csr("csrrw", 0, SATP, 7), FENCE]))
     assert look(hart) == 1
@@ -130,16 +153,16 @@ def test_it_stays_over_a_fence_and_another_root() -> None:
     assert entries(hart) == []
 
 
-def test_python_writes_to_a_table() -> None:
-    hart = mapped()
+def test_python_writes_to_a_table(kind: str) -> None:
+    hart = mapped(kind)
     hart.memory.write(LEAF, other_leaf())
     assert look(hart) == 2
 
 
-def test_another_hart_writes_to_a_table() -> None:
+def test_another_hart_writes_to_a_table(kind: str) -> None:
     """With a store to a page that it has stored to before, when that was no table yet."""
-    hart = boot("native", LOOK)
-    other = Hart(1, hart.memory, engine="native")
+    hart = boot(kind, "native", LOOK)
+    other = type(hart)(1, hart.memory, engine="native")
     hart.memory.write(BASE + PAGE, code([encode("sd", rs1=5, rs2=6)] * 2))
     other.set_x(5, LEAF + 8)
     other.pc = BASE + PAGE
@@ -151,17 +174,17 @@ def test_another_hart_writes_to_a_table() -> None:
     assert look(hart) == 2
 
 
-def test_memory_that_is_somebody_elses() -> None:
+def test_memory_that_is_somebody_elses(kind: str) -> None:
     """Its owner may write to it, and tells nobody."""
-    hart = mapped(given=True)
+    hart = mapped(kind, given=True)
     backing = hart.memory.regions[0].backing
     backing.view[LEAF - BASE : LEAF - BASE + 8] = other_leaf()
     assert look(hart) == 2
 
 
-def test_the_mode_of_satp_changes() -> None:
+def test_the_mode_of_satp_changes(kind: str) -> None:
     """Sv48 reads another index of the same root, which leads elsewhere."""
-    hart = mapped()
+    hart = mapped(kind)
     top = table(8)
     put(hart, table(0), 0, top, V)
     put(hart, top, BASE >> 30 & 511, BASE, ALL)
@@ -175,9 +198,9 @@ def test_the_mode_of_satp_changes() -> None:
         assert look(hart) == expected
 
 
-def test_more_roots_than_are_noted() -> None:
+def test_more_roots_than_are_noted(kind: str) -> None:
     """A kernel that uses many gigabytes of its half."""
-    hart = mapped()
+    hart = mapped(kind)
     count = state.MAX_ROOTS + 3
     first = UPPER >> 30 & 511
     for number in range(count):
@@ -197,9 +220,9 @@ def test_more_roots_than_are_noted() -> None:
     assert hart.x(6) == 2
 
 
-def test_a_page_becomes_a_table_after_a_store_to_it() -> None:
+def test_a_page_becomes_a_table_after_a_store_to_it(kind: str) -> None:
     """Where that store went is forgotten, and the next one is seen."""
-    hart = mapped()
+    hart = mapped(kind)
     store, load = encode("sd", rs1=8, rs2=9), encode("ld", rd=6, rs1=5)
     words = [FENCE, store, load, store, FENCE, load]
     hart.memory.write(BASE + PAGE, code(words))
@@ -215,9 +238,9 @@ def test_a_page_becomes_a_table_after_a_store_to_it() -> None:
     assert hart.x(6) == 2
 
 
-def test_decoded_pages_begin_anew() -> None:
+def test_decoded_pages_begin_anew(kind: str) -> None:
     """Where the pool of decoded pages is full, nobody watches the tables any more."""
-    hart = mapped()
+    hart = mapped(kind)
     words = hart.memory.shared.words
     words[state.SHARED["code_next"]] = words[state.SHARED["code_end"]]
     hart.memory.write(BASE + PAGE, code([encode("sd", rs1=8, rs2=9), *LOOK]))

@@ -54,7 +54,7 @@ _SHARED_NAMES = [
     *("known", "known_mask", "known_rows"),  # pages of earlier runs (stencils/known.py): index, rows
     *("learned", "learned_count", "learned_of"),  # rows of this run, and how often pages were stitched
     "hot_row",  # of the region that was entered last
-    "tables",  # writes to page tables that translations stand on (privileged/guest/kernel_half.py)
+    "tables",  # writes to page tables that translations stand on (privileged/kernel_half.py)
     "given",  # memory is its caller's, who may write to it whenever he likes
     "stale",  # from each page to that of the snapshot (stale.py); 0: no page is stale or unsaved
     *(f"r{i}_{word}" for i in range(_REGIONS) for word in ("base", "size", "host", "first", "flags")),
@@ -98,8 +98,8 @@ CONTEXTS = 4096  # byte offset of the first context in the hart's block
 GUEST_CONTEXTS, ALL_CONTEXTS = 3, 8
 # Behind the contexts of a hart with all its modes, by byte offset from the first of them: marks of larger
 # leaves of V=1 and V=0 (2 MiB, then 1 GiB), marks of guest physical pages, and physical memory protection.
-LEAVES = ALL_CONTEXTS * CONTEXT_SIZE
-GUEST_PAGES = LEAVES + 2 * 8192
+LEAVES, LEAVES_SIZE = ALL_CONTEXTS * CONTEXT_SIZE, 8192  # of V=1, of the lower and of the upper half of V=0
+GUEST_PAGES = LEAVES + 3 * LEAVES_SIZE
 PMP = GUEST_PAGES + 0x10000
 MAX_PMP = 64
 PMP_SIZE = 64 + 8 * MAX_PMP
@@ -121,8 +121,8 @@ CALL_WORDS = {f"CALL_{name.upper()}": 8 * number for number, name in enumerate(C
 CALL_ROW, MAX_CALLS = 8, 8  # words, rows
 COUNTERS_SIZE = CALLS_AT + 8 * CALL_ROW * MAX_CALLS
 # And what entries of the engine's caches have been filled since they were last emptied: how many, and where
-# they are, for the contexts of V=1, V=0 and M; of a guest's hart, for the lower and for the upper half of its
-# address space.
+# they are, for the contexts of V=1, the lower half of V=0, M, and the upper half of V=0; of a guest's hart,
+# for the lower and for the upper half of its address space.
 MAX_FILLED = 1023
 FILLED_SIZE = 8 * (1 + MAX_FILLED)
 GUEST_FILLED = GUEST_COUNTERS + COUNTERS_SIZE
@@ -134,15 +134,16 @@ EXTENT_SIZE = 8 * len(EXTENT)
 WIDEST_ACCESS = 256  # bytes that neighbours may ask for at once
 # How far the ends of a run of pages are looked for at a miss, and at one in so many (a power of two).
 EXTENT_NEAR, EXTENT_FAR, EXTENT_LOOKS = 16 << 12, 2048 << 12, 32
-GUEST_FILLED_LISTS, WHOLE_FILLED_LISTS = 2, 3
+GUEST_FILLED_LISTS, WHOLE_FILLED_LISTS = 2, 4
 GUEST_EXTENT = GUEST_FILLED + GUEST_FILLED_LISTS * FILLED_SIZE
 WHOLE_EXTENT = WHOLE_FILLED + WHOLE_FILLED_LISTS * FILLED_SIZE
-# And of a guest's hart what translations of the upper half stand on: `tables` of the memory, the mode of
-# satp, then how many entries of the root, and these: offset, value.
-ROOTS_TABLES, ROOTS_MODE, ROOTS_COUNT, ROOTS_FIRST, MAX_ROOTS = 0, 8, 16, 24, 8
-GUEST_ROOTS = GUEST_EXTENT + EXTENT_SIZE
-GUEST_STATE_SIZE = CONTEXTS + GUEST_ROOTS + ROOTS_FIRST + 16 * MAX_ROOTS
-LONE_PAGE = WHOLE_EXTENT + EXTENT_SIZE
+# And what translations of the upper half stand on: `tables` of the memory, the mode of satp, then how many
+# entries of the root, and these: offset, value.
+ROOTS_TABLES, ROOTS_MODE, ROOTS_COUNT, ROOTS_FIRST, MAX_ROOTS = 0, 8, 16, 32, 8
+ROOTS_SIZE = ROOTS_FIRST + 16 * MAX_ROOTS
+GUEST_ROOTS, WHOLE_ROOTS = GUEST_EXTENT + EXTENT_SIZE, WHOLE_EXTENT + EXTENT_SIZE
+GUEST_STATE_SIZE = CONTEXTS + GUEST_ROOTS + ROOTS_SIZE
+LONE_PAGE = WHOLE_ROOTS + ROOTS_SIZE
 """A decoded page for one instruction at a time (privileged.whole.pmp), by byte offset as well; no state."""
 INVALID_TAG = 1  # never equal to a page address
 

@@ -15,25 +15,10 @@ and `s.n` are final, go on there) or EXIT (return to Python, `s.exit` says why).
 from __future__ import annotations
 
 COMMON = (
-    "clock",
-    "counters",
-    "caches",
-    "extent",
-    "ahead",
-    "memory",
-    "code_pages",
-    "atomics",
-    "zicsr",
-    "cache_blocks",
+    *("clock", "counters", "caches", "kernel_half", "extent", "ahead", "memory", "code_pages"),
+    *("atomics", "zicsr", "cache_blocks"),
 )
-GUEST = (
-    "guest/traps",
-    "guest/kernel_half",
-    "guest/translation",
-    "guest/csr",
-    "guest/standing",
-    "guest/system",
-)
+GUEST = ("guest/traps", "guest/translation", "guest/csr", "guest/standing", "guest/system")
 WHOLE = (
     "whole/modes",
     "whole/traps",

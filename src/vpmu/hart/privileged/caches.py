@@ -51,7 +51,7 @@ def void_code(decoded):
 
 
 def table_written(decoded):
-    """A page is written to: if translations stand on it (guest/kernel_half.py), they have to know."""
+    """A page is written to: if translations stand on it (kernel_half.py), they have to know."""
     compiled = load64(decoded + DECODED_COMPILED)
     if compiled & COMPILED_TABLE:
         store64(decoded + DECODED_COMPILED, compiled & ~COMPILED_TABLE)

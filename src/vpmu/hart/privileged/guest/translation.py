@@ -129,6 +129,14 @@ def flush_all():
     return empty_caches(0, s.contexts + CONTEXTS_SIZE)
 
 
+def flush_changed():
+    """SFENCE.VMA of everything, and another satp: forget what may have changed, and what the guest counts."""
+    if upper_half_stands() == 0 or load64(s.contexts + FILLED) > MAX_FILLED:
+        return flush_all()
+    fill(s.contexts - SUPERPAGES_BELOW, 0, SUPERPAGES_SIZE >> 1)
+    return empty_caches(0, s.contexts + CONTEXTS_SIZE)
+
+
 def flush_superpages(address):
     """SFENCE.VMA of one address covers all that its leaf covers, and of a leaf above level 0 the engine's
     caches hold any number of pages: where such a leaf may be cached, forget all of them.

@@ -123,7 +123,10 @@ def write_satp(value):
     if is_paging_mode(value) == 0 or s.satp == value:
         return CONTINUE
     s.satp = value
-    flush_current()
+    if s.virt:
+        flush_contexts(0)
+    else:
+        flush_changed()
     return RESUME
 
 

@@ -32,21 +32,23 @@ def protect_table(physical, access, original, address):
     return 0
 
 
-def leaves():
-    """Two tables of bytes of the current V: which 2 MiB, and which 1 GiB, hold a part of a larger leaf that
-    is cached (in entries of one page each). Hashed, so that a mark may stand for another address, too.
+def leaves(virt, address):
+    """Two tables of bytes, of V=1 and of each half of V=0: which 2 MiB, and which 1 GiB, hold a part of a
+    larger leaf that is cached (in entries of one page each). Hashed, so that a mark may stand for another
+    address, too.
     """
-    if s.virt or s.as_guest:
+    if virt:
         return s.contexts + LEAVES
-    return s.contexts + LEAVES + 8192
+    return s.contexts + LEAVES + LEAVES_SIZE * (1 + (address >> 63))
 
 
 def note_leaf(address, level, entry):
     """Mark a leaf that is larger than a page, so that a fence at any of its addresses finds it."""
+    marks = leaves(s.virt or s.as_guest, address)
     if level == 1 or entry & PTE_N:
-        store8(leaves() + ((address >> 21) & 4095), 1)
+        store8(marks + ((address >> 21) & 4095), 1)
     elif level:
-        store8(leaves() + 4096 + ((address >> 30) & 4095), 1)
+        store8(marks + 4096 + ((address >> 30) & 4095), 1)
     return 0
 
 
@@ -59,22 +61,32 @@ def note_guest_page(address, level, entry):
 
 
 def filled_list(address):
-    """Which list of filled entries names those of the current context."""
+    """Which list of filled entries names one of the current context: of V=1, V=0 (and its upper half), M."""
     if s.ctx >= s.contexts + 6 * CONTEXT_SIZE:
         return 2
-    return s.ctx >= s.contexts + 3 * CONTEXT_SIZE
+    if s.ctx >= s.contexts + 3 * CONTEXT_SIZE:
+        return 1 + 2 * (address >> 63)
+    return 0
 
 
 def flush_contexts(first):
     """Forget the cached and modelled translations of three contexts: of V=1 (0) or of V=0 (3)."""
-    marks = s.contexts + LEAVES
     if first:
-        marks += 8192
-        empty_caches(1, s.contexts + 6 * CONTEXT_SIZE)
-    else:
-        empty_caches(0, s.contexts + 3 * CONTEXT_SIZE)
-    fill(marks, 0, 8192)
-    return 0
+        forget_upper_half()
+        if empty_list(3) == 0:
+            store64(s.contexts + FILLED + FILLED_SIZE, MAX_FILLED + 1)
+        fill(s.contexts + LEAVES + LEAVES_SIZE, 0, 2 * LEAVES_SIZE)
+        return empty_caches(1, s.contexts + 6 * CONTEXT_SIZE)
+    fill(s.contexts + LEAVES, 0, LEAVES_SIZE)
+    return empty_caches(0, s.contexts + 3 * CONTEXT_SIZE)
+
+
+def flush_changed():
+    """SFENCE.VMA of all, and another satp, of V=0: forget what may have changed, and what is counted."""
+    if upper_half_stands() == 0 or load64(s.contexts + FILLED + FILLED_SIZE) > MAX_FILLED:
+        return flush_contexts(3)
+    fill(s.contexts + LEAVES + LEAVES_SIZE, 0, LEAVES_SIZE)
+    return empty_caches(1, s.contexts + 6 * CONTEXT_SIZE)
 
 
 def flush_virtual():
@@ -93,9 +105,7 @@ def flush_all():
 
 def flush_page(first, address):
     """Forget one page in three contexts; or all of them, where it may be part of a larger leaf."""
-    marks = s.contexts + LEAVES
-    if first:
-        marks += 8192
+    marks = leaves(first == 0, address)
     if load8(marks + ((address >> 21) & 4095)) or load8(marks + 4096 + ((address >> 30) & 4095)):
         return flush_contexts(first)
     context = s.contexts + first * CONTEXT_SIZE
@@ -124,10 +134,12 @@ def sfence_vma(rd, rs1, rs2, imm, size):
     first = 3
     if s.virt:
         first = 0
-    if rs1 == 0:
-        flush_contexts(first)
-    else:
+    if rs1:
         flush_page(first, s.x[rs1])
+    elif first:
+        flush_changed()
+    else:
+        flush_contexts(0)
     return after_fence()
 
 

@@ -132,6 +132,7 @@ def walk(address, access, atp, mode, status, adue, virt):
     if virt:
         pbmte = read_henvcfg() & ENVCFG_PBMTE
     table = (atp & SATP_PPN) << 12
+    is_root = 1
     while level != 0:
         level -= 1
         pointer = table + (((address >> (12 + 9 * level)) & 511) << 3)
@@ -145,6 +146,9 @@ def walk(address, access, atp, mode, status, adue, virt):
             return 0
         region = find_region(place)
         entry = load64(load64(region + 16) + place - load64(region))
+        if top and virt == 0:
+            note_table(region, pointer, entry, is_root)
+            is_root = 0
         if entry_is_bad(entry, pbmte):
             return page_fault(address, access)
         if entry & (PTE_R | PTE_X):

@@ -1,5 +1,6 @@
-"""Translations of the upper half of the address space, where a guest's kernel is, that stay over fences of
-everything and over changes of satp: these ask for what has changed, and of the kernel's tables nothing has.
+"""Translations of the upper half of the address space, where a kernel is, that stay over fences of everything
+and over changes of satp: these ask for what has changed, and of the kernel's tables nothing has. Of a hart
+with all its modes those of V=0.
 
 A fence may keep what a walk would find again. So the pages of the tables that a walk of the upper half goes
 through are watched: they are pages of the engine that hold no code, and a store to such a page goes the slow
@@ -75,11 +76,3 @@ def forget_upper_half():
     store64(s.contexts + ROOTS + ROOTS_TABLES, m.tables)
     store64(s.contexts + ROOTS + ROOTS_COUNT, 0)
     return 0
-
-
-def flush_changed():
-    """SFENCE.VMA of everything, and another satp: forget what may have changed, and what the guest counts."""
-    if upper_half_stands() == 0 or load64(s.contexts + FILLED) > MAX_FILLED:
-        return flush_all()
-    fill(s.contexts - SUPERPAGES_BELOW, 0, SUPERPAGES_SIZE >> 1)
-    return empty_caches(0, s.contexts + CONTEXTS_SIZE)
