@@ -1,6 +1,6 @@
-"""Translations of the upper half of the address space stay over fences (privileged/kernel_half.py): as long as
-no table that they came from was written to, by whoever, and the root leads where it led. In a guest's hart,
-and in S mode of one with all its modes.
+"""Translations of the upper half of the address space stay over fences (privileged/kernel_half.py): as long
+as no table that they came from was written to, by whoever, and the root leads where it led. Of a guest's
+hart, and of S mode of one with all its modes.
 """
 
 from __future__ import annotations
