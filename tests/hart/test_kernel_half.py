@@ -15,12 +15,15 @@ from vpmu.hart.exits import Stop
 from vpmu.hart.hart import Hart
 from vpmu.hart.memory import HostMemory, PhysicalMemory
 from vpmu.hart.whole import WholeHart
+from vpmu.spec.csr import SSTATUS_SPP
+from vpmu.spec.privileged import HSTATUS_SPV
 
-from .assemble import code, csr, encode
-from .guest import ALL, BASE, SIZE, VECTOR, V, put
+from .assemble import NOP, SRET, code, csr, encode
+from .guest import ALL, BASE, EVERYTHING, SIZE, VECTOR, A, D, V, X, put
 from .guest import boot as boot_guest
 from .random_tables import (
     FENCE,
+    FENCE_ONE,
     GIGA,
     OPERANDS,
     PAGE,
@@ -40,19 +43,30 @@ pytestmark = pytest.mark.usefixtures("built_engine")
 
 
 def boot(kind: str, engine: str, words: Sequence[int] = (), *, adue: int = 0) -> Hart:
-    """A hart in the mode of its kernel, at BASE, where `words` lie."""
+    """A hart in the mode of a host's or a guest's kernel, at BASE, where `words` lie; behind VECTOR are
+    NOPs.
+    """
     if kind == "guest":
         return boot_guest(engine, words, adue=adue)
     memory = PhysicalMemory()
     memory.set_slot(0, BASE, SIZE)
     hart = WholeHart(0, memory, engine=engine, isa={"h", "svadu"} if adue else {"h"})
+    if kind == "VS":
+        for name, value in (("hstatus", HSTATUS_SPV), ("sstatus", SSTATUS_SPP), ("hedeleg", EVERYTHING),
+                            ("henvcfg", adue << 61), ("sepc", BASE)):  # fmt: skip
+            hart.set(name, value)
+        memory.write(VECTOR, code([SRET]))
+        hart.pc = VECTOR
+        assert hart.run(1) is Stop.BUDGET
+        assert (hart.pc, hart.get("virt")) == (BASE, 1)
+    memory.write(VECTOR, code([NOP] * 16))
     memory.write(BASE, code(words))
     hart.set("stvec", VECTOR)
     hart.pc = BASE
     return hart
 
 
-@pytest.fixture(params=["guest", "whole"])
+@pytest.fixture(params=["guest", "HS", "VS"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -89,6 +103,7 @@ def test_random_tables(kind: str, mode: int, adue: int, seed: int) -> None:
 # ---------------------------------------------------------------- one by one
 
 
+SSTATUS, MXR = 0x100, 1 << 19
 LOOK = [FENCE, encode("ld", rd=6, rs1=5)]
 LEAF = table(5)
 
@@ -137,6 +152,7 @@ def other_leaf() -> bytes:
     return ((PAGES + PAGE) >> 12 << 10 | ALL).to_bytes(8, "little")
 
 
+@pytest.mark.parametrize("kind", ["guest", "HS"])
 def test_it_stays_over_a_fence_and_another_root(kind: str) -> None:
     hart = mapped(kind)
     hart.memory.write(table(1), hart.memory.read(table(0), PAGE))
@@ -249,3 +265,37 @@ def test_decoded_pages_begin_anew(kind: str) -> None:
     hart.pc = BASE + PAGE
     assert hart.run(3) is Stop.BUDGET
     assert hart.x(6) == 2
+
+
+def test_a_fence_of_one_address_behind_one_of_all(kind: str) -> None:
+    """It covers all of a leaf of 2 MiB, whose translations the fence of everything has left."""
+    hart = mapped(kind)
+    put(hart, table(3), 1, BASE, ALL)
+    put(hart, LEAF + PAGE, PAGES - BASE + PAGE >> 12, PAGES, ALL)
+    load = encode("ld", rd=6, rs1=7)
+    words = [load, FENCE, load, encode("sd", rs1=8, rs2=9), FENCE_ONE, load]
+    hart.memory.write(BASE + PAGE, code(words))
+    hart.set_x(5, UPPER + (1 << 21))
+    hart.set_x(7, UPPER + (1 << 21) + PAGES - BASE + PAGE)
+    hart.set_x(8, table(3) + 8)
+    hart.set_x(9, LEAF + PAGE >> 12 << 10 | V)
+    hart.pc = BASE + PAGE
+    for steps, expected in ((1, 2), (2, 2), (3, 1)):
+        assert hart.run(steps) is Stop.BUDGET
+        assert hart.x(6) == expected
+
+
+def test_mxr_changes(kind: str) -> None:
+    """What it allows is asked anew: a page that may only be executed is read with it alone."""
+    hart = mapped(kind)
+    put(hart, LEAF, 1, PAGES + PAGE, V | X | A | D)
+    load = encode("ld", rd=6, rs1=5)
+    words = [csr("csrrs", 0, SSTATUS, 7), load, csr("csrrc", 0, SSTATUS, 7), load]
+    hart.memory.write(BASE + PAGE, code(words))
+    hart.set_x(5, UPPER + PAGE)
+    hart.set_x(7, MXR)
+    hart.pc = BASE + PAGE
+    assert hart.run(3) is Stop.BUDGET
+    assert hart.x(6) == 2
+    assert hart.run(1) is Stop.BUDGET
+    assert (hart.pc, hart.get("scause")) == (VECTOR + 4, 13)
