@@ -145,6 +145,17 @@ def test_a_page_that_is_written_anew_is_another_one() -> None:
 
 
 @pytest.mark.usefixtures("small_slices")
+def test_a_page_that_is_known_and_written_anew_is_stitched_as_a_whole() -> None:
+    _keep(_learned(_run_once(1, 20000)))
+    hart = _run_once(1, 20000)
+    before, page = len(stitched_records(hart)), hart.pc & -PAGE
+    hart.memory.write(page, hart.memory.read(page, PAGE))
+    assert not stitched_records(hart)
+    hart.run(16)
+    assert len(stitched_records(hart)) == before > 16
+
+
+@pytest.mark.usefixtures("small_slices")
 def test_a_breakpoint_is_met_in_a_page_that_is_known() -> None:
     _keep(_learned(_run_once(3, 20000)))
     hart = hart_of("native", 3, PLAIN)
