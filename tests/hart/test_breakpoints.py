@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from vpmu.hart import state
 from vpmu.hart.codegen_flags import Counting
 from vpmu.hart.exits import Stop
 from vpmu.hart.hart import Hart
@@ -151,3 +152,47 @@ def test_what_is_no_place_is_refused() -> None:
         points.add(BASE + 1)
     with pytest.raises(KeyError):
         points.remove(BASE)
+
+
+def test_many_come_and_go_in_any_order() -> None:
+    """The engines have what a placement of all that are left would give them: in two slots that show the same
+    memory, and in none.
+    """
+    rnd = random.Random(5)
+    hart = boot("native", LOOP)
+    memory, breakpoints = hart.memory, hart.memory.breakpoints
+    memory.set_slot(1, BASE + (1 << 24), 1 << 16, backing=memory.regions[0].backing)
+    places = [
+        start + 2 * rnd.randrange(1 << 9) for start in (BASE, BASE + (1 << 24), 0x1000) for _ in range(99)
+    ]
+    handlers = [lambda vcpu: True, lambda vcpu: False]
+    there: set[tuple[int, int]] = set()
+    for _ in range(2000):
+        place, which = rnd.choice(places), rnd.randrange(2)
+        if (place, which) in there:
+            breakpoints.remove(place, handlers[which])
+            there.remove((place, which))
+        else:
+            breakpoints.add(place, handlers[which])
+            there.add((place, which))
+        told = list(breakpoints._table[: memory.shared.words[state.SHARED["breakpoint_count"]]])
+        physical = {place for place, _ in there if place >= BASE}
+        host = memory.regions[0].backing.address
+        assert told == sorted({host + (place - BASE) % (1 << 24) for place in physical})
+    before = breakpoints._by_host
+    breakpoints.placed()
+    assert {host: set(here) for host, here in before.items()} == {
+        host: set(here) for host, here in breakpoints._by_host.items()
+    }
+    assert breakpoints.offsets(host) == {at - host for at in told}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_of_many_is_met(seed: int) -> None:
+    rnd = random.Random(seed)
+    count = 700
+    chosen = {BASE + 4 * number for number in range(count) if rnd.random() < 0.6}
+    hart = boot("native", [encode("addi", rd=5, rs1=5, imm=1)] * count)
+    for place in rnd.sample(sorted(chosen), len(chosen)):
+        hart.memory.breakpoints.add(place)
+    assert [pc for pc, _ in _stops(hart, count)] == sorted(chosen)

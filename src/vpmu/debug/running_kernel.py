@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from io import BytesIO
@@ -295,6 +295,16 @@ def physical(hart: Hart, memory: PhysicalMemory, address: int) -> int:
     """The host's physical address of one of its virtual ones, by the page table that it uses now, whatever
     the mode, permissions and accessed bit are. MemoryFault where there is none.
     """
+    return _walked(hart, address, lambda at: int.from_bytes(memory.read(at, 8), "little"))
+
+
+def physical_pages(hart: Hart, memory: PhysicalMemory, addresses: Iterable[int]) -> list[int]:
+    """`physical` of many addresses: each table is read once."""
+    table = lru_cache(maxsize=None)(lambda at: struct.unpack("<512Q", memory.read(at, 4096)))
+    return [_walked(hart, address, lambda at: table(at & ~4095)[(at & 4095) >> 3]) for address in addresses]
+
+
+def _walked(hart: Hart, address: int, entry_at: Callable[[int], int]) -> int:
     satp = hart.get("other_satp" if hart.get("virt") else "satp")
     levels = _LEVELS.get(satp >> 60, 0)
     table = (satp & _PPN) << 12
@@ -302,7 +312,7 @@ def physical(hart: Hart, memory: PhysicalMemory, address: int) -> int:
         return address
     for level in reversed(range(levels)):
         shift = 12 + 9 * level
-        entry = int.from_bytes(memory.read(table + 8 * (address >> shift & 511), 8), "little")
+        entry = entry_at(table + 8 * (address >> shift & 511))
         if not entry & _VALID:
             break
         table = (entry >> 10 & _PPN) << 12

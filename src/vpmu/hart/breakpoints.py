@@ -18,6 +18,8 @@ it is called with the vCPU, may change registers, pc and memory, and answers whe
 from __future__ import annotations
 
 import ctypes
+from array import array
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +45,8 @@ class Breakpoints:
         self._memory = memory
         self._handlers: dict[int, list[Handler]] = {}
         self._table = (ctypes.c_uint64 * MAX_BREAKPOINTS)()
-        self._by_host: dict[int, int] = {}  # host address of an instruction -> guest physical address
+        self._hosts = array("Q")  # what the table holds: the engine's decoder searches it by halves
+        self._by_host: dict[int, list[int]] = {}  # host address of an instruction -> guest physical ones
         memory.shared.words[state.SHARED["breakpoints"]] = ctypes.addressof(self._table)
 
     def __len__(self) -> int:
@@ -66,7 +69,8 @@ class Breakpoints:
         handlers = self._handlers.setdefault(physical, [])
         if handler not in handlers:
             handlers.append(handler)
-        self.placed()
+        if len(handlers) == 1:
+            self._place(physical)
 
     def remove(self, physical: int, handler: Handler = _ends) -> None:
         """Take a breakpoint away again. KeyError where there is none."""
@@ -76,7 +80,7 @@ class Breakpoints:
         handlers.remove(handler)
         if not handlers:
             del self._handlers[physical]
-        self.placed()
+            self._take_away(physical)
 
     def clear(self) -> None:
         """Take all of them away."""
@@ -85,8 +89,8 @@ class Breakpoints:
 
     def hit(self, vcpu: Any) -> bool:
         """A hart has been stopped by a breakpoint: whether the run ends there."""
-        physical = self._by_host.get(vcpu.hart.get("exit_a"))
-        handlers = self._handlers.get(-1 if physical is None else physical)
+        here = self._by_host.get(vcpu.hart.get("exit_a"))
+        handlers = self._handlers.get(here[-1]) if here else None
         if handlers is None:  # taken away by who else was asked
             return False
         ends = [handler(vcpu) for handler in tuple(handlers)]  # each is told
@@ -94,20 +98,48 @@ class Breakpoints:
 
     def offsets(self, host: int) -> set[int]:
         """Offsets of the breakpoints in the page of memory at a host address."""
-        return {at - host for at in self._by_host if 0 <= at - host < 4096}
+        first = bisect_left(self._hosts, host)
+        return {at - host for at in self._hosts[first : bisect_left(self._hosts, host + 4096, first)]}
 
     def placed(self) -> None:
-        """Tell the engines where the instructions are: after a change, and when slots of memory move."""
-        before, self._by_host = self._by_host, {}
+        """Tell the engines where all instructions are: slots of memory have moved, or all are gone."""
+        before, self._by_host, self._hosts = self._by_host, {}, array("Q")
+        self._tell()
+        for host in before:
+            self._forget(before[host][-1])
         for physical in self._handlers:
-            region = self._region(physical)
-            if region is not None:
-                host = region.backing.address + region.offset + physical - region.base
-                self._by_host[host] = physical
-        self._table[: len(self._by_host)] = list(self._by_host)
-        self._memory.shared.words[state.SHARED["breakpoint_count"]] = len(self._by_host)
-        for host in before.keys() ^ self._by_host.keys():
-            self._forget((before | self._by_host)[host])
+            self._place(physical)
+
+    def _place(self, physical: int) -> None:
+        host = self._host(physical)
+        if host is None:
+            return
+        here = self._by_host.setdefault(host, [])
+        here.append(physical)
+        if len(here) == 1:
+            insort(self._hosts, host)
+            self._tell()
+            self._forget(physical)
+
+    def _take_away(self, physical: int) -> None:
+        host = self._host(physical)
+        here = self._by_host.get(host or 0, [])
+        if physical in here:
+            here.remove(physical)
+        if host is not None and not here and self._by_host.pop(host, None) is not None:
+            self._hosts.pop(bisect_left(self._hosts, host))
+            self._tell()
+            self._forget(physical)
+
+    def _tell(self) -> None:
+        """Have the engines' table hold what `_hosts` does."""
+        ctypes.memmove(self._table, self._hosts.buffer_info()[0], 8 * len(self._hosts))
+        self._memory.shared.words[state.SHARED["breakpoint_count"]] = len(self._hosts)
+
+    def _host(self, physical: int) -> int | None:
+        """Where the host has an instruction; None where there is no memory."""
+        region = self._region(physical)
+        return None if region is None else region.backing.address + region.offset + physical - region.base
 
     def _region(self, physical: int) -> Region | None:
         return next((region for region in self._memory.regions.values() if physical in region), None)

@@ -96,13 +96,20 @@ def fetch_page(address):
 
 
 def is_breakpoint(host):
-    """Whether a breakpoint is on the instruction at a host address (breakpoints.py)."""
-    entry = m.breakpoints
-    end = entry + 8 * m.breakpoint_count
-    while entry < end:
-        if load64(entry) == host:
+    """Whether a breakpoint is on the instruction at a host address: those of all are in order
+    (breakpoints.py).
+    """
+    first = 0
+    end = m.breakpoint_count
+    while first < end:
+        middle = (first + end) >> 1
+        there = load64(m.breakpoints + 8 * middle)
+        if there == host:
             return 1
-        entry += 8
+        if there < host:
+            first = middle + 1
+        else:
+            end = middle
     return 0
 
 

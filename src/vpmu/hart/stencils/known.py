@@ -23,7 +23,7 @@ def recall(decoded):
     key = key_of(load64(decoded + DECODED_HOST))
     store64(decoded + DECODED_KEY, key)
     row = known_row(key)
-    if row == 0 or m.breakpoint_count:
+    if row == 0:
         return 0
     i = 0
     while i < 2048:
@@ -33,7 +33,8 @@ def recall(decoded):
         while bits:
             at = i + ctz64(bits)
             bits = bits & bits - 1
-            store64(decoded + 8 * at, decode_at(load64(decoded + DECODED_HOST), 2 * at))
+            if m.breakpoint_count == 0 or is_breakpoint(load64(decoded + DECODED_HOST) + 2 * at) == 0:
+                store64(decoded + 8 * at, decode_at(load64(decoded + DECODED_HOST), 2 * at))
         i += 64
     return 1
 
