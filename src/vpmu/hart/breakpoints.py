@@ -123,10 +123,12 @@ class Breakpoints:
 
     def _take_away(self, physical: int) -> None:
         host = self._host(physical)
-        here = self._by_host.get(host or 0, [])
-        if physical in here:
-            here.remove(physical)
-        if host is not None and not here and self._by_host.pop(host, None) is not None:
+        if host is None:
+            return
+        here = self._by_host[host]
+        here.remove(physical)
+        if not here:
+            del self._by_host[host]
             self._hosts.pop(bisect_left(self._hosts, host))
             self._tell()
             self._forget(physical)
