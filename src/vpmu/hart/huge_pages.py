@@ -4,6 +4,7 @@ A boot of Linux writes 40,000 pages, and each is a fault; a huge page takes the 
 what these cost. But in a virtual machine whose hypervisor takes back what is free (free page reporting, which
 takes whole huge pages), one that it has taken costs seven times as much as 512 small ones, and nothing says
 which they are. So they are timed: the first slow one is the last, and what is left comes on small ones.
+Memory that a guest may write to later is not asked for at all: nobody could time that.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ SLOW_NS = 600_000  # what 512 faults cost; a huge page at hand takes 90,000
 _ADVICE: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
 
 
-def take(ranges: Iterable[tuple[HostMemory, int, int]], rest: Iterable[HostMemory]) -> bool:
+def take(ranges: Iterable[tuple[HostMemory, int, int]]) -> bool:
     """Have [offset, offset + size) of each memory, which will all be written now, on huge pages as long as
-    these are quick; and `rest`, of which much will be, if all of them were. Whether they were.
+    these are quick. Whether all of them were.
     """
     if _ADVICE is None:
         return False
@@ -36,8 +37,6 @@ def take(ranges: Iterable[tuple[HostMemory, int, int]], rest: Iterable[HostMemor
             last = (memory.address + offset + size) // HUGE * HUGE - memory.address
             if not all(_is_quick(memory.mapping, at, _ADVICE) for at in range(first, last, HUGE)):
                 return False
-        for memory in rest:
-            memory.mapping.madvise(_ADVICE)
     except OSError:  # the system has no huge pages, or cannot bring pages before they are used
         return False
     return True

@@ -322,8 +322,7 @@ class PhysicalMemory:
             return
         from vpmu.hart import huge_pages
 
-        wanted = [*found, (self._code_pool, _CODE_GUARD, _CODE_OF_LARGE)]
-        if not huge_pages.take(wanted, {id(memory): memory for memory, _, _ in wanted}.values()):
+        if not huge_pages.take([*found, (self._code_pool, _CODE_GUARD, _CODE_OF_LARGE)]):
             huge_pages.bring(found)
 
     def write(self, gpa: int, data: bytes | memoryview) -> None:

@@ -133,7 +133,7 @@ def _load(stream: IO[bytes], path: str | Path, ours: bool) -> Snapshot:
     ]
     mapped = ours and _are_mapped(stream, filled)
     if not mapped:
-        huge_pages.take(filled, ())
+        huge_pages.take(filled)
     crc = 0
     for image, at, size in filled:
         part = image.view[at : at + size]
