@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.hart.assemble import code, encode
 from tests.hart.stencil_programs import CODE, hart_of, stitched_records, walk, word_at
 
 from vpmu.hart import native, state
@@ -145,11 +146,21 @@ def test_a_page_that_is_written_anew_is_another_one() -> None:
 
 
 @pytest.mark.usefixtures("small_slices")
-def test_a_page_that_is_known_and_written_anew_is_stitched_as_a_whole() -> None:
+@pytest.mark.parametrize("writer", ["Python", "another hart"])
+def test_a_page_that_is_known_and_written_anew_is_stitched_as_a_whole(writer: str) -> None:
     _keep(_learned(_run_once(1, 20000)))
     hart = _run_once(1, 20000)
     before, page = len(stitched_records(hart)), hart.pc & -PAGE
-    hart.memory.write(page, hart.memory.read(page, PAGE))
+    data = hart.memory.read(page, PAGE)
+    if writer == "Python":
+        hart.memory.write(page, data)
+    else:
+        other = Hart(1, hart.memory)
+        hart.memory.write(CODE - PAGE, code([encode("sd", rs1=5, rs2=6)]))
+        other.pc = CODE - PAGE
+        other.set_x(5, page)
+        other.set_x(6, int.from_bytes(data[:8], "little"))
+        other.run(1)
     assert not stitched_records(hart)
     hart.flush()
     hart.run(1)
