@@ -169,7 +169,9 @@ def test_many_come_and_go_in_any_order() -> None:
     there: set[tuple[int, int]] = set()
     for _ in range(2000):
         place, which = rnd.choice(places), rnd.randrange(2)
-        if (place, which) in there:
+        if (place, which) in there and rnd.random() < 0.3:
+            breakpoints.add(place, handlers[which])  # once more, which changes nothing
+        elif (place, which) in there:
             breakpoints.remove(place, handlers[which])
             there.remove((place, which))
         else:

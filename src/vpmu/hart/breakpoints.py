@@ -64,12 +64,13 @@ class Breakpoints:
         """
         if physical & 1 or physical < 0:
             raise ValueError(f"breakpoint: expected an even guest physical address, got {physical:#x}")
-        if physical not in self._handlers and len(self._handlers) >= MAX_BREAKPOINTS:
+        is_new = physical not in self._handlers
+        if is_new and len(self._handlers) >= MAX_BREAKPOINTS:
             raise ValueError(f"breakpoint: at most {MAX_BREAKPOINTS} of them")
         handlers = self._handlers.setdefault(physical, [])
         if handler not in handlers:
             handlers.append(handler)
-        if len(handlers) == 1:
+        if is_new:
             self._place(physical)
 
     def remove(self, physical: int, handler: Handler = _ends) -> None:

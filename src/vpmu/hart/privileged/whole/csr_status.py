@@ -123,10 +123,7 @@ def write_satp(value):
     if is_paging_mode(value) == 0 or s.satp == value:
         return CONTINUE
     s.satp = value
-    if s.virt:
-        flush_contexts(0)
-    else:
-        flush_changed()
+    flush_current()
     return RESUME
 
 

@@ -113,10 +113,10 @@ def flush_page(first, address):
 
 
 def flush_current():
-    """Forget what satp and sstatus of the current V translate."""
+    """SFENCE.VMA of everything, and another satp, of the current V."""
     if s.virt:
         return flush_contexts(0)
-    return flush_contexts(3)
+    return flush_changed()
 
 
 def after_fence():
@@ -134,12 +134,10 @@ def sfence_vma(rd, rs1, rs2, imm, size):
     first = 3
     if s.virt:
         first = 0
-    if rs1:
-        flush_page(first, s.x[rs1])
-    elif first:
-        flush_changed()
+    if rs1 == 0:
+        flush_current()
     else:
-        flush_contexts(0)
+        flush_page(first, s.x[rs1])
     return after_fence()
 
 
