@@ -1,6 +1,6 @@
 """Translations of the upper half of the address space stay over fences (privileged/kernel_half.py): as long
 as no table that they came from was written to, by whoever, and the root leads where it led. Of a guest's
-hart, and of S mode of one with all its modes.
+hart, and of HS and VS mode of one with all its modes, the latter with and without a second stage.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vpmu.spec.csr import SSTATUS_SPP
 from vpmu.spec.privileged import HSTATUS_SPV
 
 from .assemble import NOP, SRET, code, csr, encode
-from .guest import ALL, BASE, EVERYTHING, SIZE, VECTOR, A, D, V, X, put
+from .guest import ALL, BASE, EVERYTHING, SIZE, VECTOR, A, D, U, V, X, put
 from .guest import boot as boot_guest
 from .random_tables import (
     FENCE,
@@ -41,6 +41,9 @@ from .random_tables import (
 
 pytestmark = pytest.mark.usefixtures("built_engine")
 
+SECOND = BASE + 0x80000
+"""The root of a second stage, which maps all memory by itself."""
+
 
 def boot(kind: str, engine: str, words: Sequence[int] = (), *, adue: int = 0) -> Hart:
     """A hart in the mode of a host's or a guest's kernel, at BASE, where `words` lie; behind VECTOR are
@@ -51,9 +54,11 @@ def boot(kind: str, engine: str, words: Sequence[int] = (), *, adue: int = 0) ->
     memory = PhysicalMemory()
     memory.set_slot(0, BASE, SIZE)
     hart = WholeHart(0, memory, engine=engine, isa={"h", "svadu"} if adue else {"h"})
-    if kind == "VS":
+    if kind != "HS":
+        put(hart, SECOND, BASE >> 30, BASE, ALL | U)
+        hgatp = SV39 << 60 | SECOND >> 12 if kind == "VS behind a second stage" else 0
         for name, value in (("hstatus", HSTATUS_SPV), ("sstatus", SSTATUS_SPP), ("hedeleg", EVERYTHING),
-                            ("henvcfg", adue << 61), ("sepc", BASE)):  # fmt: skip
+                            ("henvcfg", adue << 61), ("sepc", BASE), ("hgatp", hgatp)):  # fmt: skip
             hart.set(name, value)
         memory.write(VECTOR, code([SRET]))
         hart.pc = VECTOR
@@ -66,7 +71,7 @@ def boot(kind: str, engine: str, words: Sequence[int] = (), *, adue: int = 0) ->
     return hart
 
 
-@pytest.fixture(params=["guest", "HS", "VS"])
+@pytest.fixture(params=["guest", "HS", "VS", "VS behind a second stage"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -113,7 +118,8 @@ def mapped(kind: str, *, given: bool = False) -> Hart:
     hart = boot(kind, "native", LOOK)
     if given:
         memory = HostMemory.over(memoryview(bytearray(SIZE)))
-        memory.view[:PAGE] = hart.memory.read(BASE, PAGE)
+        for page in (BASE, SECOND):
+            memory.view[page - BASE : page - BASE + PAGE] = hart.memory.read(page, PAGE)
         hart.memory.set_slot(0, BASE, SIZE, backing=memory)
     map_first_page(hart)
     return hart
@@ -142,7 +148,7 @@ def look(hart: Hart) -> int:
 
 def entries(hart: Hart) -> list[int]:
     """Addresses of the upper half in the cache of loads."""
-    context = state.CONTEXT_S if hart.whole else state.CONTEXT_VS
+    context = state.CONTEXT_S if hart.whole and not hart.get("virt") else state.CONTEXT_VS
     first = (state.CONTEXTS + context * state.CONTEXT_SIZE + state.TLB_READ) // 8
     tags = hart.words[first : first + 2 * state.READ_ENTRIES : 2]
     return [tag for tag in tags if tag >> 63 and not tag & 4095]
@@ -152,7 +158,6 @@ def other_leaf() -> bytes:
     return ((PAGES + PAGE) >> 12 << 10 | ALL).to_bytes(8, "little")
 
 
-@pytest.mark.parametrize("kind", ["guest", "HS"])
 def test_it_stays_over_a_fence_and_another_root(kind: str) -> None:
     hart = mapped(kind)
     hart.memory.write(table(1), hart.memory.read(table(0), PAGE))

@@ -39,7 +39,7 @@ def constants(whole: bool = False) -> dict[str, int]:
         "EXTENT_NEAR": state.EXTENT_NEAR, "EXTENT_FAR": state.EXTENT_FAR, "EXTENT_LOOKS": state.EXTENT_LOOKS,
         "WIDEST_ACCESS": state.WIDEST_ACCESS,
         "ROOTS": state.WHOLE_ROOTS if whole else state.GUEST_ROOTS,
-        "ROOTS_TABLES": state.ROOTS_TABLES, "ROOTS_MODE": state.ROOTS_MODE,
+        "ROOTS_SIZE": state.ROOTS_SIZE, "ROOTS_TABLES": state.ROOTS_TABLES, "ROOTS_MODE": state.ROOTS_MODE,
         "ROOTS_COUNT": state.ROOTS_COUNT, "ROOTS_FIRST": state.ROOTS_FIRST, "MAX_ROOTS": state.MAX_ROOTS,
         "MODEL_DTLB_READ": state.MODEL_DTLB_READ, "MODEL_DTLB_WRITE": state.MODEL_DTLB_WRITE,
         "MODEL_ITLB": state.MODEL_ITLB,

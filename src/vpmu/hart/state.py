@@ -97,9 +97,10 @@ CONTEXT_U, CONTEXT_S, CONTEXT_S_SUM, CONTEXT_M, CONTEXT_OTHER = 3, 4, 5, 6, 7  #
 CONTEXTS = 4096  # byte offset of the first context in the hart's block
 GUEST_CONTEXTS, ALL_CONTEXTS = 3, 8
 # Behind the contexts of a hart with all its modes, by byte offset from the first of them: marks of larger
-# leaves of V=1 and V=0 (2 MiB, then 1 GiB), marks of guest physical pages, and physical memory protection.
-LEAVES, LEAVES_SIZE = ALL_CONTEXTS * CONTEXT_SIZE, 8192  # of V=1, of the lower and of the upper half of V=0
-GUEST_PAGES = LEAVES + 3 * LEAVES_SIZE
+# leaves of each half of V=1 and V=0 (2 MiB, then 1 GiB), marks of guest physical pages, and physical memory
+# protection.
+LEAVES, LEAVES_SIZE = ALL_CONTEXTS * CONTEXT_SIZE, 8192
+GUEST_PAGES = LEAVES + 4 * LEAVES_SIZE
 PMP = GUEST_PAGES + 0x10000
 MAX_PMP = 64
 PMP_SIZE = 64 + 8 * MAX_PMP
@@ -121,7 +122,7 @@ CALL_WORDS = {f"CALL_{name.upper()}": 8 * number for number, name in enumerate(C
 CALL_ROW, MAX_CALLS = 8, 8  # words, rows
 COUNTERS_SIZE = CALLS_AT + 8 * CALL_ROW * MAX_CALLS
 # And what entries of the engine's caches have been filled since they were last emptied: how many, and where
-# they are, for the contexts of V=1, the lower half of V=0, M, and the upper half of V=0; of a guest's hart,
+# they are, for the lower halves of V=1 and V=0, M, and the upper halves of V=1 and V=0; of a guest's hart,
 # for the lower and for the upper half of its address space.
 MAX_FILLED = 1023
 FILLED_SIZE = 8 * (1 + MAX_FILLED)
@@ -134,16 +135,16 @@ EXTENT_SIZE = 8 * len(EXTENT)
 WIDEST_ACCESS = 256  # bytes that neighbours may ask for at once
 # How far the ends of a run of pages are looked for at a miss, and at one in so many (a power of two).
 EXTENT_NEAR, EXTENT_FAR, EXTENT_LOOKS = 16 << 12, 2048 << 12, 32
-GUEST_FILLED_LISTS, WHOLE_FILLED_LISTS = 2, 4
+GUEST_FILLED_LISTS, WHOLE_FILLED_LISTS = 2, 5
 GUEST_EXTENT = GUEST_FILLED + GUEST_FILLED_LISTS * FILLED_SIZE
 WHOLE_EXTENT = WHOLE_FILLED + WHOLE_FILLED_LISTS * FILLED_SIZE
-# And what translations of the upper half stand on: `tables` of the memory, the mode of satp, then how many
-# entries of the root, and these: offset, value.
+# And what translations of the upper half (of V=1, then of V=0) stand on: `tables` of the memory, the mode of
+# satp, then how many entries of the root, and these: offset, value.
 ROOTS_TABLES, ROOTS_MODE, ROOTS_COUNT, ROOTS_FIRST, MAX_ROOTS = 0, 8, 16, 32, 8
 ROOTS_SIZE = ROOTS_FIRST + 16 * MAX_ROOTS
 GUEST_ROOTS, WHOLE_ROOTS = GUEST_EXTENT + EXTENT_SIZE, WHOLE_EXTENT + EXTENT_SIZE
 GUEST_STATE_SIZE = CONTEXTS + GUEST_ROOTS + ROOTS_SIZE
-LONE_PAGE = WHOLE_ROOTS + ROOTS_SIZE
+LONE_PAGE = WHOLE_ROOTS + 2 * ROOTS_SIZE
 """A decoded page for one instruction at a time (privileged.whole.pmp), by byte offset as well; no state."""
 INVALID_TAG = 1  # never equal to a page address
 

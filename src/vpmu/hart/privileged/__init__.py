@@ -25,6 +25,7 @@ WHOLE = (
     "whole/transformed",
     "whole/interrupts",
     "whole/translation",
+    "whole/kept_halves",
     "whole/fences",
     "whole/pmp",
     "whole/guest_access",

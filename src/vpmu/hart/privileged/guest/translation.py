@@ -43,8 +43,11 @@ def translate(address, access):
         if (entry & PTE_V) == 0 or (entry & (PTE_R | PTE_W)) == PTE_W or reserved_bits(entry):
             return page_fault(address, access)
         if top:
-            note_table(region, pointer, entry, is_root)
-            is_root = 0
+            if is_root:
+                note_root(s.contexts + ROOTS, s.satp, pointer, entry)
+            else:
+                note_table(s.contexts + ROOTS, region, pointer)
+        is_root = 0
         if entry & (PTE_R | PTE_X):
             return translate_leaf(address, access, entry, level, pointer)
         if entry & (PTE_U | PTE_A | PTE_D) or entry >> 54:
@@ -122,7 +125,7 @@ def filled_list(address):
 
 def flush_all():
     """Forget every cached and modelled translation of this hart."""
-    forget_upper_half()
+    forget_upper_half(s.contexts + ROOTS)
     fill(s.contexts - SUPERPAGES_BELOW, 0, SUPERPAGES_SIZE)
     if empty_list(1) == 0:
         store64(s.contexts + FILLED, MAX_FILLED + 1)
@@ -131,7 +134,8 @@ def flush_all():
 
 def flush_changed():
     """SFENCE.VMA of everything, and another satp: forget what may have changed, and what the guest counts."""
-    if upper_half_stands() == 0 or load64(s.contexts + FILLED) > MAX_FILLED:
+    stands = upper_half_stands(s.contexts + ROOTS, s.satp, (s.satp & SATP_PPN) << 12)
+    if stands == 0 or load64(s.contexts + FILLED) > MAX_FILLED:
         return flush_all()
     fill(s.contexts - SUPERPAGES_BELOW, 0, SUPERPAGES_SIZE >> 1)
     return empty_caches(0, s.contexts + CONTEXTS_SIZE)

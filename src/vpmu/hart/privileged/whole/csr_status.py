@@ -35,7 +35,7 @@ def write_sstatus(value):
     s.sstatus = writable_status(value)
     if changed & SSTATUS_MXR:  # the host's counts in the guest's second stage, too
         flush_contexts(0)
-        flush_contexts(3)
+        flush_contexts(1)
     if changed & SSTATUS_FS:
         update_fp()
     update_context()
@@ -123,14 +123,14 @@ def write_satp(value):
     if is_paging_mode(value) == 0 or s.satp == value:
         return CONTINUE
     s.satp = value
-    flush_current()
+    flush_changed(s.virt == 0)
     return RESUME
 
 
 def write_vsatp(value):
     if is_paging_mode(value) and s.other_satp != value:
         s.other_satp = value
-        flush_contexts(0)
+        flush_changed(0)
     return CONTINUE
 
 

@@ -32,19 +32,17 @@ def protect_table(physical, access, original, address):
     return 0
 
 
-def leaves(virt, address):
-    """Two tables of bytes, of V=1 and of each half of V=0: which 2 MiB, and which 1 GiB, hold a part of a
-    larger leaf that is cached (in entries of one page each). Hashed, so that a mark may stand for another
-    address, too.
+def leaves(kind, address):
+    """Two tables of bytes, of each half of V=1 (0) and of V=0 (1): which 2 MiB, and which 1 GiB, hold a part
+    of a larger leaf that is cached (in entries of one page each). Hashed, so that a mark may stand for
+    another address, too.
     """
-    if virt:
-        return s.contexts + LEAVES
-    return s.contexts + LEAVES + LEAVES_SIZE * (1 + (address >> 63))
+    return s.contexts + LEAVES + LEAVES_SIZE * (2 * kind + (address >> 63))
 
 
 def note_leaf(address, level, entry):
     """Mark a leaf that is larger than a page, so that a fence at any of its addresses finds it."""
-    marks = leaves(s.virt or s.as_guest, address)
+    marks = leaves((s.virt | s.as_guest) == 0, address)
     if level == 1 or entry & PTE_N:
         store8(marks + ((address >> 21) & 4095), 1)
     elif level:
@@ -61,32 +59,34 @@ def note_guest_page(address, level, entry):
 
 
 def filled_list(address):
-    """Which list of filled entries names one of the current context: of V=1, V=0 (and its upper half), M."""
+    """Which list of filled entries names one of the current context: of V=1, V=0, M, then of the upper halves
+    of the first two.
+    """
     if s.ctx >= s.contexts + 6 * CONTEXT_SIZE:
         return 2
+    upper = 3 * (address >> 63)
     if s.ctx >= s.contexts + 3 * CONTEXT_SIZE:
-        return 1 + 2 * (address >> 63)
-    return 0
+        return 1 + upper
+    return upper
 
 
-def flush_contexts(first):
-    """Forget the cached and modelled translations of three contexts: of V=1 (0) or of V=0 (3)."""
-    if first:
-        forget_upper_half()
-        if empty_list(3) == 0:
-            store64(s.contexts + FILLED + FILLED_SIZE, MAX_FILLED + 1)
-        fill(s.contexts + LEAVES + LEAVES_SIZE, 0, 2 * LEAVES_SIZE)
-        return empty_caches(1, s.contexts + 6 * CONTEXT_SIZE)
-    fill(s.contexts + LEAVES, 0, LEAVES_SIZE)
-    return empty_caches(0, s.contexts + 3 * CONTEXT_SIZE)
+def flush_contexts(kind):
+    """Forget the cached and modelled translations of the contexts of V=1 (0) or of V=0 (1)."""
+    forget_upper_half(upper_half(kind))
+    if empty_list(3 + kind) == 0:
+        store64(s.contexts + FILLED + kind * FILLED_SIZE, MAX_FILLED + 1)
+    fill(s.contexts + LEAVES + 2 * kind * LEAVES_SIZE, 0, 2 * LEAVES_SIZE)
+    return empty_caches(kind, s.contexts + 3 * (kind + 1) * CONTEXT_SIZE)
 
 
-def flush_changed():
-    """SFENCE.VMA of all, and another satp, of V=0: forget what may have changed, and what is counted."""
-    if upper_half_stands() == 0 or load64(s.contexts + FILLED + FILLED_SIZE) > MAX_FILLED:
-        return flush_contexts(3)
-    fill(s.contexts + LEAVES + LEAVES_SIZE, 0, LEAVES_SIZE)
-    return empty_caches(1, s.contexts + 6 * CONTEXT_SIZE)
+def flush_changed(kind):
+    """A fence of all addresses, and another satp, of V=1 (0) or V=0 (1): forget what may have changed, and
+    what is counted.
+    """
+    if stands(kind) == 0 or load64(s.contexts + FILLED + kind * FILLED_SIZE) > MAX_FILLED:
+        return flush_contexts(kind)
+    fill(s.contexts + LEAVES + 2 * kind * LEAVES_SIZE, 0, LEAVES_SIZE)
+    return empty_caches(kind, s.contexts + 3 * (kind + 1) * CONTEXT_SIZE)
 
 
 def flush_virtual():
@@ -99,24 +99,19 @@ def flush_virtual():
 def flush_all():
     """Forget every translation, of M too."""
     flush_virtual()
-    flush_contexts(3)
+    flush_contexts(1)
     return empty_caches(2, s.contexts + 7 * CONTEXT_SIZE)
 
 
-def flush_page(first, address):
-    """Forget one page in three contexts; or all of them, where it may be part of a larger leaf."""
-    marks = leaves(first == 0, address)
+def flush_page(kind, address):
+    """Forget one page in the contexts of V=1 (0) or V=0 (1); or all of them, where it may be part of a larger
+    leaf.
+    """
+    marks = leaves(kind, address)
     if load8(marks + ((address >> 21) & 4095)) or load8(marks + 4096 + ((address >> 30) & 4095)):
-        return flush_contexts(first)
-    context = s.contexts + first * CONTEXT_SIZE
+        return flush_contexts(kind)
+    context = s.contexts + 3 * kind * CONTEXT_SIZE
     return forget_page(context, context + 3 * CONTEXT_SIZE, address)
-
-
-def flush_current():
-    """SFENCE.VMA of everything, and another satp, of the current V."""
-    if s.virt:
-        return flush_contexts(0)
-    return flush_changed()
 
 
 def after_fence():
@@ -131,13 +126,11 @@ def sfence_vma(rd, rs1, rs2, imm, size):
             return leave_virtual()
     elif s.mode == USER or (s.mode == SUPERVISOR and s.mstatus & MSTATUS_TVM):
         return leave_illegal()
-    first = 3
-    if s.virt:
-        first = 0
+    kind = s.virt == 0
     if rs1 == 0:
-        flush_current()
+        flush_changed(kind)
     else:
-        flush_page(first, s.x[rs1])
+        flush_page(kind, s.x[rs1])
     return after_fence()
 
 
@@ -170,7 +163,7 @@ def hfence_vvma(rd, rs1, rs2, imm, size):
     if denied:
         return denied
     if rs1 == 0:
-        flush_contexts(0)
+        flush_changed(0)
     else:
         flush_page(0, s.x[rs1])
     return after_fence()

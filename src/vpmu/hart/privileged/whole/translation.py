@@ -146,9 +146,12 @@ def walk(address, access, atp, mode, status, adue, virt):
             return 0
         region = find_region(place)
         entry = load64(load64(region + 16) + place - load64(region))
-        if top and virt == 0:
-            note_table(region, pointer, entry, is_root)
-            is_root = 0
+        if top:
+            if is_root:
+                note_root(upper_half(virt == 0), atp, pointer, entry)
+            else:
+                note_table(upper_half(virt == 0), region, place)
+        is_root = 0
         if entry_is_bad(entry, pbmte):
             return page_fault(address, access)
         if entry & (PTE_R | PTE_X):
