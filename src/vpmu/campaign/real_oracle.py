@@ -32,11 +32,14 @@ if TYPE_CHECKING:
     from ..profiles.profiles import Profile
     from ..see.guest_hart import GuestHart
 
-_ECALL = re.compile(rb"(?=\x73\x00\x00\x00)")
+ECALL = b"\x73\0\0\0"
+_ECALL = re.compile(re.escape(ECALL))
 _READ = re.compile(
-    rb"(?=[\x73\xf3][\x20-\x2f][\x00\x10\x20\x30\x40\x50\x60\x70\x80\x90\xa0\xb0\xc0\xd0\xe0\xf0][\xc0\xc1])"
+    rb"[\x73\xf3][\x20-\x2f][\x00\x10\x20\x30\x40\x50\x60\x70\x80\x90\xa0\xb0\xc0\xd0\xe0\xf0][\xc0\xc1]"
 )
-"""csrrs rd, CSR, x0 with a CSR from 0xC00 to 0xC1F."""
+"""csrrs rd, CSR, x0 with a CSR from 0xC00 to 0xC1F. Like an ECALL it begins with what no other byte of it can
+be, so no two of them overlap.
+"""
 _RAISE = "kvm_riscv_vcpu_set_interrupt"
 _GUEST = (Mode.VS, Mode.VU)
 RD, CSR_AT = 7, 20
@@ -132,12 +135,10 @@ class RealOracle(Oracle):
         """Stand in the guest's code: bytes by where they are in its memory."""
         for gpa, data in code.items():
             ecalls, reads = sites(data)
-            for at in ecalls:
-                self._stand(gpa + at, self._before_call)
-                self._stand(gpa + at + 4, self._behind)
-            for at in reads:
-                word = int.from_bytes(data[at : at + 4], "little")
-                self._stand(gpa + at, partial(self._before_read, word))
+            for at in sorted((*ecalls, *reads)):
+                word = data[at : at + 4]
+                before = self._before_call if word == ECALL else self._before_read
+                self._stand(gpa + at, partial(before, gpa + at, word))
                 self._stand(gpa + at + 4, self._behind)
 
     def _stand(self, gpa: int, handler: Callable[[GuestHart], bool]) -> None:
@@ -180,16 +181,20 @@ class RealOracle(Oracle):
 
     # --- what the guest does
 
-    def _before_call(self, vcpu: GuestHart) -> bool:
+    def _stands(self, gpa: int, word: bytes) -> bool:
+        """Whether the instruction is still there: a kernel gives what it needs to begin back to its guest."""
+        return self._read_memory(gpa, 2) == word[:2] and self._read_memory(gpa + 2, 2) == word[2:]
+
+    def _before_call(self, gpa: int, word: bytes, vcpu: GuestHart) -> bool:
         hart = vcpu.hart
-        if hart.mode is Mode.VS:
+        if hart.mode is Mode.VS and self._stands(gpa, word):
             arguments = tuple(hart.x(A0 + i) for i in range(6))
             self._pending[hart.pc + 4] = (self._frozen.counts(), hart.x(EID), hart.x(FID), arguments)
         return False
 
-    def _before_read(self, word: int, vcpu: GuestHart) -> bool:
-        if vcpu.hart.mode in _GUEST:
-            self._pending[vcpu.hart.pc + 4] = (self._frozen.counts(), word)
+    def _before_read(self, gpa: int, word: bytes, vcpu: GuestHart) -> bool:
+        if vcpu.hart.mode in _GUEST and self._stands(gpa, word):
+            self._pending[vcpu.hart.pc + 4] = (self._frozen.counts(), int.from_bytes(word, "little"))
         return False
 
     def _behind(self, vcpu: GuestHart) -> bool:
