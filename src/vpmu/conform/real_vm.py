@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from ..debug.running_kernel import physical_pages
+from ..debug.page_tables import physical_pages
 from ..errors import UsageError
 from ..kvm.errors import KvmRunError
 from ..peers.host_source import HostSource
@@ -96,7 +96,7 @@ def pages_of_vm(link: HostLink, size: int) -> list[int]:
     machine = link.host.machine
     hart, memory = machine.vcpu(0).hart, machine.memory  # the monitor's own page table: it waits
     # A host that needs memory looks which pages are used: their accessed bits are clear then.
-    return physical_pages(hart, memory, range(start, start + size, PAGE))
+    return physical_pages(hart, memory, start, size)
 
 
 class Registers:

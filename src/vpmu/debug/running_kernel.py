@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from io import BytesIO
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from vpmu.debug.elf_symbols import code_sections, elf_symbols
 from vpmu.debug.names import Names
+from vpmu.debug.page_tables import physical
 from vpmu.errors import ImageError, UnknownNameError, VpmuError
 from vpmu.hart.memory import MemoryFault
 from vpmu.vmm.elf import MAGIC
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from vpmu.hart.memory import PhysicalMemory
 
 U64 = (1 << 64) - 1
-_LEVELS = {8: 3, 9: 4, 10: 5}
-_PPN = (1 << 44) - 1
-_VALID, _LEAF = 1, 0xE
 _LIST, _NAME, _NAME_SIZE = 8, 24, 56
 """struct module: its entry in the list, its name (include/linux/module.h, the same since 2.6)."""
 MODULE_WORDS = 0x800 // 8
@@ -289,33 +287,3 @@ def elf_section(elf: bytes, name: str) -> bytes:
 
     section = ELFFile(BytesIO(elf)).get_section_by_name(name)
     return b"" if section is None else bytes(section.data())
-
-
-def physical(hart: Hart, memory: PhysicalMemory, address: int) -> int:
-    """The host's physical address of one of its virtual ones, by the page table that it uses now, whatever
-    the mode, permissions and accessed bit are. MemoryFault where there is none.
-    """
-    return _walked(hart, address, lambda at: int.from_bytes(memory.read(at, 8), "little"))
-
-
-def physical_pages(hart: Hart, memory: PhysicalMemory, addresses: Iterable[int]) -> list[int]:
-    """`physical` of many addresses: each table is read once."""
-    table = lru_cache(maxsize=None)(lambda at: struct.unpack("<512Q", memory.read(at, 4096)))
-    return [_walked(hart, address, lambda at: table(at & ~4095)[(at & 4095) >> 3]) for address in addresses]
-
-
-def _walked(hart: Hart, address: int, entry_at: Callable[[int], int]) -> int:
-    satp = hart.get("other_satp" if hart.get("virt") else "satp")
-    levels = _LEVELS.get(satp >> 60, 0)
-    table = (satp & _PPN) << 12
-    if not levels:
-        return address
-    for level in reversed(range(levels)):
-        shift = 12 + 9 * level
-        entry = entry_at(table + 8 * (address >> shift & 511))
-        if not entry & _VALID:
-            break
-        table = (entry >> 10 & _PPN) << 12
-        if entry & _LEAF:
-            return table >> shift << shift | address & (1 << shift) - 1
-    raise MemoryFault(address)

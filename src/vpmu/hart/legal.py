@@ -1,16 +1,22 @@
 """Which values the CSRs of a hart with all its modes can hold: found by writing them, on a hart of its kind.
 
-The rules of each CSR (WARL, privileged ISA 2.3) are in the semantics alone; here they are asked.
+The rules of each CSR (WARL, privileged ISA 2.3) are in the semantics alone; here they are asked. That takes
+the reference engine, and 0.3 s, so the answer is kept beside the engine.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping
 from functools import cache
+from pathlib import Path
 
 from ..spec import privileged as fields
+from . import code_cache
 from . import state as layout
+from .codegen_flags import Counting
 from .csr_table import CSRS
+from .digest import digest
 from .memory import PhysicalMemory
 from .state import STATE
 from .whole import WholeHart
@@ -36,8 +42,36 @@ _ENABLES = ("mstateen0", "mstateen1", "menvcfg", "mideleg", "hvien")
 _PMP_REGISTERS = range(0x3A0, 0x3F0)
 
 
+_KEPT = struct.Struct(f"<{len(HELD)}Q")
+_SOURCES = ("legal.py", "whole.py", "reference.py")  # beside those of the engine
+
+
 @cache
 def _writable(isa: frozenset[str], pmp: int, counters: int) -> Mapping[str, int]:
+    path = _kept_at(repr((sorted(isa), pmp, counters)))
+    kept = None if path is None else code_cache.load(path)
+    if kept is not None and len(kept) == _KEPT.size:
+        return dict(zip(HELD, _KEPT.unpack(kept), strict=True))
+    found = _tried(isa, pmp, counters)
+    if path is not None:
+        code_cache.store(path, _KEPT.pack(*found.values()))
+    return found
+
+
+def _kept_at(kind: str) -> Path | None:
+    """Where the answer for a kind of hart is kept; None where there is no engine to keep it beside."""
+    from .native import cache_directory, cache_key
+
+    try:
+        engine = cache_key(Counting.WHOLE)
+    except ImportError:
+        return None
+    sources = [(Path(__file__).parent / name).read_bytes() for name in _SOURCES]
+    return cache_directory() / f"{engine}-{digest(kind.encode(), *sources).hex()[:16]}.legal"
+
+
+def _tried(isa: frozenset[str], pmp: int, counters: int) -> dict[str, int]:
+    """The bits of each of HELD that some write can change."""
     twin = WholeHart(
         0, PhysicalMemory(), isa=isa, engine="reference", firmware=True, pmp=pmp, counters=counters
     )
