@@ -57,9 +57,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from ..conform.identify.fit import identify
-    from ..conform.kvm import host_target
-    from ..conform.target import HostDown
     from ..conform.targets import host_options as named
     from ..vmm.linux.progress import Progress
 
@@ -68,6 +65,10 @@ def _run(args: argparse.Namespace) -> int:
     options = replace(named(args.host, host_options(args)), progress=Progress(quiet=args.json))
     if wanted(args):
         return run_guest(args, options)
+    from ..conform.identify.fit import identify
+    from ..conform.kvm import host_target
+    from ..conform.target import HostDown
+
     with debugging(args) as opened:
         try:
             target = host_target(None, replace(options, opened=opened))

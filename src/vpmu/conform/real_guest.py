@@ -82,20 +82,29 @@ class RealGuest:
 
     def write(self, gpa: int, data: bytes) -> None:
         """Bytes into the guest's memory, past the host."""
-        at = 0
-        while at < len(data):
-            physical, room = self.physical(gpa + at), PAGE - (gpa + at) % PAGE
-            self.link.host.machine.memory.write(physical, data[at : at + room])
-            at += room
+        memory, view, at = self.link.host.machine.memory, memoryview(data), 0
+        for physical, size in self._runs(gpa, len(data)):
+            memory.write(physical, view[at : at + size])
+            at += size
 
     def read(self, gpa: int, size: int) -> bytes:
         """Bytes of the guest's memory. IndexError where it has none."""
-        parts, end = [], gpa + size
+        memory = self.link.host.machine.memory
+        return b"".join(memory.read(*run) for run in self._runs(gpa, size))
+
+    def _runs(self, gpa: int, size: int) -> list[tuple[int, int]]:
+        """Where bytes of the guest's memory lie in the hart's: (address, size) of what lies side by side."""
+        runs: list[tuple[int, int]] = []
+        end = gpa + size
         while gpa < end:
-            length = min(end - gpa, PAGE - gpa % PAGE)
-            parts.append(self.link.host.machine.memory.read(self.physical(gpa), length))
+            physical, length = self.physical(gpa), min(end - gpa, PAGE - gpa % PAGE)
+            start, before = runs[-1] if runs else (physical, 0)
+            if start + before == physical:
+                runs[-1:] = [(start, before + length)]
+            else:
+                runs.append((physical, length))
             gpa += length
-        return b"".join(parts)
+        return runs
 
     def physical(self, gpa: int) -> int:
         """Where a byte of the guest's memory is in the hart's. IndexError where it has none."""
