@@ -35,6 +35,16 @@ NUMBER = {name: number for number, name in enumerate(HOLES)}
 CODE = ("next", "stub", "target", "shared_slow", "shared_leave", "shared_jump")
 """Holes that are code, which a stencil jumps to; the others are numbers of 32 bits with a sign."""
 
+OF_RECORD = ("where", "target_where")
+"""Holes that have no sign."""
+OF_LINE = ("less_after", "enough", "repaid")
+"""Holes that are a byte, since lines are short."""
+OF_SMALL = ("imm", "low", "last")
+"""Holes that are a byte in a second stencil, for immediates from -SMALL to SMALL - 8 (and the last byte of an
+access lies seven behind it at most).
+"""
+SMALL = 128
+
 # An operation has a stencil for each of these forms that helps it.
 PLAIN, FIRST, NEAR = range(3)  # of an access: with neighbours behind it in its page; behind such a one
 NO_RS1, NO_RS2, NO_IMM = 1, 1, 2  # of others: where that operand is x0, or 0
@@ -68,7 +78,7 @@ that are accessed. CODE and HOLES are distances from the beginning of the table;
 """
 # A hole to fill: its place in the stencil 15:0, number 23:16, how 31:24, an addend 63:32.
 AS_32, AS_64, AS_DISTANCE, AS_8 = 0, 1, 2, 3
-MAX_LINE = 255  # instructions in a straight line: the number has eight bits in a record, and in `where`
+MAX_LINE = 63  # instructions in a straight line: what a branch from one to another has to know is a byte
 MAX_REACH, MAX_STEPS = 256, 32  # bytes that neighbours lie in; instructions
 IN_LINE = 1 << 15  # of a record that no line is entered at: it is not what it would be alone
 MAX_STITCHED = 1 << 14  # times that pages are stitched until all is begun again
@@ -80,7 +90,7 @@ NAMED = (
     *("HEAD_RS1", "HEAD_RS2", "HEAD_TEST", "COMMUTES", "RESULT", "KEEPS", "HEAD_REGISTER", "RESULT_REGISTER"),
     *("HEAD_SIZE", "RESULT_SIZE", "MOVE_SIZE", "HANDED_ON", "SWAPPED", "NOT_STORED"),
     *("OF_RS1", "OF_RS2", "OF_IMM", "OF_RD", "AS_8", "AS_64", "AS_DISTANCE"),
-    *("MAX_LINE", "MAX_REACH", "MAX_STEPS", "IN_LINE", "MAX_STITCHED"),
+    *("MAX_LINE", "SMALL", "MAX_REACH", "MAX_STEPS", "IN_LINE", "MAX_STITCHED"),
     *("STITCH_ENTRIES", "KNOWN_ROW", "MAX_LEARNED", "KEY_FACTOR"),
 )
 """Of these names, what the stitcher uses."""

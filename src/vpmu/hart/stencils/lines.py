@@ -7,7 +7,7 @@ from __future__ import annotations
 
 def stencil_of(record):
     """The row of a record's stencil in its plain form; 0 where it has none."""
-    row = m.stencils + (record & 1023) * STENCIL_ROW
+    row = m.stencils + (record & 1022) * STENCIL_ROW
     if load64(row + STENCIL_CODE):
         return row
     return 0
@@ -15,7 +15,12 @@ def stencil_of(record):
 
 def row_of(record, line):
     """The row of the stencil that stands for a record in a line."""
-    return m.stencils + ((record & 1023) + (line & 0xC00)) * STENCIL_ROW
+    return m.stencils + ((record & 1022) + (line & 0xC00) + is_small(record)) * STENCIL_ROW
+
+
+def is_small(record):
+    """Whether all numbers that follow from a record's immediate are a byte with a sign."""
+    return sar(record, 40) + SMALL <= 2 * SMALL - 8
 
 
 def stub_size(row):

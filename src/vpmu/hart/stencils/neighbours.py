@@ -87,6 +87,7 @@ def reach(decoded, i):
     row = stencil_of(record)
     base = record >> 24 & 255
     kind = load64(row + STENCIL_FORMS) & (LOADS | STORES)
+    small = is_small(record)
     low = sar(record, 40)
     high = low + load64(row + STENCIL_BYTES)
     last = i
@@ -107,7 +108,7 @@ def reach(decoded, i):
                 first = low
             if slt(behind, high):
                 behind = high
-            if behind - first > MAX_REACH:
+            if behind - first > MAX_REACH or (small and (slt(first, 0 - SMALL) or slt(SMALL, behind))):
                 return reached(low, high, last)
             low = first
             high = behind

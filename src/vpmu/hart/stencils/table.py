@@ -19,7 +19,7 @@ _ROW = struct.Struct("<8Q")
 _HOLE = struct.Struct("<HBBi")
 _HOW = {"8": holes.AS_8, "32": holes.AS_32, "64": holes.AS_64, "distance": holes.AS_DISTANCE}
 _FROM_R12 = 0x24  # the byte of an address that is a distance from r12
-_JUMP = 0xE9  # jmp, a distance of four bytes behind it
+_JUMP, _IF = 0xE9, 0x0F  # jmp, a distance of four bytes behind it; the same, behind 80 to 8F
 _RAX_NUMBER = b"\x48\xc7\xc0"
 _NUMBER_TO_RD, _TEST = b"\x49\xc7\x44\x24", b"\x49\x83\x7c\x24"
 _SWAPS = (
@@ -32,12 +32,17 @@ _SWAPS = (
 """An operation of RAX and a register in memory; the load of that one, and the operation with a number."""
 _HEADS = {"rs1": holes.HEAD_RS1, "rs2": holes.HEAD_RS2}
 _HALF = (b"\x05", b"\x41\x03\x44", b"\x41\x2b\x44")  # add and sub of EAX
+_ADDRESSING = (0x63, 0x88, 0x89, 0x8A, 0x8B, 0x8D, 0xB6, 0xB7, 0xBE, 0xBF)
+"""Moves, LEA and MOVZX and MOVSX behind 0F: a register, and an address in the byte that follows."""
+_OF_EAX = (0x05, 0x0D, 0x25, 0x2D, 0x35, 0x3D)  # and a number: 83 is the same with a byte and any register
 _Hole = tuple[int, str, str, int]
 """Offset, name, form, addend."""
 
 
 class Row(NamedTuple):
-    """A stencil: its place in the table, code, holes (packed), stub, whether it ends a line, forms, bytes."""
+    """A stencil: its place in the table, code, holes (packed), stub, whether it ends a line, forms, bytes. At
+    an odd place it stands for a small immediate.
+    """
 
     place: int
     code: bytes
@@ -50,24 +55,37 @@ class Row(NamedTuple):
 
 def _row(
     place: int, piece: Piece, stub: int, text: str, forms: int = 0, size: int = 0, near: Collection[str] = ()
-) -> Row | None:
-    """A stencil out of what LLVM has made of its text; None where it has a hole that nobody can fill in.
-    `near`: operands that may be reached by a byte.
+) -> list[Row]:
+    """A stencil out of what LLVM has made of its text, and the same for small immediates; none where it has a
+    hole that nobody can fill in. `near`: operands that may be reached by a byte.
     """
     found = [(at, symbol.removeprefix("hole_"), how, addend) for at, symbol, how, addend in piece.holes]
     for _, name, how, _ in found:
         if name not in holes.NUMBER or how not in _HOW or (how == "distance") != (name in holes.CODE):
-            return None
+            return []
     code, found = _straight(piece.code, found)
     goes_on = any(name == "next" for _, name, _, _ in found)
     if found and found[-1][1] == ("next" if goes_on else "stub") and _ends_in_jump(code, found[-1][0]):
         code, found = code[:-5], found[:-1]  # what it jumps to stands there
-    if text.count(" br ") <= sum(name == "stub" for _, name, _, _ in found) and not piece.constants:
+    ways_out = sum(name == "stub" and code[at - 2] == _IF for at, name, _, _ in found)
+    if text.count(" br ") <= ways_out and not piece.constants:  # no jump inside
         code, found = _shortened(code, found, near)
         code, found = _operand_first(code, found)
         forms |= _ends(code, found)
-    packed = b"".join(_HOLE.pack(at, holes.NUMBER[name], _HOW[how], add) for at, name, how, add in found)
-    return Row(place, code, packed, stub, not goes_on, forms, size)
+        code, found = _bytes(code, found, holes.OF_LINE)
+        if place == holes.TAKEN:
+            code, found = _to_what_follows(code, found)
+        small = _bytes(code, found, holes.OF_SMALL)
+    else:
+        small = code, found
+    return [
+        Row(place + odd, text, _packed(where), stub, not goes_on, forms, size)
+        for odd, (text, where) in enumerate(((code, found), small))
+    ]
+
+
+def _packed(found: list[_Hole]) -> bytes:
+    return b"".join(_HOLE.pack(at, holes.NUMBER[name], _HOW[how], add) for at, name, how, add in found)
 
 
 def _shortened(code: bytes, found: list[_Hole], near: Collection[str]) -> tuple[bytes, list[_Hole]]:
@@ -81,8 +99,10 @@ def _shortened(code: bytes, found: list[_Hole], near: Collection[str]) -> tuple[
         first, behind, short, inside = at, at, b"", 0
         if how == "64" and code[at - 2] in (0x48, 0x49) and code[at - 1] & 0xF8 == 0xB8:
             # mov register, number
-            first, behind, how = at - 1, at + 8, "32"
-            short, inside = bytes((0xC7, 0xC0 | code[at - 1] & 7, *bytes(4))), 2
+            first, behind, how = at - 2, at + 8, "32"
+            rex, register = code[at - 2], code[at - 1] & 7
+            head = (rex & 0x41, 0xB8 | register) if name in holes.OF_RECORD else (rex, 0xC7, 0xC0 | register)
+            short, inside = bytes((*head, *bytes(4))), len(head)
         elif name in near and how == "32" and code[at - 1] == _FROM_R12 and code[at - 2] & 0xC7 == 0x84:
             # [r12 + number]
             first, behind, how = at - 2, at + 4, "8"
@@ -92,6 +112,54 @@ def _shortened(code: bytes, found: list[_Hole], near: Collection[str]) -> tuple[
         gone += behind - first - len(short)
         done = behind
     return b"".join((*parts, code[done:])), kept
+
+
+def _bytes(code: bytes, found: list[_Hole], names: Collection[str]) -> tuple[bytes, list[_Hole]]:
+    """These numbers made a byte, in code that has no jump inside it."""
+    parts: list[bytes] = []
+    kept: list[_Hole] = []
+    done = gone = 0  # bytes that have been copied, and left out
+    for at, name, how, addend in found:
+        short = _as_byte(code, at) if name in names and how == "32" and 0 <= addend < 8 else None
+        if short is None:
+            kept.append((at - gone, name, how, addend))
+            continue
+        first, text, behind = short
+        parts += [code[done:first], text]
+        kept.append((first - gone + len(text) - 1, name, "8", addend))
+        gone += behind - first - len(text)
+        done = behind
+    return b"".join((*parts, code[done:])), kept
+
+
+def _to_what_follows(code: bytes, found: list[_Hole]) -> tuple[bytes, list[_Hole]]:
+    """The jump of a stub to what stands behind it made one of two bytes."""
+    (at,) = (at for at, name, _, _ in found if name == "stub")
+    rest = [(place - 4 * (place > at), *other) for place, *other in found if other[0] != "stub"]
+    short = bytes((code[at - 1] ^ 0xF0, len(code) - at - 4))
+    return code[: at - 2] + short + code[at + 4 :], rest
+
+
+def _as_byte(code: bytes, at: int) -> tuple[int, bytes, int] | None:
+    """For a number of four bytes: where the part of the instruction begins that changes, that part with a
+    byte as its last, and what stands behind it. None where it cannot be one.
+    """
+    behind = at + 4
+    place, scale = code[at - 2 : at]
+    if code[at - 3] in _ADDRESSING and place & 0xC7 == 0x84:  # [base + index + number]
+        return at - 2, bytes((place ^ 0xC0, scale, 0)), behind
+    if place in _ADDRESSING and scale & 0xC0 == 0x80 and scale & 7 != 4:  # [base + number]
+        return at - 1, bytes((scale ^ 0xC0, 0)), behind
+    if scale in _OF_EAX and place & 0xC7 != 0x04:  # which would be an address without a base
+        return at - 1, bytes((0x83, 0xC0 | scale & 0x38, 0)), behind
+    if place == 0x81 and scale & 0xC0 == 0xC0:
+        return at - 2, bytes((0x83, scale, 0)), behind
+    # mov register, number; add register, other
+    to, other = scale & 7, code[behind + 1] >> 3 & 7 if len(code) > behind + 1 else 4
+    is_sum = code[behind : behind + 2] == bytes((0x01, 0xC0 | other << 3 | to))
+    if code[at - 3 : at] == bytes((0x48, 0xC7, 0xC0 | to)) and is_sum and other != 4:
+        return at - 3, bytes((0x8D, 0x40 | to << 3 | other, 0)), behind + 2  # lea, of 32 bits as the sum
+    return None
 
 
 def _operand_first(code: bytes, found: list[_Hole]) -> tuple[bytes, list[_Hole]]:
@@ -181,10 +249,10 @@ def compiled(counting: Counting) -> list[Row]:
             if name in made:
                 row = operation.row
                 near = NEAR_REGISTERS.get(row.kind, ())
-                rows.append(_row(place, made[name], stub, texts[name], bits, row.size, near))
+                rows += _row(place, made[name], stub, texts[name], bits, row.size, near)
     for place, name in (holes.STUBS | holes.SHARED).items():
-        rows.append(_row(place, made[name], 0, texts[name]))
-    return [row for row in rows if row is not None]
+        rows += _row(place, made[name], 0, texts[name])[:1]
+    return rows
 
 
 def shared_code(table: HostMemory) -> dict[str, bytes]:
@@ -215,7 +283,7 @@ def table(counting: Counting) -> HostMemory | None:
 
 def laid_out(rows: list[Row]) -> bytes:
     """Rows by their place, then code and holes, which rows name by their distance from the beginning. An
-    operation has two places: one for each length. Nothing where a stencil is missing that all need.
+    operation has two places: one for a small immediate. Nothing where a stencil is missing that all need.
     """
     if not {row.place for row in rows} >= holes.STUBS.keys() | holes.SHARED.keys():
         return b""
@@ -228,6 +296,5 @@ def laid_out(rows: list[Row]) -> bytes:
         )
         parts += [row.code, row.holes]
         at += len(row.code) + len(row.holes)
-        for place in (row.place, row.place + 1) if row.place < holes.SLOW else (row.place,):
-            _ROW.pack_into(table, place * holes.ROW_SIZE, *fields)
+        _ROW.pack_into(table, row.place * holes.ROW_SIZE, *fields)
     return b"".join((table, *parts))
