@@ -129,3 +129,6 @@ def test_what_is_shorter(counting: Counting) -> None:
     for name, form, less in (*saved, ("add", 0, 0), ("fld", 0, 0)):  # the last has a jump inside
         place = 1024 * form + 2 * NUMBER[name]
         assert len(rows[place].code) - len(rows[place + 1].code) == less, name
+    for name in ("ld", "sd"):  # only who looks at its page may find another
+        stubs = [rows[1024 * form + 2 * NUMBER[name]].stub for form in (holes.PLAIN, holes.FIRST, holes.NEAR)]
+        assert stubs == [holes.SLOW, holes.SLOW, 0]

@@ -60,6 +60,8 @@ def _row(
         small = shorter.as_bytes(code, found, holes.OF_SMALL)
     else:
         small = code, found
+    if goes_on and all(name != "stub" for _, name, _, _ in found):
+        stub = 0  # one of neighbours behind the first never needs it
     return [
         Row(place + odd, text, _packed(where), stub, not goes_on, forms, size)
         for odd, (text, where) in enumerate(((code, found), small))
