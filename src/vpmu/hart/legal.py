@@ -60,14 +60,13 @@ def _writable(isa: frozenset[str], pmp: int, counters: int) -> Mapping[str, int]
 
 def _kept_at(kind: str) -> Path | None:
     """Where the answer for a kind of hart is kept; None where there is no engine to keep it beside."""
-    from .native import cache_directory, cache_key
+    from .native import beside
 
+    sources = [(Path(__file__).parent / name).read_bytes() for name in _SOURCES]
     try:
-        engine = cache_key(Counting.WHOLE)
+        return beside(Counting.WHOLE, f"-{digest(kind.encode(), *sources).hex()[:16]}.legal")
     except ImportError:
         return None
-    sources = [(Path(__file__).parent / name).read_bytes() for name in _SOURCES]
-    return cache_directory() / f"{engine}-{digest(kind.encode(), *sources).hex()[:16]}.legal"
 
 
 def _tried(isa: frozenset[str], pmp: int, counters: int) -> dict[str, int]:

@@ -169,9 +169,14 @@ def _small_machine(relocation: str) -> object:
     return machine
 
 
+def beside(counting: Counting, name: str) -> Path:
+    """Where something that follows from an engine is kept: its file has the engine's name and then `name`."""
+    return cache_directory() / f"{_key(counting)}{name}"
+
+
 def stencil_path(counting: Counting) -> Path:
     """Where the stencils of an engine are kept (stencils/table.py)."""
-    return cache_directory() / f"{_key(counting)}.stencils"
+    return beside(counting, ".stencils")
 
 
 @lru_cache(maxsize=4)
@@ -179,14 +184,14 @@ def region_folder(counting: Counting) -> Path:
     """Where compiled regions of the hot tier are kept for an engine (hot_cache.py)."""
     paths = [*sorted((_HERE / "regions").glob("**/*.py")), *(_HERE / name for name in _REGION_SOURCES)]
     generator = digest(*(path.read_bytes() for path in paths)).hex()[:16]
-    return cache_directory() / f"{_key(counting)}-{generator}.regions"
+    return beside(counting, f"-{generator}.regions")
 
 
 @cache  # harts keep its functions: code that may be called is never given back
 def engine(counting: Counting) -> NativeEngine:
     """An engine, compiled now or taken from the cache."""
     try:
-        path = cache_directory() / f"{_key(counting)}.o"
+        path = beside(counting, ".o")
     except ImportError as error:
         raise VpmuError(
             f"hart: the native engine needs llvmlite, which this {os.uname().machine} machine does not have "

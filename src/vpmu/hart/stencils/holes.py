@@ -79,6 +79,7 @@ that are accessed. CODE and HOLES are distances from the beginning of the table;
 # A hole to fill: its place in the stencil 15:0, number 23:16, how 31:24, an addend 63:32.
 AS_32, AS_64, AS_DISTANCE, AS_8 = 0, 1, 2, 3
 MAX_LINE = 63  # instructions in a straight line: what a branch from one to another has to know is a byte
+assert 2 * MAX_LINE < SMALL
 MAX_REACH, MAX_STEPS = 256, 32  # bytes that neighbours lie in; instructions
 IN_LINE = 1 << 15  # of a record that no line is entered at: it is not what it would be alone
 MAX_STITCHED = 1 << 14  # times that pages are stitched until all is begun again
