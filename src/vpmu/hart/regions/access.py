@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vpmu.hart import state
 from vpmu.hart.generator.convention import PAGE, RD, RS1, RS2
 from vpmu.hart.generator.emitter import LIKELY
@@ -11,6 +13,8 @@ from vpmu.hart.regions.islands import writes
 from vpmu.hart.regions.kept_pages import KeptPage
 from vpmu.hart.regions.neighbours import Place, Reach, reach
 from vpmu.hart.regions.operands import RegionBase
+
+_LABELS = ("look", "quick", "slow", "done", "faulted", "fine", "again", "apart")
 
 
 class Access(RegionBase):
@@ -64,65 +68,28 @@ class Access(RegionBase):
 
     def _access_first(self, place: Place, together: tuple[int, int] | None) -> None:
         """An access that looks for its page, for all the bytes `together` where it has neighbours."""
-        row, is_store = self.step.operation.row, place.is_store
+        is_store, size = place.is_store, self.step.operation.row.size
         base, imm = self.read(RS1), self.step.imm
         address = self.binary("add", base, imm)
         data = self.read(RS2) if is_store else ""
-        low, high = together or (place.offset, place.offset + row.size)
+        low, high = together or (place.offset, place.offset + size)
         before = imm + low - place.offset  # of the base register, the first byte; that is often itself
         first = address if before == imm else self.binary("add", base, before) if before else base
-        names = ("look", "quick", "slow", "done", "faulted", "fine", "again", "apart")
-        look, quick, slow, done, faulted, fine, again, apart = map(self.new_label, names)
-        kept = self.kept.get((self.leader, self.step.record >> RS1 & 255, is_store))
-        known: list[tuple[str, str]] = []  # host address minus the guest's, and the block that found it
-        if kept is not None:
-            known.append((self._ask_kept(kept, first, quick, look), self.block))
-            self.label(look)
-        elif self.extent and not is_store:
-            known.append((self._ask_extent(first, quick, look), self.block))
-            self.label(look)
-        entry = self.cache_entry(state.TLB_WRITE if is_store else state.TLB_READ, first)
-        # a page other than the first byte's has another tag, so one comparison covers all of the bytes
-        page = self.binary("and", self.binary("add", base, before + high - low - 1), PAGE)
-        hit = self.new_label("hit")
-        self.fork(self.compare("eq", self.load64(entry), page), hit, slow, LIKELY)
-        self.label(hit)
-        found = self.load64(self.offset(entry, 8))
-        if kept is not None:
-            self._keep(kept, page, found)
-        known.append((found, self.block))
-        self.emit(f"br label %{quick}")
-        self.label(quick)
-        addend = self.value("phi i64 " + ", ".join(f"[{value}, %{block}]" for value, block in known))
+        to = {name: self.new_label(name) for name in _LABELS}
+        entry, page, addend = self._look(is_store, first, (base, before + high - low - 1), to)
         quick_value = self._transfer(self.binary("add", addend, address))
         quick_block = self.block
-        self.emit(f"br label %{done}")
-        self.label(slow)
-        self.near = {key: known for key, known in self.near.items() if not known.stored}
-        shape = row.size | self.step.length << 8
-        arguments = f"ptr %S, i64 {address}, i64 {shape}, i64 {self.pc()}, i64 {self.n_before()}"
-        slow_value = ""
-        if is_store:
-            self.call_export("hot_store", f"{arguments}, i64 {data}")
-        else:
-            slow_value = self._loaded(self.narrow(self.call_export("hot_load", arguments), row.size))
-        fault = self.load_word("s", "fault")
-        self.fork(self.compare("eq", fault, 0), fine, faulted, LIKELY)
-        self.label(faulted)
-        self.count_steps(self.block_steps[: self.position])
-        self.emit(f"store i64 {fault}, ptr %out_a")
-        self.leave("fault")
-        self.label(fine)
-        self.forget_kept()
-        slow_block, slow_addend = fine, ""
+        self.emit(f"br label %{to['done']}")
+        slow_value = self._go_slow(address, data, to)
+        slow_block, slow_addend = to["fine"], ""
         if together is not None:
-            self.fork(self.compare("eq", self.load64(entry), page), again, apart, LIKELY)
-            self.label(apart)
+            self.fork(self.compare("eq", self.load64(entry), page), to["again"], to["apart"], LIKELY)
+            self.label(to["apart"])
             self._leave_behind(slow_value, address, is_store)
-            self.label(again)
-            slow_block, slow_addend = again, self.load64(self.offset(entry, 8))
-        self.emit(f"br label %{done}")
-        self.label(done)
+            self.label(to["again"])
+            slow_block, slow_addend = to["again"], self.load64(self.offset(entry, 8))
+        self.emit(f"br label %{to['done']}")
+        self.label(to["done"])
         if together is not None:
             addend = self.value(f"phi i64 [{addend}, %{quick_block}], [{slow_addend}, %{slow_block}]")
         if not is_store:
@@ -132,6 +99,57 @@ class Access(RegionBase):
         if together is not None:
             self.near[place.root, is_store] = Reach(addend, low, high)
         self.count_access(address, is_store)
+
+    def _look(
+        self, is_store: bool, first: str, last: tuple[str, int], to: Mapping[str, str]
+    ) -> tuple[str, str, str]:
+        """What is known of the page of an access, then the engine's cache: (its entry, the page, and at label
+        `quick` how far the host's address is from the guest's). A miss goes to label `slow`.
+        """
+        kept = self.kept.get((self.leader, self.step.record >> RS1 & 255, is_store))
+        known: list[tuple[str, str]] = []  # host address minus the guest's, and the block that found it
+        if kept is not None:
+            known.append((self._ask_kept(kept, first, to["quick"], to["look"]), self.block))
+            self.label(to["look"])
+        elif self.extent and not is_store:
+            known.append((self._ask_extent(first, to["quick"], to["look"]), self.block))
+            self.label(to["look"])
+        entry = self.cache_entry(state.TLB_WRITE if is_store else state.TLB_READ, first)
+        # a page other than the first byte's has another tag, so one comparison covers all of the bytes
+        page = self.binary("and", self.binary("add", *last), PAGE)
+        hit = self.new_label("hit")
+        self.fork(self.compare("eq", self.load64(entry), page), hit, to["slow"], LIKELY)
+        self.label(hit)
+        found = self.load64(self.offset(entry, 8))
+        if kept is not None:
+            self._keep(kept, page, found)
+        known.append((found, self.block))
+        self.emit(f"br label %{to['quick']}")
+        self.label(to["quick"])
+        addend = self.value("phi i64 " + ", ".join(f"[{value}, %{block}]" for value, block in known))
+        return entry, page, addend
+
+    def _go_slow(self, address: str, data: str, to: Mapping[str, str]) -> str:
+        """The slow path of a load, or of a store of `data`: the value, at label `fine`; a fault leaves."""
+        row = self.step.operation.row
+        self.label(to["slow"])
+        self.near = {key: known for key, known in self.near.items() if not known.stored}
+        shape = row.size | self.step.length << 8
+        arguments = f"ptr %S, i64 {address}, i64 {shape}, i64 {self.pc()}, i64 {self.n_before()}"
+        value = ""
+        if data:
+            self.call_export("hot_store", f"{arguments}, i64 {data}")
+        else:
+            value = self._loaded(self.narrow(self.call_export("hot_load", arguments), row.size))
+        fault = self.load_word("s", "fault")
+        self.fork(self.compare("eq", fault, 0), to["fine"], to["faulted"], LIKELY)
+        self.label(to["faulted"])
+        self.count_steps(self.block_steps[: self.position])
+        self.emit(f"store i64 {fault}, ptr %out_a")
+        self.leave("fault")
+        self.label(to["fine"])
+        self.forget_kept()
+        return value
 
     # -- where addresses are physical
 
