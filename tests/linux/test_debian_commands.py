@@ -5,13 +5,7 @@ with.
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
-import subprocess
-import sys
 import termios
-import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +13,8 @@ import pytest
 from vpmu.cli.main import main
 from vpmu.vmm.linux import cpio
 from vpmu.vmm.linux.fetch import DebianGuest
+
+from .terminal import Terminal
 
 pytestmark = pytest.mark.slow
 
@@ -151,30 +147,14 @@ def test_a_command_that_never_begins_ends_the_run(
 
 
 def test_on_a_terminal_keys_reach_the_shell_and_ctrl_a_x_leaves_it_as_it_was(debian: DebianGuest) -> None:
-    ours, theirs = pty.openpty()
-    before = termios.tcgetattr(theirs)
-    command = [sys.executable, "-m", "vpmu", "boot", "-m", "128M", "--initrd", str(debian.tiny_initrd)]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
-    screen = b""
-
-    def wait_for(text: bytes) -> None:
-        nonlocal screen
-        end = time.monotonic() + 60
-        while text not in screen:
-            assert select.select([ours], [], [], max(end - time.monotonic(), 0))[0], screen[-500:]
-            screen += os.read(ours, 65536)
-
-    try:
-        wait_for(b"~ # ")
-        assert not termios.tcgetattr(theirs)[3] & termios.ICANON
-        screen = b""
-        os.write(ours, b"echo $((6*7))-typed\r")
-        wait_for(b"42-typed")
-        os.write(ours, b"\x01x")
-        assert process.wait(30) == 0
-        assert termios.tcgetattr(theirs) == before
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
-        os.close(theirs)
+    terminal = Terminal("boot", "-m", "128M", "--initrd", str(debian.tiny_initrd))
+    before = termios.tcgetattr(terminal.theirs)
+    with terminal:
+        terminal.wait_for(b"~ # ")
+        assert not termios.tcgetattr(terminal.theirs)[3] & termios.ICANON
+        terminal.screen = b""
+        terminal.type(b"echo $((6*7))-typed\r")
+        terminal.wait_for(b"42-typed")
+        terminal.type(b"\x01x")
+        assert terminal.process.wait(30) == 0
+        assert termios.tcgetattr(terminal.theirs) == before

@@ -6,13 +6,8 @@ VPMU_STEPS=1000 takes as many steps at random.
 from __future__ import annotations
 
 import os
-import pty
 import random
 import re
-import select
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +30,7 @@ from vpmu.vmm.linux.fetch import debian_guest
 from vpmu.vmm.machine import Machine
 
 from ..gdb.client import Client, Served, serving
+from .terminal import Terminal
 
 pytestmark = pytest.mark.slow
 
@@ -182,28 +178,14 @@ def test_break_in_kvm_and_in_its_guest(kvm: HookedHost, tmp_path: Path) -> None:
 
 def test_a_terminal_under_a_debugger(debian: Callable[[], tuple[Machine, Names]]) -> None:
     """Keys are part of the run: who goes back and on again finds what they did."""
-    ours, theirs = pty.openpty()
     tiny = str(debian_guest().tiny_initrd)
-    command = [sys.executable, "-m", "vpmu", "boot", "-m", "128M", "--initrd", tiny, "--gdb", ":0"]
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
-    screen = b""
-
-    def wait_for(text: bytes) -> bytes:
-        nonlocal screen
-        end = time.monotonic() + 90
-        while text not in screen:
-            assert select.select([ours], [], [], max(end - time.monotonic(), 0))[0], screen[-500:]
-            screen += os.read(ours, 65536)
-        return screen
-
-    try:
-        listening = re.search(
-            rb"127\.0\.0\.1:(\d+)", wait_for(b"listening on 127.0.0.1:") + os.read(ours, 4096)
-        )
+    with Terminal("boot", "-m", "128M", "--initrd", tiny, "--gdb", ":0") as terminal:
+        terminal.wait_for(b"listening on 127.0.0.1:")
+        terminal.wait_for(b"~ # ")
+        listening = re.search(rb"127\.0\.0\.1:(\d+)", terminal.screen)
         assert listening is not None
-        wait_for(b"~ # ")
-        os.write(ours, b"echo $((6*7))-typed\r")
-        wait_for(b"42-typed")
+        terminal.type(b"echo $((6*7))-typed\r")
+        terminal.wait_for(b"42-typed")
         debugger = Client(Address("127.0.0.1", int(listening[1])))
         assert debugger.ask(b"?").startswith(b"T05")
         position = debugger.position
@@ -213,13 +195,8 @@ def test_a_terminal_under_a_debugger(debian: Callable[[], tuple[Machine, Names]]
         assert debugger.position == position
         assert debugger.ask(b"D") == b"OK"
         debugger.close()
-        assert screen.count(b"42-typed") == 1
-        os.write(ours, b"echo $((6*8))-again\r")
-        wait_for(b"48-again")
-        os.write(ours, b"\x01x")
-        assert process.wait(30) == 0
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
-        os.close(theirs)
+        assert terminal.screen.count(b"42-typed") == 1
+        terminal.type(b"echo $((6*8))-again\r")
+        terminal.wait_for(b"48-again")
+        terminal.type(b"\x01x")
+        assert terminal.process.wait(30) == 0
