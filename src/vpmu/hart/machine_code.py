@@ -12,6 +12,8 @@ import struct
 import threading
 from array import array
 
+from vpmu.hart import state
+
 _WORD = struct.Struct("<Q")
 _COHERENT = ("x86_64", "AMD64")  # processors that need no flush of the instruction cache
 ARENA = 16 << 20
@@ -87,8 +89,9 @@ class CodeArena:
         if os.uname().machine in _COHERENT and hasattr(mmap, "PROT_EXEC"):
             try:
                 protection = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
-                # private: after a fork, parent and child place different code at the same address
-                flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+                # private: after a fork, parent and child place different code at the same address;
+                # not reserved: the host counts only what is used, or a process with many machines cannot fork
+                flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | state.NORESERVE
                 self._memory = mmap.mmap(-1, size, flags=flags, prot=protection)
             except OSError:  # the system allows no memory that is writable and executable
                 self._memory = None

@@ -61,7 +61,7 @@ class HostMemory:
 
     def __init__(self, size: int) -> None:
         size = -(-size // PAGE) * PAGE
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | state.NORESERVE
         self.mapping = mmap.mmap(-1, size, flags=flags)
         self._use(memoryview(self.mapping))
 
@@ -96,7 +96,8 @@ class HostMemory:
         mmap_.restype = ctypes.c_void_p
         mmap_.argtypes = ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_int64
         place, how = self.address + at, mmap.PROT_READ | mmap.PROT_WRITE
-        given: int | None = mmap_(place, size, how, mmap.MAP_PRIVATE | _MAP_FIXED, descriptor, offset)
+        flags = mmap.MAP_PRIVATE | _MAP_FIXED | state.NORESERVE
+        given: int | None = mmap_(place, size, how, flags, descriptor, offset)
         with suppress(OSError):  # all will be looked at; an older kernel brings each page when it is
             self.mapping.madvise(_POPULATE_READ, at, size)
         return given == place

@@ -10,6 +10,7 @@ each word through a memoryview.
 from __future__ import annotations
 
 import ctypes
+import os
 
 # A record names a register by eight bits, so the words that it can reach are registers or nothing at all:
 # whatever a record holds, it never names a CSR or one of the engine's pointers.
@@ -179,6 +180,9 @@ DECODED_ORIGINALS = DECODED_SIZE + 64 - DECODED_SIZE % 64  # what stitched recor
 DECODED_STRIDE = DECODED_ORIGINALS + 8 * 2048
 WHOLE_STATE_SIZE = CONTEXTS + LONE_PAGE + DECODED_STRIDE
 POPULATE_WRITE = 23  # advice to the host: Linux 5.14; Python has no name for it
+# Of memory from Linux: what is not used is not counted as promised. Python has no name for it before 3.13.
+_HOST = os.uname()
+NORESERVE = 0x4000 * (_HOST.sysname == "Linux" and _HOST.machine in ("x86_64", "aarch64", "riscv64"))
 AHEAD = 128 << 10  # bytes of guest memory that are brought at once (privileged/ahead.py)
 DECODED_STORES_MAX = 256  # stores into a page, without an entry, after which it is data
 
