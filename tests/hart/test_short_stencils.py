@@ -25,7 +25,7 @@ if native.stencil_machine() is None:
     pytest.skip("stencils are made for x86-64 hosts", allow_module_level=True)
 
 EDGES = (-2048, -136, -129, -128, -127, -8, -1, 0, 1, 112, 119, 120, 121, 127, 128, 136, 2040)
-BASE, OTHER, FLOAT = 8, 9, 5
+BASE, OTHER = 8, 9
 ARITHMETIC = [(0x13, funct3) for funct3 in (0, 2, 3, 4, 6, 7)] + [(0x1B, 0)]
 LOADS = [(0x03, funct3) for funct3 in range(7)] + [(0x07, 2), (0x07, 3)]
 STORES = [(0x23, funct3) for funct3 in range(4)] + [(0x27, 2), (0x27, 3)]

@@ -75,12 +75,12 @@ class RealGuest:
     def load(self, image: LoadedImage, tree: int = 0) -> None:
         """Put an image into the memory, which is zero so far; the vCPU starts at its entry."""
         for gpa, data in image.segments:
-            self.write(gpa, bytes(data))
+            self.write(gpa, data)
         self.vcpu.pc = image.entry
         self.vcpu.put(CORE | A0, 0)
         self.vcpu.put(CORE | A1, tree)
 
-    def write(self, gpa: int, data: bytes) -> None:
+    def write(self, gpa: int, data: bytes | memoryview) -> None:
         """Bytes into the guest's memory, past the host."""
         memory, view, at = self.link.host.machine.memory, memoryview(data), 0
         for physical, size in self._runs(gpa, len(data)):

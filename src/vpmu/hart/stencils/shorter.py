@@ -37,7 +37,7 @@ def straight(code: bytes, found: list[Hole]) -> tuple[bytes, list[Hole]]:
     if len(found) < 2 or [name for _, name, _, _ in found[-2:]] != ["next", "stub"]:
         return code, found
     (first, *_), (last, *_) = found[-2:]
-    if not ends_in_jump(code, last) or first + 5 != last or code[first - 2] != 0x0F:
+    if not ends_in_jump(code, last) or first + 5 != last or code[first - 2] != _IF:
         return code, found
     flipped = bytearray(code)
     flipped[first - 1] ^= 1  # 0F 80 to 0F 8F: each condition stands beside its contrary
